@@ -1,0 +1,81 @@
+/**
+ * The house rules as a machine reads them: programs -> layers -> services, and between wings only
+ * orders -> jobs -> tasks and fetch -> tasks. `test/house/layout.test.ts` shows that they bite.
+ */
+const wing = (name, mayUse) => ({
+  name: `wing-${name}`,
+  comment: `The ${name} wing may use only: ${[name, ...mayUse].join(", ")}.`,
+  severity: "error",
+  from: { path: `^src/(services|layers)/${name}/` },
+  to: {
+    path: "^src/(services|layers)/(tasks|fetch|jobs|orders|http)/",
+    pathNot: `^src/(services|layers)/(${[name, ...mayUse].join("|")})/`
+  }
+})
+
+/** @type {import("dependency-cruiser").IConfiguration} */
+export default {
+  forbidden: [
+    {
+      name: "services-are-pure",
+      comment: "services/ imports effect and other services: no I/O, no layers, no programs.",
+      severity: "error",
+      from: { path: "^src/services/" },
+      to: { path: "^src/(layers|programs|exports)/" }
+    },
+    {
+      name: "services-import-only-effect",
+      comment: "services/ knows no package but effect, and no node: module.",
+      severity: "error",
+      from: { path: "^src/services/" },
+      to: { dependencyTypesNot: ["local"], pathNot: "(^|/)node_modules/effect/" }
+    },
+    {
+      name: "layers-below-programs",
+      comment: "layers/ never imports programs/ or exports/.",
+      severity: "error",
+      from: { path: "^src/layers/" },
+      to: { path: "^src/(programs|exports)/" }
+    },
+    {
+      name: "programs-below-bin",
+      comment: "programs/ never imports its own entrypoints, nor the public face.",
+      severity: "error",
+      from: { path: "^src/programs/(?!bin/)" },
+      to: { path: "^src/(programs/bin|exports)/" }
+    },
+    {
+      name: "nobody-imports-the-public-face",
+      comment: "src/exports is for package.json; inside the house a file imports the file it means.",
+      severity: "error",
+      from: { path: "^src/(?!exports/)" },
+      to: { path: "^src/exports/" }
+    },
+    {
+      name: "no-index",
+      comment: "No file imports an index.ts.",
+      severity: "error",
+      from: { path: "^src/" },
+      to: { path: "^src/.*index\\.ts$" }
+    },
+    { name: "no-cycles", severity: "error", from: { path: "^src/" }, to: { circular: true } },
+    {
+      name: "no-platform-barrel",
+      comment: "The barrel of @effect/platform-node wants the peer redis: import subpaths.",
+      severity: "error",
+      from: {},
+      to: { path: "node_modules/@effect/platform-node/(dist|src)/index\\.(js|ts)$" }
+    },
+    wing("tasks", []),
+    wing("fetch", ["tasks"]),
+    wing("jobs", ["tasks"]),
+    wing("orders", ["jobs", "tasks"])
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "^dist/" },
+    tsConfig: { fileName: "tsconfig.json" },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "default", "types"] }
+  }
+}
