@@ -74,7 +74,7 @@ export default {
   options: {
     doNotFollow: { path: "node_modules" },
     exclude: { path: "^dist/" },
-    tsConfig: { fileName: "tsconfig.json" },
+    parser: "swc",
     tsPreCompilationDeps: true,
     enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "default", "types"] }
   }

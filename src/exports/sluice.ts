@@ -1,2 +1,2 @@
 /** The whole public face, by wing. Each wing is also importable alone: `sluice/fetch`, `sluice/postgres`, ... */
-export {}
+export * as fetch from "./fetch.ts"

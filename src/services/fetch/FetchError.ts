@@ -1,0 +1,221 @@
+/**
+ * Why a fetch failed: one tag for each way to fail, each with how far it got. The tag is what is stored, queried and printed.
+ */
+import { Schema } from "effect"
+
+const at = { url: Schema.String }
+
+/** The request itself is wrong: nothing was sent. */
+export class InvalidRequest extends Schema.TaggedError<InvalidRequest>()("InvalidRequest", {
+  ...at,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `cannot fetch ${JSON.stringify(this.url)}: ${this.problem}`
+  }
+}
+
+/** The host name did not resolve. `code` is the resolver's own (`ENOTFOUND`, `EAI_AGAIN`). */
+export class DnsError extends Schema.TaggedError<DnsError>()("DnsError", { ...at, code: Schema.String }) {
+  override get message(): string {
+    return `host name did not resolve (${this.code})`
+  }
+}
+
+/** No TCP connection: refused, unreachable, reset while connecting. `code` is the system's own (`ECONNREFUSED`). */
+export class ConnectError extends Schema.TaggedError<ConnectError>()("ConnectError", { ...at, code: Schema.String }) {
+  override get message(): string {
+    return `no connection (${this.code})`
+  }
+}
+
+/** The TLS handshake or the certificate check failed. */
+export class TlsError extends Schema.TaggedError<TlsError>()("TlsError", { ...at, code: Schema.String }) {
+  override get message(): string {
+    return `TLS failed (${this.code})`
+  }
+}
+
+/** The address policy refuses the address that the host resolved to. */
+export class ForbiddenAddress extends Schema.TaggedError<ForbiddenAddress>()("ForbiddenAddress", {
+  ...at,
+  address: Schema.String,
+  range: Schema.String
+}) {
+  override get message(): string {
+    return `address ${this.address} is ${this.range}, which the address policy refuses`
+  }
+}
+
+/** A deadline passed: which one, its length, and how far the attempt got. */
+const deadline = { ...at, limitMillis: Schema.Finite, bytesReceived: Schema.Finite }
+
+/** No connection (DNS, TCP and TLS together) within the limit. */
+export class ConnectTimeout extends Schema.TaggedError<ConnectTimeout>()("ConnectTimeout", deadline) {
+  override get message(): string {
+    return `no connection within ${this.limitMillis} ms`
+  }
+}
+
+/** Connected, but no response head within the limit. */
+export class HeadersTimeout extends Schema.TaggedError<HeadersTimeout>()("HeadersTimeout", deadline) {
+  override get message(): string {
+    return `no response headers within ${this.limitMillis} ms`
+  }
+}
+
+/** The body stood still for longer than the limit. */
+export class IdleTimeout extends Schema.TaggedError<IdleTimeout>()("IdleTimeout", deadline) {
+  override get message(): string {
+    return `body stood still for ${this.limitMillis} ms after ${this.bytesReceived} bytes`
+  }
+}
+
+/** One attempt, request and body together, took longer than the limit. */
+export class AttemptTimeout extends Schema.TaggedError<AttemptTimeout>()("AttemptTimeout", deadline) {
+  override get message(): string {
+    return `attempt took longer than ${this.limitMillis} ms (${this.bytesReceived} bytes received)`
+  }
+}
+
+/** The deadline of the whole (all attempts, or the run) passed. */
+export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>()("DeadlineExceeded", deadline) {
+  override get message(): string {
+    return `deadline of ${this.limitMillis} ms passed`
+  }
+}
+
+/** The connection broke, or what came over it was not HTTP. `code` is the transport's own. */
+export class ProtocolError extends Schema.TaggedError<ProtocolError>()("ProtocolError", {
+  ...at,
+  code: Schema.String,
+  bytesReceived: Schema.Finite
+}) {
+  override get message(): string {
+    return `connection broke or reply was not HTTP (${this.code}, ${this.bytesReceived} bytes received)`
+  }
+}
+
+/** The body ended before its Content-Length, its last chunk or its compression trailer (RFC 9112 section 8). */
+export class TruncatedBody extends Schema.TaggedError<TruncatedBody>()("TruncatedBody", {
+  ...at,
+  bytesReceived: Schema.Finite
+}) {
+  override get message(): string {
+    return `body was cut off after ${this.bytesReceived} bytes`
+  }
+}
+
+/** The body is larger than the limit; what was read of it was thrown away. */
+export class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>()("BodyTooLarge", {
+  ...at,
+  limitBytes: Schema.Finite
+}) {
+  override get message(): string {
+    return `body is larger than ${this.limitBytes} bytes`
+  }
+}
+
+/** The body does not decode as its Content-Encoding says, or decodes to far more than it should. */
+export class ContentEncodingError extends Schema.TaggedError<ContentEncodingError>()("ContentEncodingError", {
+  ...at,
+  encoding: Schema.String,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `body does not decode as ${this.encoding}: ${this.problem}`
+  }
+}
+
+/** A response whose status is no success. */
+export class StatusError extends Schema.TaggedError<StatusError>()("StatusError", {
+  ...at,
+  status: Schema.Int
+}) {
+  override get message(): string {
+    return `status ${this.status}`
+  }
+}
+
+/** 429 or 503 with a Retry-After longer than the patience: `retryAt` (ISO 8601) says when it may be asked again. */
+export class RetryAfterTooLong extends Schema.TaggedError<RetryAfterTooLong>()("RetryAfterTooLong", {
+  ...at,
+  status: Schema.Int,
+  retryAfterMillis: Schema.Finite,
+  retryAt: Schema.String
+}) {
+  override get message(): string {
+    return `status ${this.status}, may be asked again at ${this.retryAt}`
+  }
+}
+
+/** More redirects than the limit, or a redirect to where the chain has already been. */
+export class RedirectError extends Schema.TaggedError<RedirectError>()("RedirectError", {
+  ...at,
+  problem: Schema.Literals(["limit", "loop", "location"]),
+  location: Schema.String
+}) {
+  override get message(): string {
+    return this.problem === "limit"
+      ? `too many redirects, the last to ${this.location}`
+      : this.problem === "loop"
+      ? `redirect loop through ${this.location}`
+      : `redirect to ${JSON.stringify(this.location)}, which is not an http(s) URL`
+  }
+}
+
+/** The host's circuit breaker is open, or its retry budget is spent: nothing was sent. */
+export class HostUnavailable extends Schema.TaggedError<HostUnavailable>()("HostUnavailable", {
+  ...at,
+  host: Schema.String,
+  problem: Schema.Literals(["circuit open", "retry budget spent"])
+}) {
+  override get message(): string {
+    return `${this.host}: ${this.problem}`
+  }
+}
+
+/** The host's robots.txt asks not to fetch this (RFC 9309). */
+export class RobotsDisallowed extends Schema.TaggedError<RobotsDisallowed>()("RobotsDisallowed", at) {
+  override get message(): string {
+    return "robots.txt disallows it"
+  }
+}
+
+/** The body could not be kept: no space, no rights, too many open files. `code` is the system's own (`ENOSPC`). */
+export class BodyStoreError extends Schema.TaggedError<BodyStoreError>()("BodyStoreError", {
+  ...at,
+  path: Schema.String,
+  code: Schema.String
+}) {
+  override get message(): string {
+    return `cannot save the body to ${this.path} (${this.code})`
+  }
+}
+
+/** Every way for a fetch to fail. */
+export const FetchError = Schema.Union([
+  InvalidRequest,
+  DnsError,
+  ConnectError,
+  TlsError,
+  ForbiddenAddress,
+  ConnectTimeout,
+  HeadersTimeout,
+  IdleTimeout,
+  AttemptTimeout,
+  DeadlineExceeded,
+  ProtocolError,
+  TruncatedBody,
+  BodyTooLarge,
+  ContentEncodingError,
+  StatusError,
+  RetryAfterTooLong,
+  RedirectError,
+  HostUnavailable,
+  RobotsDisallowed,
+  BodyStoreError
+])
+
+/** Every way for a fetch to fail. */
+export type FetchError = typeof FetchError.Type

@@ -1,0 +1,86 @@
+/**
+ * What to fetch: one HTTP request as a user writes it, and the canonical form under which a run knows it.
+ */
+import { Result, Schema } from "effect"
+import { InvalidRequest } from "./FetchError.ts"
+
+/** Methods that a fetch may use. */
+export const Method = Schema.Literals(["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
+
+/** A method that a fetch may use. */
+export type Method = typeof Method.Type
+
+/**
+ * One request: `url` as written, `method` (`GET` when absent), `headers` by name and a text `body`.
+ *
+ * A plain object, so that it costs nothing to make a million of them.
+ */
+export const FetchRequest = Schema.Struct({
+  url: Schema.String,
+  method: Schema.optionalKey(Method),
+  headers: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
+  body: Schema.optionalKey(Schema.String)
+})
+
+/** One request. */
+export interface FetchRequest {
+  readonly url: string
+  readonly method?: Method
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
+}
+
+/** A request whose URL was checked and parsed once: what gates, frontiers and transports work with. */
+export interface FetchTarget {
+  readonly request: FetchRequest
+  /** Canonical URL (WHATWG URL Standard serialisation, without fragment): the identity inside a run. */
+  readonly url: string
+  /** `scheme://host:port`: what a connection pool is keyed by. */
+  readonly origin: string
+  /** Lower-case host name and port: what politeness is keyed by. */
+  readonly host: string
+  /** Path and query. */
+  readonly path: string
+}
+
+/** Longest URL that is accepted, in UTF-16 code units. */
+export const urlLengthMax = 8192
+
+const lineBreak = /[\r\n\0]/
+
+const invalid = (request: FetchRequest, problem: string) =>
+  Result.fail(new InvalidRequest({ url: request.url.slice(0, 200), problem }))
+
+/**
+ * Checks a request and names its canonical URL, host and path.
+ *
+ * Fails with `InvalidRequest`, which says what is wrong and what would be right: not an absolute URL, a scheme other than http(s),
+ * longer than 8,192 characters, a line break in a header, a body on GET or HEAD.
+ */
+export const target = (request: FetchRequest): Result.Result<FetchTarget, InvalidRequest> => {
+  if (request.url.length > urlLengthMax) return invalid(request, `longer than ${urlLengthMax} characters`)
+  const url = URL.parse(request.url)
+  if (url === null) return invalid(request, "not an absolute URL; write it as https://host/path")
+  if (url.protocol !== "http:" && url.protocol !== "https:") {
+    return invalid(request, `scheme "${url.protocol}" is not fetched; only http: and https: are`)
+  }
+  if (
+    request.body !== undefined &&
+    (request.method === undefined || request.method === "GET" || request.method === "HEAD")
+  ) {
+    return invalid(request, `a body needs a method that carries one, not ${request.method ?? "GET"}`)
+  }
+  for (const name in request.headers) {
+    if (name === "" || lineBreak.test(name) || lineBreak.test(request.headers[name] ?? "")) {
+      return invalid(request, `header ${JSON.stringify(name)} has a line break or no name`)
+    }
+  }
+  url.hash = ""
+  return Result.succeed({
+    request,
+    url: url.href,
+    origin: url.origin,
+    host: url.host,
+    path: url.pathname + url.search
+  })
+}

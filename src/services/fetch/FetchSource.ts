@@ -1,0 +1,25 @@
+/**
+ * Where a dispatcher gets its work. It asks for as much as it can start now, so neither side ever parks a fiber per URL.
+ */
+import type { Effect } from "effect"
+import type { FetchTarget } from "./FetchRequest.ts"
+
+/** What a dispatcher can take: at most `limit` targets, none of them on a host in `closedHosts`. */
+export interface FetchDemand {
+  readonly limit: number
+  /** Hosts whose gate is shut now (concurrency, rate, Retry-After, breaker). Bounded by the dispatcher. */
+  readonly closedHosts: ReadonlySet<string>
+}
+
+/**
+ * What a source can give: some targets (never none); nothing before `wake` ends (new input, a lapsed lease, a host's `next_at`); or nothing ever again.
+ */
+export type FetchSupply =
+  | { readonly _tag: "Targets"; readonly targets: ReadonlyArray<FetchTarget> }
+  | { readonly _tag: "Wait"; readonly wake: Effect.Effect<void> }
+  | { readonly _tag: "Done" }
+
+/** A source of work: a list, a stream, or a frontier shared by many processes. */
+export interface FetchSource<out E = never, out R = never> {
+  readonly pull: (demand: FetchDemand) => Effect.Effect<FetchSupply, E, R>
+}
