@@ -1,0 +1,26 @@
+/**
+ * `sluice demo`: the whole system on one screen, in half a minute, with no network.
+ */
+import { Effect } from "effect"
+import * as FetchScenes from "./demo/FetchScenes.ts"
+import { say, scene } from "./demo/Scene.ts"
+import { bold, dim } from "./terminal/Style.ts"
+
+/** Plays every scene, one after the other. */
+export const demo = Effect.gen(function*() {
+  yield* say([
+    `${bold("sluice demo")}  ${dim("a loopback origin that misbehaves on purpose; nothing leaves this machine")}`
+  ])
+  yield* scene("Ten URLs of one second each", "the same work with 1, 3 and 10 requests in flight", FetchScenes.lanes)
+  yield* scene("Three thousand URLs, some of them bad", "limits, retries, one typed outcome each", FetchScenes.bulk)
+  yield* scene("First answer wins", "the others are cancelled, sockets included", FetchScenes.race)
+  yield* scene("Interrupted in mid-flight", "structured concurrency: nothing stays open", FetchScenes.interrupt)
+  yield* say([
+    "",
+    `${bold("Your turn")}  npm start -- fetch https://example.com   ${
+      dim("or")
+    }  npm start -- fetch -i urls.txt --save bodies -o out.ndjson`,
+    dim("           npm start -- --help"),
+    ""
+  ])
+})
