@@ -1,0 +1,64 @@
+import * as Schema from "effect/Schema"
+
+/**
+ * The storage behind the queue did not do what was asked.
+ *
+ * `reason` is what a caller branches on: `Unavailable` (no connection, restart, pool exhausted: try again), `Conflict`
+ * (deadlock or serialization failure: run the transaction again), `Rejected` (the statement itself is wrong: do not).
+ */
+export class JobQueueError extends Schema.TaggedError<JobQueueError>()("JobQueueError", {
+  operation: Schema.String,
+  reason: Schema.Literals(["Unavailable", "Conflict", "Rejected"]),
+  cause: Schema.Defect()
+}) {
+  override get message() {
+    return `Job queue: ${this.operation} failed (${this.reason})`
+  }
+  /** Whether running the same operation again may succeed. */
+  get isRetryable() {
+    return this.reason !== "Rejected"
+  }
+}
+
+/** A payload does not fit the schema of its kind, so nothing was enqueued. */
+export class JobPayloadInvalid extends Schema.TaggedError<JobPayloadInvalid>()("JobPayloadInvalid", {
+  kind: Schema.String,
+  issue: Schema.String
+}) {
+  override get message() {
+    return `Payload of job kind "${this.kind}" is invalid: ${this.issue}`
+  }
+}
+
+/** No job, waiting, finished or dead, has this id. */
+export class JobNotFound extends Schema.TaggedError<JobNotFound>()("JobNotFound", { id: Schema.String }) {
+  override get message() {
+    return `No job has the id ${this.id}`
+  }
+}
+
+/**
+ * The job no longer belongs to this worker: its lease lapsed and another attempt owns it. A transactional or batch
+ * handler that meets it has already been rolled back.
+ */
+export class JobLeaseLost extends Schema.TaggedError<JobLeaseLost>()("JobLeaseLost", {
+  ids: Schema.Array(Schema.String)
+}) {
+  override get message() {
+    return `Lease lost on ${this.ids.length} job(s): ${this.ids.slice(0, 5).join(", ")}`
+  }
+}
+
+/** Failed by a handler: the job is dead-lettered at once, whatever attempts it has left. */
+export class JobDiscard extends Schema.TaggedError<JobDiscard>()("JobDiscard", { detail: Schema.String }) {
+  override get message() {
+    return `Discarded: ${this.detail}`
+  }
+}
+
+/** Failed by a handler: the job runs again after `delayMillis`, and this attempt is not counted. */
+export class JobSnooze extends Schema.TaggedError<JobSnooze>()("JobSnooze", { delayMillis: Schema.Int }) {
+  override get message() {
+    return `Snoozed for ${this.delayMillis} ms`
+  }
+}

@@ -1,0 +1,116 @@
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type { Attempt, Kind } from "./Job.ts"
+
+/** One job as a batch handler gets it. */
+export interface BatchItem<out Payload> {
+  readonly payload: Payload
+  readonly attempt: Attempt
+}
+
+/**
+ * A kind with the program that runs it, its types erased so that handlers of many kinds fit in one worker.
+ *
+ * `R` is what the program needs; the worker layer asks for it.
+ */
+export interface Handler<out R> {
+  readonly mode: "plain" | "transactional" | "batch"
+  /** How many jobs share one transaction. 1 for plain handlers. */
+  readonly maxGroup: number
+  readonly kind: Pick<
+    Kind<string, never, never, never>,
+    "name" | "queue" | "retry" | "maxAttempts" | "timeout" | "history"
+  >
+  readonly decode: (payload: unknown) => Result.Result<unknown, string>
+  /** JSON text of a result; undefined is stored as no result. */
+  readonly encodeSuccess: (value: unknown) => Result.Result<string | null, string>
+  /** The JSON form of an error that fits the kind's error schema. */
+  readonly encodeError: (error: unknown) => unknown
+  readonly run: (items: ReadonlyArray<BatchItem<unknown>>) => Effect.Effect<ReadonlyArray<unknown> | void, unknown, R>
+}
+
+/** Type-level helpers. */
+export declare namespace Handler {
+  /** What a handler needs. */
+  export type Services<H> = H extends Handler<infer R> ? R : never
+}
+
+const erase = <N extends string, P, S, F, R>(
+  kind: Kind<N, P, S, F>,
+  mode: Handler<R>["mode"],
+  maxGroup: number,
+  run: (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, unknown, R>
+): Handler<R> => {
+  const payload = Schema.decodeUnknownResult(Schema.toCodecJson(kind.payload))
+  const success = Schema.encodeUnknownResult(Schema.toCodecJson(kind.success))
+  const failure = Schema.encodeUnknownResult(Schema.toCodecJson(kind.error))
+  return {
+    mode,
+    maxGroup,
+    kind,
+    decode: (input) => Result.mapError(payload(input), (error) => error.message),
+    encodeSuccess: (value) =>
+      value === undefined
+        ? Result.succeed(null)
+        : Result.match(success(value), {
+          onFailure: (error) => Result.fail(error.message),
+          onSuccess: (encoded) => Result.succeed(JSON.stringify(encoded) ?? null)
+        }),
+    encodeError: (error) => Result.getOrUndefined(failure(error)),
+    // Only what `decode` of this same handler answered comes in here.
+    run: run as Handler<R>["run"]
+  }
+}
+
+/**
+ * A handler that may do anything. It runs at least once: after a crash between its work and its settling it runs again,
+ * so what it does outside should be idempotent (the job's id is a good key).
+ *
+ * A failure is retried by the kind's schedule; `JobDiscard` dead-letters at once, `JobSnooze` runs later without counting.
+ */
+export const plain = <N extends string, P, S, F, E, R>(
+  kind: Kind<N, P, S, F>,
+  run: (payload: P, attempt: Attempt) => Effect.Effect<S, E, R>
+): Handler<R> =>
+  erase(kind, "plain", 1, (items) => {
+    const item = items[0]
+    return item === undefined ? Effect.void : Effect.map(run(item.payload, item.attempt), (value) => [value])
+  })
+
+/**
+ * A handler that only touches the database: it runs inside the SQL transaction that settles its job, so its effects
+ * happen exactly once. When the lease was lost the settle matches nothing and everything it did is rolled back.
+ *
+ * Up to `maxGroup` waiting jobs run one after another in one transaction, committed together; when one of them fails,
+ * the transaction is rolled back and each runs again in a transaction of its own. `maxGroup: 1` gives each job its own
+ * from the start.
+ *
+ * @default maxGroup 32
+ */
+export const transactional = <N extends string, P, S, F, E, R>(
+  kind: Kind<N, P, S, F>,
+  run: (payload: P, attempt: Attempt) => Effect.Effect<S, E, R>,
+  options?: { readonly maxGroup?: number }
+): Handler<R> =>
+  erase(
+    kind,
+    "transactional",
+    Math.max(1, options?.maxGroup ?? 32),
+    // Sequential on purpose: handlers in one transaction must not see each other half done.
+    (items) => Effect.forEach(items, (item) => run(item.payload, item.attempt))
+  )
+
+/**
+ * A handler of many jobs at once: N jobs and their N effects in one SQL transaction with the fenced settle inside it. When
+ * the batch fails, it is rolled back and the handler is called with one job at a time, so that only the bad ones fail.
+ *
+ * It answers one result per job in the order of `items`, or nothing.
+ *
+ * @default maxSize 500
+ */
+export const batch = <N extends string, P, S, F, E, R>(
+  kind: Kind<N, P, S, F>,
+  run: (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, E, R>,
+  options?: { readonly maxSize?: number }
+): Handler<R> => erase(kind, "batch", Math.max(1, options?.maxSize ?? 500), run)

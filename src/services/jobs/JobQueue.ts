@@ -1,0 +1,159 @@
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { JobEvent, JobId, JobInfo, Kind } from "./Job.ts"
+import { JobNotFound, JobPayloadInvalid, type JobQueueError } from "./JobError.ts"
+import { JobRecords, JobStore, type NewJob } from "./JobStore.ts"
+
+/** How one enqueueing differs from what its kind says. */
+export interface EnqueueOptions {
+  /** Not before so long from now, by the database's clock. */
+  readonly delay?: Duration.Input
+  /** Not before this instant; wins over `delay`. */
+  readonly runAt?: Date
+  readonly priority?: number
+  readonly unique?: string
+  readonly key?: string
+  readonly maxAttempts?: number
+}
+
+/**
+ * The queue as producers see it: typed jobs in, ids out.
+ *
+ * `enqueue` and `enqueueMany` join the SQL transaction they are called in: when it rolls back, the job never was.
+ */
+export class JobQueue extends Context.Service<JobQueue, {
+  /** Enqueues one job. A unique job that is already live answers the id of the first. */
+  readonly enqueue: <N extends string, P, S, F>(
+    kind: Kind<N, P, S, F>,
+    payload: P,
+    options?: EnqueueOptions
+  ) => Effect.Effect<JobId, JobPayloadInvalid | JobQueueError>
+  /** Enqueues many jobs in one statement, all or none; the ids are in the order of the payloads. */
+  readonly enqueueMany: <N extends string, P, S, F>(
+    kind: Kind<N, P, S, F>,
+    payloads: ReadonlyArray<P>,
+    options?: EnqueueOptions
+  ) => Effect.Effect<ReadonlyArray<JobId>, JobPayloadInvalid | JobQueueError>
+  /** Runs an effect in one transaction of the queue's own database, together with what it enqueues. */
+  readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | JobQueueError, R>
+  /**
+   * Cancels a job. A waiting one is gone at once (`cancelled`); a running one is interrupted by its worker soon
+   * (`requested`); one that has ended is left as it is (`finished`).
+   */
+  readonly cancel: (
+    id: JobId
+  ) => Effect.Effect<"cancelled" | "requested" | "finished", JobNotFound | JobQueueError>
+  readonly find: (id: JobId) => Effect.Effect<Option.Option<JobInfo>, JobQueueError>
+  /** Waits until a job has ended. Looks every 50 ms; put your own timeout around it. */
+  readonly ended: (id: JobId) => Effect.Effect<JobInfo, JobNotFound | JobQueueError>
+  /** What ends from now on, over all processes, about a quarter of a second after it happened. */
+  readonly events: Stream.Stream<JobEvent, JobQueueError>
+}>()("sluice/services/jobs/JobQueue") {}
+
+interface Encoder {
+  readonly encode: (payload: unknown) => Result.Result<string, string>
+}
+
+/** Compiling a codec costs far more than using it, so each kind's is kept as long as the kind itself. */
+const encoders = new WeakMap<object, Encoder>()
+
+const encoderOf = <N extends string, P, S, F>(kind: Kind<N, P, S, F>): Encoder => {
+  const known = encoders.get(kind)
+  if (known !== undefined) return known
+  const encode = Schema.encodeUnknownResult(Schema.toCodecJson(kind.payload))
+  const encoder: Encoder = {
+    encode: (payload) =>
+      Result.match(encode(payload), {
+        onFailure: (error) => Result.fail(error.message),
+        onSuccess: (encoded) => Result.succeed(JSON.stringify(encoded) ?? "null")
+      })
+  }
+  encoders.set(kind, encoder)
+  return encoder
+}
+
+/** The stored form of a job; fails when the payload does not fit its kind. */
+export const prepare = <N extends string, P, S, F>(
+  kind: Kind<N, P, S, F>,
+  payload: P,
+  options: EnqueueOptions | undefined
+): Result.Result<NewJob, JobPayloadInvalid> => {
+  const encoded = encoderOf(kind).encode(payload)
+  if (Result.isFailure(encoded)) {
+    return Result.fail(new JobPayloadInvalid({ kind: kind.name, issue: encoded.failure }))
+  }
+  return Result.succeed({
+    queue: kind.queue,
+    kind: kind.name,
+    payload: encoded.success,
+    priority: Math.max(-1000, Math.min(1000, options?.priority ?? kind.priority)),
+    maxAttempts: Math.max(1, options?.maxAttempts ?? kind.maxAttempts),
+    delayMillis: options?.delay === undefined
+      ? 0
+      : Math.max(0, Duration.toMillis(Duration.fromInputUnsafe(options.delay))),
+    runAtMillis: options?.runAt === undefined ? null : options.runAt.getTime(),
+    unique: options?.unique ?? kind.unique?.(payload) ?? null,
+    key: options?.key ?? kind.key?.(payload) ?? null,
+    keyConcurrency: kind.keyConcurrency
+  })
+}
+
+const isFinal = (info: JobInfo) => info.state === "succeeded" || info.state === "dead" || info.state === "cancelled"
+
+const make = Effect.gen(function*() {
+  const store = yield* JobStore
+  const records = yield* JobRecords
+
+  const enqueueMany: JobQueue["Service"]["enqueueMany"] = (kind, payloads, options) =>
+    Effect.suspend((): Effect.Effect<ReadonlyArray<JobId>, JobPayloadInvalid | JobQueueError> => {
+      const jobs: Array<NewJob> = []
+      for (const payload of payloads) {
+        const prepared = prepare(kind, payload, options)
+        if (Result.isFailure(prepared)) return Effect.fail(prepared.failure)
+        jobs.push(prepared.success)
+      }
+      return jobs.length === 0 ? Effect.succeed([]) : store.insert(jobs)
+    })
+
+  const find = (id: JobId) => Effect.map(records.find(id), Option.fromUndefinedOr)
+
+  return JobQueue.of({
+    enqueue: (kind, payload, options) =>
+      Effect.flatMap(
+        enqueueMany(kind, [payload], options),
+        // A store answers one id per job, in order.
+        (ids) => ids[0] === undefined ? Effect.die("JobStore.insert answered no id") : Effect.succeed(ids[0])
+      ),
+    enqueueMany,
+    transaction: store.transact,
+    cancel: Effect.fn("JobQueue.cancel")(function*(id: JobId) {
+      const outcome = yield* records.cancel(id)
+      return outcome === "unknown" ? yield* new JobNotFound({ id }) : outcome
+    }),
+    find,
+    ended: Effect.fn("JobQueue.ended")(function*(id: JobId) {
+      return yield* records.find(id).pipe(
+        Effect.filterOrFail((info) => info !== undefined, () => new JobNotFound({ id })),
+        Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: isFinal })
+      )
+    }),
+    events: Stream.unwrap(
+      Effect.map(records.ended(undefined), ({ cursor }) =>
+        Stream.paginate(cursor, (cursor) =>
+          Effect.map(
+            Effect.delay(records.ended(cursor), "250 millis"),
+            (page) => [page.events, Option.some(page.cursor)] as const
+          )))
+    )
+  })
+})
+
+/** The queue on any job storage. */
+export const layer: Layer.Layer<JobQueue, never, JobStore | JobRecords> = Layer.effect(JobQueue, make)

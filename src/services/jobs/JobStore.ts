@@ -1,0 +1,185 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import type { JobEvent, JobFailure, JobId, JobInfo } from "./Job.ts"
+import type { JobLeaseLost, JobQueueError } from "./JobError.ts"
+
+/** A job about to be stored. Times are delays, so that only the store's own clock counts. */
+export interface NewJob {
+  readonly queue: string
+  readonly kind: string
+  /** JSON text. */
+  readonly payload: string
+  readonly priority: number
+  readonly maxAttempts: number
+  readonly delayMillis: number
+  /** Absolute epoch milliseconds; wins over `delayMillis`. */
+  readonly runAtMillis: number | null
+  readonly unique: string | null
+  readonly key: string | null
+  readonly keyConcurrency: number
+}
+
+/** A job that now belongs to a worker; (`id`, `attempt`, worker) is the fence of everything done with it. */
+export interface ClaimedJob {
+  readonly id: JobId
+  readonly queue: string
+  readonly kind: string
+  readonly attempt: number
+  readonly maxAttempts: number
+  readonly payload: unknown
+  readonly enqueuedAt: Date
+  readonly key: string | null
+}
+
+/** How an attempt ended. */
+export type Verdict =
+  /** `history` is what of it is kept; `result` is JSON text. */
+  | { readonly _tag: "Succeeded"; readonly result: string | null; readonly history: "full" | "outcome" | "none" }
+  | { readonly _tag: "Retry"; readonly delayMillis: number; readonly failure: JobFailure }
+  | { readonly _tag: "Dead"; readonly failure: JobFailure }
+  | { readonly _tag: "Cancelled" }
+  /** The attempt is given back: not counted. */
+  | { readonly _tag: "Released"; readonly delayMillis: number }
+
+/** A verdict on a claimed job. */
+export interface Settlement {
+  readonly job: ClaimedJob
+  readonly verdict: Verdict
+}
+
+/** What the store tells a worker. */
+export type Signal =
+  | { readonly _tag: "Wake" }
+  | { readonly _tag: "Cancel"; readonly id: JobId }
+
+/** What one heartbeat found and did. */
+export interface Beat {
+  /** False: the fleet declared this worker dead and its jobs are no longer its own. */
+  readonly alive: boolean
+  /** Workers found dead, and how many of their jobs went back to waiting. */
+  readonly deadWorkers: number
+  readonly recovered: number
+  /** Milliseconds until the next scheduled job is due; undefined when there is none. */
+  readonly nextDueMillis: number | undefined
+  /** Running jobs of this worker that someone asked to cancel. */
+  readonly cancelled: ReadonlyArray<JobId>
+}
+
+/** A worker as the fleet knows it. */
+export interface Membership {
+  readonly worker: number
+  readonly signals: Queue.Dequeue<Signal>
+  /** Announces that this worker sleeps (enqueueing then wakes it) or is busy. */
+  readonly idle: (idle: boolean) => Effect.Effect<void, JobQueueError>
+  readonly beat: Effect.Effect<Beat, JobQueueError>
+}
+
+/** How a worker joins the fleet. */
+export interface JoinOptions {
+  readonly queues: ReadonlyArray<string>
+  readonly label: string
+  /** A worker that has not beaten for so long is dead. */
+  readonly leaseMillis: number
+  readonly beatMillis: number
+}
+
+/** A job that is enqueued on each tick of a cron expression. */
+export interface CronEntry {
+  readonly name: string
+  /** Changes whenever schedule or time zone do: the next tick is then computed anew. */
+  readonly signature: string
+  readonly job: NewJob
+  /** The first tick after an instant, both in epoch milliseconds of the store's clock. */
+  readonly next: (afterMillis: number) => number
+}
+
+/**
+ * What job storage can do: the seam between the one implementation of queue and worker, and Postgres or memory. Library
+ * users meet `JobQueue`, `JobAdmin` and `JobWorker` instead.
+ */
+export class JobStore extends Context.Service<JobStore, {
+  /** Stores jobs, in the caller's transaction when there is one; a unique job that is already live answers its id. */
+  readonly insert: (jobs: ReadonlyArray<NewJob>) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
+  /** Runs an effect in one transaction: what it inserts, settles and writes happens together or not at all. */
+  readonly transact: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | JobQueueError, R>
+  /** Takes up to `limit` ready jobs of each queue, best first; paused queues and spent rates yield none. */
+  readonly claim: (
+    worker: number,
+    queues: ReadonlyArray<{ readonly queue: string; readonly limit: number }>
+  ) => Effect.Effect<ReadonlyArray<ClaimedJob>, JobQueueError>
+  /** Settles what is still ours, and answers the ids that are not. */
+  readonly settle: (
+    worker: number,
+    settlements: ReadonlyArray<Settlement>
+  ) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
+  /** Settles in the caller's transaction, all or nothing. */
+  readonly settleAll: (
+    worker: number,
+    settlements: ReadonlyArray<Settlement>
+  ) => Effect.Effect<void, JobQueueError | JobLeaseLost>
+  /** Joins the fleet until the scope closes. */
+  readonly join: (options: JoinOptions) => Effect.Effect<Membership, JobQueueError, Scope.Scope>
+  /** Enqueues every due tick once over all processes; answers how many were. */
+  readonly tick: (entries: ReadonlyArray<CronEntry>) => Effect.Effect<number, JobQueueError>
+}>()("sluice/services/jobs/JobStore") {}
+
+/** Which jobs an operator means. */
+export interface JobFilter {
+  readonly queue?: string
+  readonly kind?: string
+  readonly state?: JobInfo["state"]
+  /** Only ids below this one: the cursor of the page before. */
+  readonly before?: JobId
+  /** @default 50, at most 1000 */
+  readonly limit?: number
+}
+
+/** The counters of one queue: exact, and cheap at any size. */
+export interface QueueStats {
+  readonly queue: string
+  readonly paused: boolean
+  readonly ready: number
+  readonly scheduled: number
+  readonly blocked: number
+  readonly running: number
+  readonly succeeded: number
+  readonly cancelled: number
+  readonly dead: number
+  /** Attempts that failed and were scheduled again, since the beginning. */
+  readonly retried: number
+  /** Age of the job that would be claimed next; undefined when none is ready. */
+  readonly oldestReadyMillis: number | undefined
+}
+
+/** Which dead letters to run again. */
+export interface RedriveFilter {
+  readonly queue?: string
+  readonly kind?: string
+  readonly reason?: JobFailure["reason"]
+  readonly ids?: ReadonlyArray<JobId>
+  /** @default 1000 */
+  readonly limit?: number
+}
+
+/** What operators and observers ask of job storage; `JobAdmin` and `JobQueue` are built on it. */
+export class JobRecords extends Context.Service<JobRecords, {
+  readonly find: (id: JobId) => Effect.Effect<JobInfo | undefined, JobQueueError>
+  readonly list: (filter: JobFilter) => Effect.Effect<ReadonlyArray<JobInfo>, JobQueueError>
+  readonly stats: Effect.Effect<ReadonlyArray<QueueStats>, JobQueueError>
+  readonly cancel: (id: JobId) => Effect.Effect<"cancelled" | "requested" | "finished" | "unknown", JobQueueError>
+  readonly configure: (
+    queue: string,
+    settings: { readonly paused?: boolean; readonly ratePerSecond?: number | null }
+  ) => Effect.Effect<void, JobQueueError>
+  /** Makes dead letters live again with fresh attempts, the n-th delayed by n / `ratePerSecond`. */
+  readonly redrive: (
+    filter: RedriveFilter,
+    ratePerSecond: number | undefined
+  ) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
+  /** What ended after a cursor, oldest first; the cursor to ask with next time. */
+  readonly ended: (
+    cursor: string | undefined
+  ) => Effect.Effect<{ readonly cursor: string; readonly events: ReadonlyArray<JobEvent> }, JobQueueError>
+}>()("sluice/services/jobs/JobRecords") {}
