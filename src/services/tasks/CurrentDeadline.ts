@@ -1,0 +1,20 @@
+import { Context } from "effect"
+
+/** A point in time that may move, below the one it was opened in. */
+export interface DeadlineNode {
+  readonly parent: DeadlineNode | undefined
+  readonly depth: number
+  atMillis: number
+}
+
+/** The earliest of a deadline and all those it was opened in; infinite without one. */
+export const effectiveMillis = (node: DeadlineNode | undefined): number => {
+  let earliest = Number.POSITIVE_INFINITY
+  for (let at = node; at !== undefined; at = at.parent) earliest = Math.min(earliest, at.atMillis)
+  return earliest
+}
+
+/** The deadline that the current fiber works under; inherited by every fiber that it forks. */
+export const CurrentDeadline = Context.Reference<DeadlineNode | undefined>("sluice/services/tasks/CurrentDeadline", {
+  defaultValue: () => undefined
+})

@@ -1,0 +1,216 @@
+import { Cause, Clock, Duration, Effect, Exit, Fiber, Option, Schema } from "effect"
+import { CurrentDeadline, type DeadlineNode, effectiveMillis } from "./CurrentDeadline.ts"
+import { type Label, render } from "./TaskNode.ts"
+
+/** The work did not end by its deadline. */
+export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>()("DeadlineExceeded", {
+  name: Schema.String,
+  /** How long the work was allowed to run, moves included. */
+  afterMillis: Schema.Finite
+}) {
+  override get message(): string {
+    return `${this.name} did not end within ${Duration.format(Duration.millis(this.afterMillis))}`
+  }
+}
+
+/** A deadline in force: it can be asked and moved while the work runs. */
+export interface Deadline {
+  /** What is left until this deadline or an outer one that comes earlier; zero when it has passed. */
+  readonly remaining: Effect.Effect<Duration.Duration>
+  /** Moves it: so long from now. Later than an outer deadline has no effect beyond that one. */
+  readonly move: (fromNow: Duration.Input) => Effect.Effect<void>
+  /** Takes it away; outer deadlines stay. */
+  readonly lift: Effect.Effect<void>
+}
+
+/** What a deadline is called in its error, and how long its cleanup may take. */
+export interface Options {
+  /** @default "the work" */
+  readonly name?: Label | undefined
+  /**
+   * How long cleanup may take after the deadline. Then the work is left behind (it goes on alone) and named in the log.
+   *
+   * @default Duration.infinity: wait for the cleanup
+   */
+  readonly grace?: Duration.Input | undefined
+}
+
+/**
+ * What is left of the time that the current fiber has: infinite without a deadline, zero when it has passed. An HTTP
+ * attempt or a SQL statement must not be given more.
+ */
+export const remaining: Effect.Effect<Duration.Duration> = Effect.withFiber((fiber) =>
+  Effect.succeed(Duration.millis(remainingMillisUnsafe(fiber)))
+)
+
+/** `remaining` for hot paths: milliseconds, `Infinity` without a deadline. */
+export const remainingMillisUnsafe = (fiber: Fiber.Fiber<unknown, unknown>): number => {
+  const node = fiber.getRef(CurrentDeadline)
+  if (node === undefined) return Number.POSITIVE_INFINITY
+  return Math.max(0, effectiveMillis(node) - fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+}
+
+/** The smaller of what is left and this limit: the timeout to hand to a foreign client. */
+export const capped = (limit: Duration.Input): Effect.Effect<Duration.Duration> =>
+  Effect.map(remaining, (left) => Duration.min(left, Duration.fromInputUnsafe(limit)))
+
+/** When the current fiber must be done, in milliseconds of its clock; none without a deadline. */
+export const current: Effect.Effect<Option.Option<number>> = Effect.withFiber((fiber) => {
+  const at = effectiveMillis(fiber.getRef(CurrentDeadline))
+  return Effect.succeed(Number.isFinite(at) ? Option.some(at) : Option.none())
+})
+
+/**
+ * Runs the effect under a deadline that everything it starts inherits. At the deadline it is interrupted and the result
+ * is `DeadlineExceeded`, unless it has ended otherwise by then: a value or a failure of its own is kept.
+ */
+export const within = (duration: Duration.Input, options?: Options) =>
+<A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | DeadlineExceeded, R> => use(duration, () => self, options)
+
+/** `within`, for work that wants to move its deadline. */
+export const use = <A, E, R>(
+  duration: Duration.Input,
+  body: (deadline: Deadline) => Effect.Effect<A, E, R>,
+  options?: Options
+): Effect.Effect<A, E | DeadlineExceeded, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.withFiber((owner) => {
+      const clock = owner.getRef(Clock.Clock)
+      const timer = new Timer(clock, Duration.toMillis(duration), owner.getRef(CurrentDeadline))
+      const work = Effect.provideService(
+        restore(Effect.andThen(timer.hop, Effect.suspend(() => body(timer)))),
+        CurrentDeadline,
+        timer.node
+      )
+      return Effect.flatMap(
+        Effect.forkDetach(work, { startImmediately: true, uninterruptible: true }),
+        (fiber) =>
+          Effect.flatMap(timer.start(fiber), () =>
+            Effect.matchCauseEffect(restore(timer.awaitOr(fiber, options)), {
+              // Interrupted from outside: the work is interrupted too, and its cleanup is waited for.
+              onFailure: (cause) =>
+                Effect.andThen(
+                  Effect.andThen(timer.stop, timer.hop),
+                  Effect.andThen(Fiber.interrupt(fiber), Effect.failCause(cause))
+                ),
+              onSuccess: (exit) => Effect.andThen(Effect.andThen(timer.stop, timer.hop), timer.outcome(exit, options))
+            }))
+      )
+    })
+  )
+
+class Timer implements Deadline {
+  readonly node: DeadlineNode
+  private readonly clock: Clock.Clock
+  private readonly startedAtMillis: number
+  private work: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  private sleeper: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  private isExpired = false
+  private onExpired: (() => void) | undefined = undefined
+
+  constructor(clock: Clock.Clock, millis: number, parent: DeadlineNode | undefined) {
+    this.clock = clock
+    this.startedAtMillis = clock.currentTimeMillisUnsafe()
+    this.node = { parent, depth: parent === undefined ? 1 : parent.depth + 1, atMillis: this.startedAtMillis + millis }
+  }
+
+  get remaining(): Effect.Effect<Duration.Duration> {
+    return Effect.sync(() =>
+      Duration.millis(Math.max(0, effectiveMillis(this.node) - this.clock.currentTimeMillisUnsafe()))
+    )
+  }
+
+  /** Deep nests start, end and are interrupted synchronously: every so many levels the chain goes through the scheduler. */
+  get hop(): Effect.Effect<void> {
+    return this.node.depth % 32 === 0 ? Effect.yieldNow : Effect.void
+  }
+
+  start(work: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> {
+    this.work = work
+    return this.restart
+  }
+
+  private get restart(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const work = this.work
+      this.sleeper?.interruptUnsafe(undefined)
+      this.sleeper = undefined
+      if (this.isExpired || work === undefined || work.pollUnsafe() !== undefined) return Effect.void
+      if (!Number.isFinite(this.node.atMillis)) return Effect.void
+      const left = this.node.atMillis - this.clock.currentTimeMillisUnsafe()
+      if (left <= 0) return Effect.sync(() => this.expire())
+      return Effect.map(
+        Effect.forkDetach(
+          Effect.andThen(this.clock.sleep(Duration.millis(left)), Effect.sync(() => this.expire())),
+          { startImmediately: true, uninterruptible: false }
+        ),
+        (fiber) => {
+          this.sleeper = fiber
+        }
+      )
+    })
+  }
+
+  private expire(): void {
+    this.sleeper = undefined
+    if (this.work === undefined || this.work.pollUnsafe() !== undefined) return
+    this.isExpired = true
+    this.onExpired?.()
+    this.work.interruptUnsafe(undefined)
+  }
+
+  get stop(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.sleeper?.interruptUnsafe(undefined)
+      this.sleeper = undefined
+      // Work that was left behind may still ask or move: nothing restarts.
+      this.isExpired = this.isExpired || this.work?.pollUnsafe() === undefined
+    })
+  }
+
+  move(fromNow: Duration.Input): Effect.Effect<void> {
+    return Effect.uninterruptible(Effect.suspend(() => {
+      this.node.atMillis = this.clock.currentTimeMillisUnsafe() + Duration.toMillis(fromNow)
+      return this.restart
+    }))
+  }
+
+  get lift(): Effect.Effect<void> {
+    return this.move(Duration.infinity)
+  }
+
+  /** The exit of the work, or none when it outlived the grace after the deadline. */
+  awaitOr<A, E>(fiber: Fiber.Fiber<A, E>, options: Options | undefined): Effect.Effect<Option.Option<Exit.Exit<A, E>>> {
+    const ended = Effect.asSome(Fiber.await(fiber))
+    if (options?.grace === undefined) return ended
+    const expired = Effect.callback<void>((resume) => {
+      if (this.isExpired) return resume(Effect.void)
+      this.onExpired = () => resume(Effect.void)
+    })
+    const graceOver = Effect.andThen(
+      expired,
+      Effect.as(this.clock.sleep(Duration.fromInputUnsafe(options.grace)), Option.none())
+    )
+    return Effect.raceFirst(ended, graceOver)
+  }
+
+  outcome<A, E>(
+    exit: Option.Option<Exit.Exit<A, E>>,
+    options: Options | undefined
+  ): Effect.Effect<A, E | DeadlineExceeded> {
+    const name = options?.name === undefined ? "the work" : render(options.name)
+    const exceeded = Effect.suspend(() =>
+      new DeadlineExceeded({ name, afterMillis: this.node.atMillis - this.startedAtMillis })
+    )
+    if (Option.isNone(exit)) {
+      return Effect.andThen(
+        Effect.logWarning(`${name}: left behind, its cleanup outlived the grace after the deadline`),
+        exceeded
+      )
+    }
+    const isCut = this.isExpired && Exit.isFailure(exit.value) && Cause.hasInterruptsOnly(exit.value.cause)
+    return isCut ? exceeded : exit.value
+  }
+}

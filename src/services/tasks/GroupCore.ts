@@ -1,0 +1,295 @@
+import { Cause, Clock, Context, Duration, Effect, Exit, Fiber, Option } from "effect"
+import { CurrentDeadline, type DeadlineNode } from "./CurrentDeadline.ts"
+import { CurrentTask, type Label, render, TaskNode } from "./TaskNode.ts"
+
+/** How many failures are kept beside the first one, and how many defects are logged; the rest is counted. */
+const siblingsMax = 64
+
+/**
+ * A nest may be ten thousand groups deep, and starting, ending and interrupting run synchronously through it: every so
+ * many levels the chain goes through the scheduler, so that the stack stays small.
+ */
+const yieldEveryLevels = 32
+
+const notForked: Effect.Effect<undefined> = Effect.as(Effect.void, undefined)
+
+type ExitHook<A, E> = (exit: Exit.Exit<A, E>) => boolean
+
+/** What happens when a child fails: `cancel` stops the group with that failure, `keep` leaves it to who reads the task. */
+export type OnFailure = "cancel" | "keep"
+
+/**
+ * The one mechanism below `TaskGroup` and `FanOut`: it forks children, counts them, records the first failure with the
+ * others beside it, cancels, and lets the owner go on only when all have ended (or have overstayed their grace).
+ *
+ * @internal
+ */
+export class GroupCore<E> {
+  readonly node: TaskNode
+  readonly onFailure: OnFailure
+  readonly grace: Duration.Duration
+  readonly deadline: DeadlineNode | undefined
+  phase: "open" | "closing" | "closed" = "open"
+  /** Children that live; the body is counted apart. */
+  live = 0
+  private bodyFiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  private isBodyRunning = true
+  private isBodyStopped = false
+  private first: Cause.Cause<E> | undefined = undefined
+  private readonly siblings: Array<Cause.Reason<E>> = []
+  private readonly defects: Array<Cause.Cause<unknown>> = []
+  private omitted = 0
+  private onEnded: (() => void) | undefined = undefined
+  private readonly observers = new Set<() => void>()
+
+  constructor(node: TaskNode, deadline: DeadlineNode | undefined, onFailure: OnFailure, grace: Duration.Duration) {
+    this.node = node
+    this.deadline = deadline
+    this.onFailure = onFailure
+    this.grace = grace
+  }
+
+  /** Forks a child that starts at once. `undefined` when the group is no longer open: then nothing has run. */
+  fork<A, E1, R>(
+    effect: Effect.Effect<A, E1, R>,
+    label: Label,
+    hook: ExitHook<A, E1> | undefined,
+    parent: Fiber.Fiber<unknown, unknown>
+  ): Effect.Effect<ForkedTask<A, E1> | undefined, never, R> {
+    if (this.phase !== "open") return notForked
+    const node = new TaskNode("task", label, this.node, parent.getRef(Clock.Clock).currentTimeMillisUnsafe())
+    return Effect.map(
+      Effect.forkDetach(this.child(node, effect, hook), { startImmediately: true }),
+      // A fiber that was not attached found the group closed under its feet.
+      (fiber) => node.fiber === undefined ? undefined : { node, fiber }
+    )
+  }
+
+  private child<A, E1, R>(
+    node: TaskNode,
+    effect: Effect.Effect<A, E1, R>,
+    hook: ExitHook<A, E1> | undefined
+  ): Effect.Effect<A, E1, R> {
+    // The first step registers: between a fork and a step of the spawner, an interruption could lose the child.
+    return Effect.withFiber((fiber) => {
+      if (this.phase !== "open") return Effect.interrupt
+      node.fiber = fiber
+      node.attach()
+      this.live++
+      // The fiber that runs this very effect has these types; withFiber cannot know it.
+      const self = fiber as unknown as Fiber.Fiber<A, E1>
+      self.addObserver((exit) => this.childEnded(node, exit, hook))
+      let context = Context.add(fiber.context, CurrentTask, node)
+      // A child lives as long as the group: it has the group's deadline and not the one of who spawned it.
+      if (fiber.getRef(CurrentDeadline) !== this.deadline) {
+        context = Context.add(context, CurrentDeadline, this.deadline)
+      }
+      fiber.setContext(context)
+      return this.isYieldLevel ? Effect.andThen(Effect.yieldNow, effect) : effect
+    })
+  }
+
+  private childEnded<A, E1>(node: TaskNode, exit: Exit.Exit<A, E1>, hook: ExitHook<A, E1> | undefined): void {
+    node.detach()
+    this.live--
+    const isHandled = hook === undefined ? false : hook(exit)
+    if (!isHandled && this.onFailure === "cancel" && Exit.isFailure(exit)) {
+      // The spawn functions only accept children whose errors are in E.
+      this.failed(exit.cause as Cause.Cause<unknown> as Cause.Cause<E>)
+    }
+    this.notify()
+    if (this.live === 0 && !this.isBodyRunning) this.ended()
+    // The node of a group that left overstayers behind lives as long as they do.
+    if (this.phase === "closed" && this.live === 0) this.node.detach()
+  }
+
+  /** Records a failure; the first one closes the group. Interruption alone is no failure. */
+  failed(cause: Cause.Cause<E>): void {
+    const reasons = cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
+    if (reasons.length === 0) return
+    const failure = Cause.fromReasons(reasons)
+    if (this.first === undefined) {
+      this.first = failure
+      this.stop(true)
+    } else if (this.siblings.length + this.defects.length >= siblingsMax) {
+      this.omitted++
+    } else if (Cause.hasDies(failure) && !Cause.hasDies(this.first)) {
+      // Beside a defect, Effect no longer lets a typed failure be caught: it goes to the log instead.
+      this.defects.push(failure)
+    } else {
+      this.siblings.push(...failure.reasons)
+    }
+  }
+
+  /** Closes the group and interrupts its children (and its body): the owner still waits for their cleanup. */
+  stop(isBodyIncluded: boolean): void {
+    if (this.phase === "open") this.phase = "closing"
+    this.node.isCancelling = true
+    const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+    for (let child = this.node.firstChild; child !== undefined; child = child.next) {
+      if (child.fiber === undefined || child.isCancelling) continue
+      child.isCancelling = true
+      fibers.push(child.fiber)
+    }
+    if (isBodyIncluded && this.isBodyRunning && this.bodyFiber !== undefined) {
+      this.isBodyStopped = true
+      fibers.push(this.bodyFiber)
+    }
+    // Interruption may run cleanup synchronously, which changes the list: it was copied first.
+    for (const fiber of fibers) fiber.interruptUnsafe(undefined)
+    this.notify()
+  }
+
+  private notify(): void {
+    for (const observer of this.observers) observer()
+  }
+
+  /** Calls back whenever a child or the body ends and when the group begins to close; the effect removes it. */
+  observe(observer: () => void): Effect.Effect<void> {
+    this.observers.add(observer)
+    return Effect.sync(() => {
+      this.observers.delete(observer)
+    })
+  }
+
+  get isYieldLevel(): boolean {
+    return this.node.depth % yieldEveryLevels === 0
+  }
+
+  private ended(): void {
+    if (this.phase === "closed") return
+    this.phase = "closed"
+    if (this.live === 0) this.node.detach()
+    const onEnded = this.onEnded
+    this.onEnded = undefined
+    onEnded?.()
+  }
+
+  private awaitEnd(owner: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      if (this.phase === "closed") return resume(Effect.void)
+      this.onEnded = () =>
+        this.isYieldLevel
+          ? owner.currentDispatcher.scheduleTask(() => resume(Effect.void), 0)
+          : resume(Effect.void)
+    })
+  }
+
+  /** Waits for the end, at most for the grace; who has not ended by then is named in the log and left behind. */
+  private drain(owner: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> {
+    if (!Duration.isFinite(this.grace)) return this.awaitEnd(owner)
+    return Effect.flatMap(
+      // In a fiber of its own: the owner may be interrupted already, and could not wait interruptibly any more.
+      Effect.forkDetach(Effect.timeoutOption(this.awaitEnd(owner), this.grace), { startImmediately: true }),
+      (fiber) =>
+        Effect.flatMap(
+          Fiber.await(fiber),
+          (exit) => Exit.isSuccess(exit) && Option.isNone(exit.value) ? this.leaveOverstayers() : Effect.void
+        )
+    )
+  }
+
+  private leaveOverstayers(): Effect.Effect<void> {
+    const names: Array<string> = []
+    for (let child = this.node.firstChild; child !== undefined; child = child.next) {
+      child.isOverstaying = true
+      if (names.length < siblingsMax) names.push(render(child.label))
+    }
+    if (this.isBodyRunning) names.push(`the body of ${render(this.node.label)}`)
+    this.ended()
+    return Effect.logWarning(
+      `${render(this.node.label)}: left behind after a grace of ${Duration.format(this.grace)}: ${names.join(", ")}`
+    )
+  }
+
+  /** Runs the body with its children: the owner leaves when all have ended. */
+  run<A, E2, R>(
+    body: Effect.Effect<A, E2, R>,
+    owner: Fiber.Fiber<unknown, unknown>,
+    restore: <A2, E3, R2>(effect: Effect.Effect<A2, E3, R2>) => Effect.Effect<A2, E3, R2>
+  ): Effect.Effect<A, E | E2, R> {
+    let bodyExit: Exit.Exit<A, E2> | undefined
+    const start: Effect.Effect<A, E2, R> = Effect.withFiber((fiber) => {
+      this.bodyFiber = fiber
+      this.node.attach()
+      const self = fiber as unknown as Fiber.Fiber<A, E2>
+      self.addObserver((exit) => {
+        bodyExit = exit
+        this.bodyEnded(exit)
+      })
+      fiber.setContext(Context.add(fiber.context, CurrentTask, this.node))
+      return this.isYieldLevel ? Effect.andThen(Effect.yieldNow, restore(body)) : restore(body)
+    })
+    const settle = Effect.suspend(() => this.settle(bodyExit))
+    return Effect.flatMap(
+      Effect.forkDetach(start, { startImmediately: true, uninterruptible: true }),
+      () =>
+        Effect.matchCauseEffect(restore(this.awaitSettling(owner)), {
+          onFailure: (cause) => {
+            const stop = Effect.sync(() => this.stop(true))
+            return Effect.andThen(
+              this.isYieldLevel ? Effect.andThen(Effect.yieldNow, stop) : stop,
+              Effect.andThen(this.drain(owner), Effect.andThen(this.report, Effect.failCause(this.withFailures(cause))))
+            )
+          },
+          onSuccess: () => Effect.andThen(this.phase === "closed" ? Effect.void : this.drain(owner), settle)
+        })
+    )
+  }
+
+  /** Ends when all have ended, or, where a grace limits the wait, as soon as the group begins to close. */
+  private awaitSettling(owner: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> {
+    if (!Duration.isFinite(this.grace)) return this.awaitEnd(owner)
+    return Effect.callback<void>((resume) => {
+      const check = () => {
+        const isStopping = this.phase === "closing" && (!this.isBodyRunning || this.isBodyStopped)
+        if (isStopping || this.phase === "closed") resume(Effect.void)
+      }
+      this.onEnded = check
+      const forget = this.observe(check)
+      check()
+      return forget
+    })
+  }
+
+  private bodyEnded(exit: Exit.Exit<unknown, unknown>): void {
+    this.isBodyRunning = false
+    if (Exit.isFailure(exit)) {
+      this.failed(exit.cause as Cause.Cause<E>)
+      // A body that was interrupted (it joined a cancelled task, say) has given up its group.
+      this.stop(false)
+    }
+    if (this.live === 0) this.ended()
+    else this.notify()
+  }
+
+  private settle<A, E2>(bodyExit: Exit.Exit<A, E2> | undefined): Effect.Effect<A, E | E2> {
+    if (this.first !== undefined) {
+      return Effect.andThen(this.report, Effect.failCause(this.withFailures(Cause.fromReasons<E>([]))))
+    }
+    return Effect.andThen(this.report, bodyExit ?? Effect.interrupt)
+  }
+
+  private withFailures(cause: Cause.Cause<E>): Cause.Cause<E> {
+    if (this.first === undefined) return cause
+    return Cause.fromReasons([...cause.reasons, ...this.first.reasons, ...this.siblings])
+  }
+
+  private get report(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.defects.length === 0 && this.omitted === 0) return Effect.void
+      const name = render(this.node.label)
+      const logs = this.defects.map((cause) =>
+        Effect.logError(`${name}: a task died beside the failure that is kept`, cause)
+      )
+      if (this.omitted > 0) logs.push(Effect.logError(`${name}: ${this.omitted} more failures were left out`))
+      return Effect.all(logs, { discard: true })
+    })
+  }
+}
+
+/** @internal */
+export interface ForkedTask<A, E> {
+  readonly node: TaskNode
+  readonly fiber: Fiber.Fiber<A, E>
+}

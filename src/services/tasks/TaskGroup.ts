@@ -1,0 +1,228 @@
+import { Clock, Deferred, Duration, Effect, Exit, Fiber, Schema } from "effect"
+import { CurrentDeadline } from "./CurrentDeadline.ts"
+import { type ForkedTask, GroupCore, type OnFailure } from "./GroupCore.ts"
+import { CurrentTask, type Label, render, TaskNode } from "./TaskNode.ts"
+
+/** A task was spawned into a group that no longer takes any: it has not run. */
+export class GroupClosed extends Schema.TaggedError<GroupClosed>()("GroupClosed", {
+  group: Schema.String,
+  task: Schema.String
+}) {
+  override get message(): string {
+    return `${this.group} is closing or closed: ${this.task} was not started`
+  }
+}
+
+/** A task given to `start` ended without ever saying that it is ready. */
+export class TaskNotReady extends Schema.TaggedError<TaskNotReady>()("TaskNotReady", {
+  task: Schema.String
+}) {
+  override get message(): string {
+    return `${this.task} ended before it was ready`
+  }
+}
+
+/** A child of a group. */
+export interface Task<out A, out E = never> {
+  /** Its number in the live tree. */
+  readonly id: number
+  readonly name: string
+  /** How it ended; asking twice is fine. */
+  readonly await: Effect.Effect<Exit.Exit<A, E>>
+  /** Its value or its failure; that of a cancelled task is an interruption. */
+  readonly join: Effect.Effect<A, E>
+  /** Cancels it, without error for the group, and waits for its cleanup. */
+  readonly cancel: Effect.Effect<void>
+}
+
+/** What `start` gives: what the task said when it was ready, and the task. */
+export interface Started<out A, out B, out E = never> {
+  readonly value: A
+  readonly task: Task<B, E>
+}
+
+/** A group that owns its children: leaving `use` means that they have all ended. */
+export interface TaskGroup<in E = never> {
+  readonly name: string
+  /**
+   * Starts a child at once. Any fiber that has the group may spawn, its own children included.
+   *
+   * @default options.name "task"
+   */
+  readonly spawn: <A, E1 extends E, R>(
+    effect: Effect.Effect<A, E1, R>,
+    options?: { readonly name?: Label | undefined }
+  ) => Effect.Effect<Task<A, E1>, GroupClosed, R>
+  /**
+   * Starts a child and waits until it calls `ready`. What goes wrong before that is the failure of `start` and not of
+   * the group; interrupting the wait cancels the child.
+   */
+  readonly start: <A, B, E1 extends E, R>(
+    effect: (ready: (value: A) => Effect.Effect<void>) => Effect.Effect<B, E1, R>,
+    options?: { readonly name?: Label | undefined }
+  ) => Effect.Effect<Started<A, B, E1>, E1 | GroupClosed | TaskNotReady, R>
+  /** Ends the group without error: its children are interrupted, it takes no new ones; the body goes on. */
+  readonly cancel: Effect.Effect<void>
+  /** Waits until no child lives. */
+  readonly awaitEmpty: Effect.Effect<void>
+  /** How many children live. */
+  readonly size: Effect.Effect<number>
+}
+
+/** How a group behaves. */
+export interface Options {
+  /** @default "group" */
+  readonly name?: Label | undefined
+  /**
+   * What a failing child does: `cancel` the group, which fails with it, or `keep` it for whoever reads the task.
+   *
+   * @default "cancel"
+   */
+  readonly onFailure?: OnFailure | undefined
+  /**
+   * How long children may go on once the group was told to stop. Who overstays is named in the log and left behind.
+   *
+   * @default Duration.infinity: wait for all cleanup
+   */
+  readonly grace?: Duration.Input | undefined
+}
+
+/**
+ * Opens a group for the body and waits for the body and all children. The first failure, of a child or of the body,
+ * cancels the rest and is the failure of the whole; the others' typed failures are kept behind it in the cause, their
+ * defects are logged.
+ *
+ * @example TaskGroup.use<FetchError>({ name: "crawl" })((group) => group.spawn(fetchOne, { name: "robots.txt" }))
+ */
+export const use = <E = never>(options?: Options) =>
+<A, E2, R>(
+  body: (group: TaskGroup<E>) => Effect.Effect<A, E2, R>
+): Effect.Effect<A, E | E2, R> => withCore<E, A, E2, R>(options, (core) => Effect.suspend(() => body(new Group(core))))
+
+/** @internal The machine below `use`, for the policies of `FanOut`. */
+export const withCore = <E, A, E2, R>(
+  options: Options | undefined,
+  body: (core: GroupCore<E>) => Effect.Effect<A, E2, R>
+): Effect.Effect<A, E | E2, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.withFiber((owner) => {
+      const now = owner.getRef(Clock.Clock).currentTimeMillisUnsafe()
+      const core = new GroupCore<E>(
+        new TaskNode("group", options?.name ?? "group", owner.getRef(CurrentTask), now),
+        owner.getRef(CurrentDeadline),
+        options?.onFailure ?? "cancel",
+        options?.grace === undefined ? Duration.infinity : Duration.fromInputUnsafe(options.grace)
+      )
+      return core.run(body(core), owner, restore)
+    })
+  )
+
+class ForkedHandle<A, E> implements Task<A, E> {
+  private readonly forked: ForkedTask<A, E>
+  constructor(forked: ForkedTask<A, E>) {
+    this.forked = forked
+  }
+  get id(): number {
+    return this.forked.node.id
+  }
+  get name(): string {
+    return render(this.forked.node.label)
+  }
+  get await(): Effect.Effect<Exit.Exit<A, E>> {
+    return Fiber.await(this.forked.fiber)
+  }
+  get join(): Effect.Effect<A, E> {
+    return Fiber.join(this.forked.fiber)
+  }
+  get cancel(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.forked.node.isCancelling = true
+      return Fiber.interrupt(this.forked.fiber)
+    })
+  }
+}
+
+class Group<E> implements TaskGroup<E> {
+  private readonly core: GroupCore<E>
+  constructor(core: GroupCore<E>) {
+    this.core = core
+  }
+
+  get name(): string {
+    return render(this.core.node.label)
+  }
+
+  get cancel(): Effect.Effect<void> {
+    return Effect.sync(() => this.core.stop(false))
+  }
+
+  get size(): Effect.Effect<number> {
+    return Effect.sync(() => this.core.live)
+  }
+
+  get awaitEmpty(): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      if (this.core.live === 0) return resume(Effect.void)
+      return this.core.observe(() => {
+        if (this.core.live === 0) resume(Effect.void)
+      })
+    })
+  }
+
+  spawn<A, E1 extends E, R>(
+    effect: Effect.Effect<A, E1, R>,
+    options?: { readonly name?: Label | undefined }
+  ): Effect.Effect<Task<A, E1>, GroupClosed, R> {
+    const label = options?.name ?? "task"
+    return Effect.withFiber((fiber) =>
+      Effect.flatMap(
+        this.core.fork(effect, label, undefined, fiber),
+        (forked) => forked === undefined ? this.closed(label) : Effect.succeed(new ForkedHandle(forked))
+      )
+    )
+  }
+
+  start<A, B, E1 extends E, R>(
+    effect: (ready: (value: A) => Effect.Effect<void>) => Effect.Effect<B, E1, R>,
+    options?: { readonly name?: Label | undefined }
+  ): Effect.Effect<Started<A, B, E1>, E1 | GroupClosed | TaskNotReady, R> {
+    const label = options?.name ?? "task"
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.withFiber((fiber) => {
+        const ready = Deferred.makeUnsafe<A, E1 | TaskNotReady>()
+        let isReady = false
+        const child = Effect.suspend(() =>
+          effect((value) =>
+            Effect.sync(() => {
+              isReady = true
+              Deferred.doneUnsafe(ready, Exit.succeed(value))
+            })
+          )
+        )
+        const hook = (exit: Exit.Exit<B, E1>): boolean => {
+          if (isReady) return false
+          const why = Exit.isFailure(exit)
+            ? Exit.failCause(exit.cause)
+            : Exit.fail(new TaskNotReady({ task: render(label) }))
+          Deferred.doneUnsafe(ready, why)
+          return true
+        }
+        return Effect.flatMap(
+          this.core.fork(child, label, hook, fiber),
+          (forked): Effect.Effect<Started<A, B, E1>, E1 | GroupClosed | TaskNotReady> => {
+            if (forked === undefined) return this.closed(label)
+            const task = new ForkedHandle(forked)
+            return Effect.map(
+              Effect.onInterrupt(restore(Deferred.await(ready)), () => task.cancel),
+              (value): Started<A, B, E1> => ({ value, task })
+            )
+          }
+        )
+      })
+    )
+  }
+
+  private closed(label: Label): Effect.Effect<never, GroupClosed> {
+    return Effect.suspend(() => new GroupClosed({ group: this.name, task: render(label) }))
+  }
+}

@@ -1,0 +1,92 @@
+import { Context } from "effect"
+import type * as Fiber from "effect/Fiber"
+
+/** What a node of the live tree stands for. */
+export type Kind = "root" | "task" | "group"
+
+/** A text, or the way to make it: a name that nobody reads is never built. */
+export type Label = string | (() => string)
+
+/** @internal */
+export const render = (label: Label): string => typeof label === "string" ? label : label()
+
+/**
+ * One node of the live task tree: attached while the task lives, unlinked in O(1) when it ends.
+ *
+ * It is mutable and synchronous on purpose: it is touched once or twice per task on the hottest path of the house.
+ * Programs read it through `Tasks`.
+ */
+export class TaskNode {
+  readonly id: number
+  readonly kind: Kind
+  readonly label: Label
+  readonly parent: TaskNode | undefined
+  readonly root: TaskNode
+  readonly depth: number
+  readonly startedAtMillis: number
+  /** The fiber that runs the task, where the task has one of its own. */
+  fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  isCancelling = false
+  isOverstaying = false
+  childCount = 0
+  firstChild: TaskNode | undefined = undefined
+  next: TaskNode | undefined = undefined
+  waits: Set<{ readonly what: Label }> | undefined = undefined
+  private lastChild: TaskNode | undefined = undefined
+  private previous: TaskNode | undefined = undefined
+  private isAttached = false
+  /** Root only: the last id given out, and how many nodes below it live now. */
+  private lastId = 0
+  liveCount = 0
+
+  constructor(kind: Kind, label: Label, parent: TaskNode | undefined, startedAtMillis: number) {
+    this.kind = kind
+    this.label = label
+    this.parent = parent
+    this.root = parent === undefined ? this : parent.root
+    this.depth = parent === undefined ? 0 : parent.depth + 1
+    this.id = ++this.root.lastId
+    this.startedAtMillis = startedAtMillis
+  }
+
+  /** Links this node below its parent. */
+  attach(): void {
+    const parent = this.parent
+    if (parent === undefined || this.isAttached) return
+    this.isAttached = true
+    this.previous = parent.lastChild
+    if (parent.lastChild === undefined) parent.firstChild = this
+    else parent.lastChild.next = this
+    parent.lastChild = this
+    parent.childCount++
+    this.root.liveCount++
+  }
+
+  /** Unlinks this node; doing it twice is harmless. */
+  detach(): void {
+    const parent = this.parent
+    if (parent === undefined || !this.isAttached) return
+    this.isAttached = false
+    if (this.previous === undefined) parent.firstChild = this.next
+    else this.previous.next = this.next
+    if (this.next === undefined) parent.lastChild = this.previous
+    else this.next.previous = this.previous
+    this.previous = undefined
+    this.next = undefined
+    parent.childCount--
+    this.root.liveCount--
+  }
+}
+
+/** A tree of its own, for a test or an embedded program. */
+export const makeRoot = (name: string, startedAtMillis = 0): TaskNode =>
+  new TaskNode("root", name, undefined, startedAtMillis)
+
+/**
+ * The task that the current fiber works for; fibers forked by plain Effect inherit it.
+ *
+ * @default the root of the process
+ */
+export const CurrentTask = Context.Reference<TaskNode>("sluice/services/tasks/CurrentTask", {
+  defaultValue: () => makeRoot("process")
+})
