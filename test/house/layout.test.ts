@@ -1,0 +1,91 @@
+/**
+ * The layout rules bite: each rule of `.dependency-cruiser.mjs` refuses a small house that breaks it.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { execFileSync, spawnSync } from "node:child_process"
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { dirname, join, resolve } from "node:path"
+
+const root = resolve(import.meta.dirname, "../..")
+const depcruise = join(root, "node_modules/.bin/depcruise")
+const config = join(root, ".dependency-cruiser.mjs")
+
+/** Builds a house of these files, cruises it, and returns what the rules say. */
+const cruise = (files: Record<string, string>): { status: number | null; output: string } => {
+  const house = mkdtempSync(join(tmpdir(), "sluice-layout-"))
+  try {
+    symlinkSync(join(root, "node_modules"), join(house, "node_modules"))
+    for (const [path, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(house, path)), { recursive: true })
+      writeFileSync(join(house, path), text)
+    }
+    const { status, stdout, stderr } = spawnSync(process.execPath, [depcruise, "--config", config, "src"], {
+      cwd: house,
+      encoding: "utf8"
+    })
+    return { status, output: stdout + stderr }
+  } finally {
+    rmSync(house, { recursive: true })
+  }
+}
+
+const thing = "export const thing = 1\n"
+const importing = (path: string) => `import { thing } from "${path}"\nexport const other = thing\n`
+
+const broken: ReadonlyArray<readonly [rule: string, files: Record<string, string>]> = [
+  ["services-are-pure", {
+    "src/services/tasks/A.ts": importing("../../layers/tasks/B.ts"),
+    "src/layers/tasks/B.ts": thing
+  }],
+  ["services-are-pure", {
+    "src/services/tasks/A.ts": "import type { T } from \"../../layers/tasks/B.ts\"\nexport type U = T\n",
+    "src/layers/tasks/B.ts": "export type T = 1\n"
+  }],
+  ["services-import-only-effect", {
+    "src/services/tasks/A.ts": "import { readFileSync } from \"node:fs\"\nexport const a = readFileSync\n"
+  }],
+  ["services-import-only-effect", {
+    "src/services/tasks/A.ts": "import { request } from \"undici\"\nexport const a = request\n"
+  }],
+  ["layers-below-programs", {
+    "src/layers/tasks/A.ts": importing("../../programs/B.ts"),
+    "src/programs/B.ts": thing
+  }],
+  ["programs-below-bin", { "src/programs/A.ts": importing("./bin/B.ts"), "src/programs/bin/B.ts": thing }],
+  ["nobody-imports-the-public-face", {
+    "src/programs/A.ts": importing("../exports/B.ts"),
+    "src/exports/B.ts": thing
+  }],
+  ["no-index", { "src/programs/A.ts": importing("./b/index.ts"), "src/programs/b/index.ts": thing }],
+  ["no-cycles", { "src/programs/A.ts": importing("./B.ts"), "src/programs/B.ts": importing("./A.ts") }],
+  ["no-platform-barrel", {
+    "src/layers/tasks/A.ts": "import { NodeRuntime } from \"@effect/platform-node\"\nexport const a = NodeRuntime\n"
+  }],
+  ["wing-tasks", { "src/services/tasks/A.ts": importing("../fetch/B.ts"), "src/services/fetch/B.ts": thing }],
+  ["wing-fetch", { "src/services/fetch/A.ts": importing("../jobs/B.ts"), "src/services/jobs/B.ts": thing }],
+  ["wing-jobs", { "src/layers/jobs/A.ts": importing("../orders/B.ts"), "src/layers/orders/B.ts": thing }],
+  ["wing-orders", { "src/services/orders/A.ts": importing("../fetch/B.ts"), "src/services/fetch/B.ts": thing }]
+]
+
+describe("layout rules", () => {
+  it.each(broken)("%s is refused (%#)", (rule, files) => {
+    const { status, output } = cruise(files)
+    assert.notStrictEqual(status, 0, output)
+    assert.include(output, rule)
+  })
+
+  it("a house in order passes", () => {
+    const { status, output } = cruise({
+      "src/services/tasks/A.ts": "import { Effect } from \"effect\"\nexport const thing = Effect.void\n",
+      "src/services/fetch/B.ts": importing("../tasks/A.ts"),
+      "src/layers/fetch/C.ts": importing("../../services/fetch/B.ts"),
+      "src/programs/D.ts": importing("../layers/fetch/C.ts")
+    })
+    assert.strictEqual(status, 0, output)
+  })
+
+  it("our own house is in order", () => {
+    execFileSync(process.execPath, [depcruise, "--config", config, "src"], { cwd: root, stdio: "pipe" })
+  })
+})
