@@ -5,6 +5,7 @@ export default defineConfig({
   ssr: { resolve: { conditions: ["sluice-source", "node", "import", "default"] } },
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: ["test/support/globalSetup.ts"],
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -1,0 +1,130 @@
+/**
+ * The schema `sluice`, step by step.
+ *
+ * Effect's Migrator runs only ids above the latest recorded one, so wings that grow side by side would skip each other's
+ * steps in one list. Each wing therefore has a **lane** of its own: a list of steps numbered from 1 without gaps, and its
+ * own table `sluice.migrations_<lane>`. To add a step: add a file `migrations/<lane>/NNNN_what.ts` that exports an Effect,
+ * and append it to the lane in `migrations/<lane>.ts`. A step that has landed on main is never changed, only followed.
+ * Lanes run in the order of `lanes` below, all in one transaction: a step may rely on earlier lanes as they are at the
+ * time of its landing, never on later lanes.
+ *
+ * In a step, name things with their schema (`sluice.jobs`): nobody's search_path is changed.
+ */
+import { Effect, Option } from "effect"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import { DatabaseError, fromSqlError, MigrationFailed, SchemaOutdated, SchemaTooNew } from "./DatabaseError.ts"
+
+/** The steps of one wing: `"1_tables"`, `"2_priorities"`, ... */
+export interface Lane {
+  /** Lower-case letters and `_`. */
+  readonly name: string
+  readonly steps: Readonly<Record<string, Effect.Effect<void, SqlError, SqlClient.SqlClient>>>
+}
+
+/** All lanes, in the order in which they are applied. */
+export const lanes: ReadonlyArray<Lane> = []
+
+/** Any number will do, as long as all versions of Sluice use the same. */
+const advisoryLock = 7_210_414_115
+
+const stepIds = (lane: Lane): ReadonlyArray<readonly [id: number, name: string]> =>
+  Object.keys(lane.steps).map((key) => [Number(key.split("_")[0]), `${lane.name}/${key}`] as const)
+
+const latestId = (lane: Lane): number => Math.max(0, ...stepIds(lane).map(([id]) => id))
+
+const tableOf = (lane: Lane): string => `sluice.migrations_${lane.name}`
+
+/** The id of the latest step of each lane that the database has: one statement; all zero when there is no schema. */
+const recorded = Effect.fnUntraced(function*(all: ReadonlyArray<Lane>) {
+  const sql = yield* SqlClient.SqlClient
+  if (all.length === 0) return new Map<string, number>()
+  const known = yield* sql<{ readonly lane: string }>`
+    select substring(tablename from 12) as lane from pg_tables
+    where schemaname = 'sluice' and tablename like 'migrations\\_%'`
+  const names = new Set(known.map((row) => row.lane))
+  const queries = all.filter((lane) => names.has(lane.name)).map((lane) =>
+    `select '${lane.name}' as lane, coalesce(max(migration_id), 0) as id from ${tableOf(lane)}`
+  )
+  if (queries.length === 0) return new Map<string, number>()
+  const rows = yield* sql.unsafe<{ readonly lane: string; readonly id: number }>(queries.join(" union all "))
+  return new Map(rows.map((row) => [row.lane, row.id] as const))
+})
+
+export interface Status {
+  /** Steps that the database lacks. */
+  readonly missing: ReadonlyArray<string>
+  /** Steps that it has and this Sluice does not know. */
+  readonly unknown: ReadonlyArray<string>
+}
+
+/** Compares the database with the lanes. */
+export const status = Effect.fn("Migrations.status")(function*(all: ReadonlyArray<Lane> = lanes) {
+  const ids = yield* recorded(all)
+  return all.reduce<Status>((sum, lane) => {
+    const id = ids.get(lane.name) ?? 0
+    const missing = stepIds(lane).filter(([step]) => step > id).map(([, name]) => name)
+    const unknown = id > latestId(lane) ? [`${lane.name}/${id}`] : []
+    return { missing: [...sum.missing, ...missing], unknown: [...sum.unknown, ...unknown] }
+  }, { missing: [], unknown: [] })
+})
+
+const runMigrator = Migrator.make({})
+
+const runLane = (lane: Lane) =>
+  runMigrator({ loader: Migrator.fromRecord(lane.steps), table: tableOf(lane) }).pipe(
+    Effect.map((done) => done.map(([id, name]) => `${lane.name}/${id}_${name}`))
+  )
+
+/** Applies what is missing, all or nothing, one process at a time; gives back the names of the steps it applied. */
+export const run = Effect.fn("Migrations.run")(function*(
+  where: string,
+  all: ReadonlyArray<Lane> = lanes
+): Effect.fn.Return<ReadonlyArray<string>, DatabaseError, SqlClient.SqlClient> {
+  const sql = yield* SqlClient.SqlClient
+  const upgrade = Effect.gen(function*() {
+    yield* sql`set local statement_timeout = 0`
+    yield* sql`select pg_advisory_xact_lock(${advisoryLock})`
+    yield* sql`create schema if not exists sluice`
+    const applied = yield* Effect.forEach(all, runLane)
+    return applied.flat()
+  })
+  return yield* sql.withTransaction(upgrade).pipe(
+    Effect.catchTags({
+      SqlError: (error) => Effect.fail(fromSqlError(error, where)),
+      MigrationError: (error) => Effect.fail(explain(error, where))
+    })
+  )
+})
+
+const explain = (error: Migrator.MigrationError, where: string): DatabaseError => {
+  const cause = error.cause
+  const detail = Option.match(sqlDetail(cause), { onNone: () => error.message, onSome: (text) => text })
+  const migration = /"(.+?)"/.exec(error.message)?.[1] ?? error.kind
+  return new DatabaseError({ reason: new MigrationFailed({ where, migration, detail }) })
+}
+
+/** The server's words, when the migration failed at one of its statements. */
+const sqlDetail = (cause: unknown): Option.Option<string> => {
+  if (typeof cause !== "object" || cause === null || !("reason" in cause)) return Option.none()
+  const reason = cause.reason
+  if (typeof reason !== "object" || reason === null || !("cause" in reason)) return Option.none()
+  return reason.cause instanceof Error ? Option.some(reason.cause.message) : Option.none()
+}
+
+/** Fails when the schema is not the one this Sluice needs. */
+export const check = Effect.fn("Migrations.check")(function*(
+  where: string,
+  all: ReadonlyArray<Lane> = lanes
+): Effect.fn.Return<void, DatabaseError, SqlClient.SqlClient> {
+  return yield* judge(where, yield* status(all).pipe(Effect.mapError((error) => fromSqlError(error, where))))
+})
+
+/** Fails with what a status means for a program that needs the schema as it knows it. */
+const judge = (where: string, { missing, unknown }: Status): Effect.Effect<void, DatabaseError> =>
+  missing.length > 0
+    ? Effect.fail(new DatabaseError({ reason: new SchemaOutdated({ where, missing }) }))
+    : unknown.length > 0
+    ? Effect.fail(new DatabaseError({ reason: new SchemaTooNew({ where, unknown }) }))
+    : Effect.void

@@ -1,0 +1,38 @@
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { assert, describe, it, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import * as Database from "../../../src/layers/postgres/Database.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
+
+layer(TestDatabase.layer)("Database", (it) => {
+  it.effect("answers on both pools, with our name and time limit", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const reader = yield* Database.ReadClient
+      const query = (client: PgClient.PgClient) =>
+        client<{ readonly name: string; readonly timeout: string }>`
+          select current_setting('application_name') as name, current_setting('statement_timeout') as timeout`
+      assert.deepStrictEqual([...(yield* query(sql))], [{ name: "sluice", timeout: "1min" }])
+      assert.deepStrictEqual([...(yield* query(reader))], [{ name: "sluice-read", timeout: "1min" }])
+    }))
+
+  it.effect("a transaction with a time limit cancels its slow statement and rolls back", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      yield* sql`create table slow (id int)`
+      const work = Effect.andThen(sql`insert into slow values (1)`, sql`select pg_sleep(10)`)
+      const error = yield* Effect.flip(work.pipe(Database.transaction({ timeout: "50 millis" })))
+      assert.strictEqual(error.reason._tag, "StatementTimeoutError")
+      assert.deepStrictEqual([...(yield* sql`select * from slow`)], [])
+      assert.deepStrictEqual([...(yield* sql`show statement_timeout`)], [{ statement_timeout: "1min" }])
+    }))
+})
+
+describe("TestDatabase", () => {
+  const create = Effect.gen(function*() {
+    const sql = yield* PgClient.PgClient
+    yield* sql`create table mine (id int)`
+  })
+  it.effect("gives each test a database of its own", () => create.pipe(Effect.provide(TestDatabase.layer)))
+  it.effect("and another one", () => create.pipe(Effect.provide(TestDatabase.layer)))
+})
