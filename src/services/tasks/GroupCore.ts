@@ -1,5 +1,6 @@
-import { Cause, Clock, Context, Duration, Effect, Exit, Fiber, Option } from "effect"
+import { Cause, Clock, Context, Duration, Effect, Exit, type Fiber, Option } from "effect"
 import { CurrentDeadline, type DeadlineNode } from "./CurrentDeadline.ts"
+import * as Grace from "./Grace.ts"
 import { CurrentTask, type Label, render, TaskNode } from "./TaskNode.ts"
 
 /** How many failures are kept beside the first one, and how many defects are logged; the rest is counted. */
@@ -121,6 +122,13 @@ export class GroupCore<E> {
     }
   }
 
+  /** Remembers a defect that is not the outcome: it is logged when the group ends. */
+  noteDefect(cause: Cause.Cause<unknown>): void {
+    if (!Cause.hasDies(cause)) return
+    if (this.defects.length < siblingsMax) this.defects.push(cause)
+    else this.omitted++
+  }
+
   /** Closes the group and interrupts its children (and its body): the owner still waits for their cleanup. */
   stop(isBodyIncluded: boolean): void {
     if (this.phase === "open") this.phase = "closing"
@@ -179,13 +187,8 @@ export class GroupCore<E> {
   private drain(owner: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> {
     if (!Duration.isFinite(this.grace)) return this.awaitEnd(owner)
     return Effect.flatMap(
-      // In a fiber of its own: the owner may be interrupted already, and could not wait interruptibly any more.
-      Effect.forkDetach(Effect.timeoutOption(this.awaitEnd(owner), this.grace), { startImmediately: true }),
-      (fiber) =>
-        Effect.flatMap(
-          Fiber.await(fiber),
-          (exit) => Exit.isSuccess(exit) && Option.isNone(exit.value) ? this.leaveOverstayers() : Effect.void
-        )
+      Grace.atMost(this.awaitEnd(owner), this.grace),
+      (ended) => Option.isNone(ended) ? this.leaveOverstayers() : Effect.void
     )
   }
 

@@ -1,0 +1,189 @@
+import { type Cause, Effect, Exit, Queue, Schema, type Scope } from "effect"
+import * as FanOut from "./FanOut.ts"
+import { type Label, render } from "./TaskNode.ts"
+import * as Tasks from "./Tasks.ts"
+
+/** The queue takes nothing more (offering), or has nothing more to give (taking). */
+export class QueueClosed extends Schema.TaggedError<QueueClosed>()("QueueClosed", { queue: Schema.String }) {
+  override get message(): string {
+    return `${this.queue} is shut down`
+  }
+}
+
+/**
+ * A bounded queue between producers and consumers that knows when all its work is done. An item counts as unfinished
+ * from the moment it is in the queue until whoever took it is through with it, however that ends.
+ */
+export interface WorkQueue<in out A> {
+  /** Puts an item in; waits while the queue is full. */
+  readonly offer: (item: A) => Effect.Effect<void, QueueClosed>
+  /**
+   * Takes one item and runs the function on it; the item is done when the function has ended, failed or was
+   * interrupted. An interruption before the function has the item leaves it in the queue.
+   */
+  readonly process: <B, E, R>(f: (item: A) => Effect.Effect<B, E, R>) => Effect.Effect<B, E | QueueClosed, R>
+  /** Takes one item that is done when the scope closes. */
+  readonly takeScoped: Effect.Effect<A, QueueClosed, Scope.Scope>
+  /** Waits until nothing is unfinished. */
+  readonly join: Effect.Effect<void>
+  /** No more offers; what is in the queue is still given out. */
+  readonly shutdown: Effect.Effect<void>
+  /** No more offers, and what is in the queue is given back instead of given out. */
+  readonly shutdownNow: Effect.Effect<Array<A>>
+  /** Figures of this moment. */
+  readonly stats: Effect.Effect<{ readonly queued: number; readonly inFlight: number; readonly capacity: number }>
+}
+
+/**
+ * Makes a queue for at most `capacity` items (at least one).
+ *
+ * @default options.name "queue"
+ */
+export const make = <A>(
+  capacity: number,
+  options?: { readonly name?: Label | undefined }
+): Effect.Effect<WorkQueue<A>> =>
+  Effect.map(
+    Queue.bounded<A, Cause.Done>(Math.max(1, capacity)),
+    (queue) => new Bounded(queue, options?.name ?? "queue")
+  )
+
+/**
+ * Runs consumers until the queue is shut down and empty; a failure of one stops the others.
+ *
+ * @default options.concurrency 1
+ */
+export const consume = <A, E, R>(
+  queue: WorkQueue<A>,
+  f: (item: A) => Effect.Effect<unknown, E, R>,
+  options?: { readonly concurrency?: number | undefined; readonly name?: Label | undefined }
+): Effect.Effect<void, E, R> => {
+  type Step = { readonly isOpen: boolean; readonly exit: Exit.Exit<unknown, E> }
+  const closed: Step = { isOpen: false, exit: Exit.void }
+  // The exit of `f` is kept apart: it may itself be a QueueClosed, of another queue.
+  const one = Effect.matchEffect(queue.process((item) => Effect.exit(f(item))), {
+    onFailure: () => Effect.succeed(closed),
+    onSuccess: (exit): Effect.Effect<Step, E> =>
+      Exit.isSuccess(exit) ? Effect.succeed({ isOpen: true, exit }) : Effect.failCause(exit.cause)
+  })
+  const worker = Effect.gen(function*() {
+    while ((yield* one).isOpen) { /* until closed */ }
+  })
+  return FanOut.forEachDiscard(Array.from({ length: options?.concurrency ?? 1 }), () => worker, {
+    concurrency: "unbounded",
+    name: options?.name ?? "consumers",
+    taskName: (_, index) => `consumer ${index + 1}`
+  })
+}
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+class Bounded<A> implements WorkQueue<A> {
+  private readonly queue: Queue.Queue<A, Cause.Done>
+  private readonly name: Label
+  private inFlight = 0
+  private readonly joiners = new Set<() => void>()
+
+  constructor(queue: Queue.Queue<A, Cause.Done>, name: Label) {
+    this.queue = queue
+    this.name = name
+  }
+
+  offer(item: A): Effect.Effect<void, QueueClosed> {
+    return Effect.suspend(() => {
+      const offered = Queue.isFullUnsafe(this.queue)
+        ? Tasks.waiting(() => `room in ${render(this.name)}`)(Queue.offer(this.queue, item))
+        : Queue.offer(this.queue, item)
+      return Effect.flatMap(offered, (isOffered) => isOffered ? Effect.void : this.closed)
+    })
+  }
+
+  process<B, E, R>(f: (item: A) => Effect.Effect<B, E, R>): Effect.Effect<B, E | QueueClosed, R> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        this.take(restore),
+        (item) => Effect.onExit(restore(Effect.suspend(() => f(item))), () => Effect.sync(() => this.done()))
+      )
+    )
+  }
+
+  get takeScoped(): Effect.Effect<A, QueueClosed, Scope.Scope> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.tap(this.take(restore), () => Effect.addFinalizer(() => Effect.sync(() => this.done())))
+    )
+  }
+
+  get join(): Effect.Effect<void> {
+    return Tasks.waiting(() => `the end of ${render(this.name)}`)(
+      Effect.callback<void>((resume) => {
+        if (this.isIdle) return resume(Effect.void)
+        const joiner = () => resume(Effect.void)
+        this.joiners.add(joiner)
+        return Effect.sync(() => this.joiners.delete(joiner))
+      })
+    )
+  }
+
+  get shutdown(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      Queue.endUnsafe(this.queue)
+    })
+  }
+
+  get shutdownNow(): Effect.Effect<Array<A>> {
+    return Effect.sync(() => {
+      Queue.endUnsafe(this.queue)
+      const items: Array<A> = []
+      for (let exit = Queue.takeUnsafe(this.queue); exit !== undefined; exit = Queue.takeUnsafe(this.queue)) {
+        if (!Exit.isSuccess(exit)) break
+        items.push(exit.value)
+      }
+      this.settle()
+      return items
+    })
+  }
+
+  readonly stats = Effect.sync(() => ({
+    queued: Queue.sizeUnsafe(this.queue),
+    inFlight: this.inFlight,
+    capacity: this.queue.capacity
+  }))
+
+  private get isIdle(): boolean {
+    return this.inFlight === 0 && Queue.sizeUnsafe(this.queue) === 0
+  }
+
+  private get closed(): Effect.Effect<never, QueueClosed> {
+    return Effect.suspend(() => new QueueClosed({ queue: render(this.name) }))
+  }
+
+  /**
+   * Only the waiting is interruptible; the item leaves the queue in one uninterruptible step, so that none can be lost
+   * between the queue and who takes it.
+   */
+  private take(restore: Restore): Effect.Effect<A, QueueClosed> {
+    return Effect.suspend((): Effect.Effect<A, QueueClosed> => {
+      const exit = Queue.takeUnsafe(this.queue)
+      if (exit === undefined) return Effect.flatMap(restore(this.awaitItem), () => this.take(restore))
+      if (!Exit.isSuccess(exit)) return this.closed
+      this.inFlight++
+      return Effect.succeed(exit.value)
+    })
+  }
+
+  private get awaitItem(): Effect.Effect<void> {
+    return Tasks.waiting(() => `an item of ${render(this.name)}`)(Effect.exit(Queue.peek(this.queue)))
+  }
+
+  private done(): void {
+    this.inFlight--
+    this.settle()
+  }
+
+  private settle(): void {
+    if (!this.isIdle) return
+    const joiners = Array.from(this.joiners)
+    this.joiners.clear()
+    for (const joiner of joiners) joiner()
+  }
+}
