@@ -6,7 +6,7 @@
  * statement holds up those that share its connection.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { Config, Context, Duration, Effect, Layer, Option, Redacted, Scope } from "effect"
+import { Config, Context, Duration, Effect, Layer, Option, Redacted, Schedule, Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -114,6 +114,9 @@ const settleSchema = Effect.fnUntraced(function*(policy: SchemaPolicy, where: st
   else if (policy !== "ignore" && missing.length + unknown.length > 0) yield* Migrations.check(where)
 })
 
+const comesBack: ReadonlySet<string> = new Set(["ServerBusy", "Unreachable"])
+const comeback = Schedule.max([Schedule.spaced("50 millis"), Schedule.recurs(200)])
+
 /** Opens the database: connects, and sees to the schema as `options.schema` says. */
 export const make = Effect.fn("Database.make")(function*(
   options: Options
@@ -142,7 +145,11 @@ export const make = Effect.fn("Database.make")(function*(
     multiplexConcurrency: readConcurrency
   }, target.where)
   const policy = options.schema ?? (target.isEmbedded ? "migrate" : "check")
-  yield* settleSchema(policy, target.where).pipe(Effect.provideService(SqlClient.SqlClient, client))
+  yield* settleSchema(policy, target.where).pipe(
+    // Our own server may be replaced as we come, when somebody kills it or its supervisor: it will be back.
+    Effect.retry({ schedule: comeback, while: (error) => target.isEmbedded && comesBack.has(error.reason._tag) }),
+    Effect.provideService(SqlClient.SqlClient, client)
+  )
   return Context.make(Database, { where: target.where, isEmbedded: target.isEmbedded }).pipe(
     Context.add(PgClient.PgClient, client),
     Context.add(SqlClient.SqlClient, client),

@@ -39,7 +39,6 @@ const tableOf = (lane: Lane): string => `sluice.migrations_${lane.name}`
 /** The id of the latest step of each lane that the database has: one statement; all zero when there is no schema. */
 const recorded = Effect.fnUntraced(function*(all: ReadonlyArray<Lane>) {
   const sql = yield* SqlClient.SqlClient
-  if (all.length === 0) return new Map<string, number>()
   const known = yield* sql<{ readonly lane: string }>`
     select substring(tablename from 12) as lane from pg_tables
     where schemaname = 'sluice' and tablename like 'migrations\\_%'`

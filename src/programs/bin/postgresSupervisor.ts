@@ -17,7 +17,6 @@ import * as Binaries from "../supervisor/Binaries.ts"
 import * as Cluster from "../supervisor/Cluster.ts"
 import { fromSystem } from "../supervisor/Failure.ts"
 import * as Lock from "../supervisor/Lock.ts"
-import * as Orphan from "../supervisor/Orphan.ts"
 import * as Owner from "../supervisor/Owner.ts"
 import * as Postmaster from "../supervisor/Postmaster.ts"
 import * as Users from "../supervisor/Users.ts"
@@ -28,7 +27,8 @@ const logFile = join(directory, "pg.log")
 /** Relative, so that a long path is no trouble. */
 const socketPath = "pg.sock"
 
-const firstUserMillis = 10_000
+/** Our starter connects at once; if it was killed meanwhile nobody comes. */
+const firstUserMillis = 2000
 const lockPauseMillis = 10
 /** More deaths of the server than this within the window, and we give up. */
 const restartsMax = 5
@@ -49,7 +49,7 @@ const isServed = (): Promise<boolean> => {
 
 /** Waits for the lock while its holder is leaving; `false` when the holder is there to serve. */
 const takeLock = async (): Promise<boolean> => {
-  while (!Lock.take("pg.lock", ".")) {
+  while (!Lock.take("pg.lock", directory)) {
     if (await isServed()) return false
     await sleep(lockPauseMillis)
   }
@@ -57,10 +57,13 @@ const takeLock = async (): Promise<boolean> => {
 }
 
 const serve = async (): Promise<void> => {
-  let leave: () => void = () => {}
-  const left = new Promise<"left">((resolve) => {
-    leave = () => resolve("left")
-  })
+  const { promise: left, resolve } = Promise.withResolvers<"left">()
+  // The decision and the closed door are one step: nobody may come in and be told "ready" by a server about to stop. Who
+  // comes from here on finds no socket, starts the next supervisor, and that one waits for our lock.
+  const leave = (): void => {
+    users.close()
+    resolve("left")
+  }
   let { lingerMillis } = options
   let timer = setTimeout(leave, firstUserMillis)
   const users = await Users.listen(socketPath, lingerMillis === 0, (count) => {
@@ -72,14 +75,13 @@ const serve = async (): Promise<void> => {
   const report = (text: string): void => users.say({ type: "progress", text })
   let server: Postmaster.Postmaster | undefined
   try {
-    const owner = Owner.decide(join(directory, "pg"))
+    const owner = Owner.decide(directory)
     const binaries = Binaries.find(owner, options.temporary, report)
     const cluster: Cluster.ClusterOptions = { directory, logFile, binaries, owner }
     const path = await Cluster.prepare(cluster, report)
     const deaths: Array<number> = []
     while (true) {
-      await Orphan.clear(path, logFile, report)
-      server = await Postmaster.start(path, cluster, options.settings)
+      server = await Postmaster.start(path, cluster, options.settings, report)
       users.say({ type: "ready", supervisorPid: process.pid, serverPid: server.pid })
       const outcome = await Promise.race([left, server.ended.then((output) => ({ output }))])
       if (outcome === "left") break
@@ -96,8 +98,6 @@ const serve = async (): Promise<void> => {
     lingerMillis = 0
     await left
   }
-  // Who comes from here on finds no socket, starts the next supervisor, and that one waits for our lock.
-  users.close()
   await server?.stop()
   users.release()
   clearTimeout(timer)

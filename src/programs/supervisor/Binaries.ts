@@ -35,13 +35,14 @@ const locate = (platform: string): { readonly root: string; readonly version: st
     const require = createRequire(import.meta.url)
     // The package exports only its entry point, `dist/index.js`; the programs lie beside it.
     const root = dirname(dirname(require.resolve(name)))
+    for (const program of ["initdb", "postgres"]) accessSync(join(root, "native", "bin", program), constants.X_OK)
     const manifest: unknown = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
     const version = typeof manifest === "object" && manifest !== null && "version" in manifest
       ? String(manifest.version)
       : "unknown"
     return { root, version }
   } catch {
-    throw new Failure({ _tag: "BinariesMissing", package: name, detail: "it is not installed" })
+    throw new Failure({ _tag: "BinariesMissing", package: name, detail: "it is not installed, or not whole" })
   }
 }
 
@@ -93,16 +94,17 @@ const isReachable = (native: string, owner: Owner): boolean => {
 
 /** Copies the programs, once per version, to where everybody may read them. Nobody else may write there. */
 const copyOut = (root: string, name: string, temporary: string, report: (text: string) => void): string => {
-  const base = isWritable("/var/cache") ? "/var/cache/sluice" : join(temporary, "sluice-cache")
+  const uid = process.getuid?.() ?? 0
+  const base = isWritable("/var/cache") ? "/var/cache/sluice" : join(temporary, `sluice-cache-${uid}`)
   const target = join(base, name)
-  if (existsSync(target)) {
-    if (statSync(target).uid === 0) return join(target, "native")
-    throw new Failure({ _tag: "BinariesMissing", package: name, detail: `${target} belongs to another user` })
-  }
-  report(`copying the database server to ${target}, because its own user cannot enter ${root}`)
   mkdirSync(base, { recursive: true, mode: 0o755 })
+  // The temporary folder is everybody's: programs are run only from a folder that is ours.
+  if (lstatSync(base).uid !== uid || !lstatSync(base).isDirectory()) {
+    throw new Failure({ _tag: "BinariesMissing", package: name, detail: `${base} belongs to another user` })
+  }
+  if (existsSync(target)) return join(target, "native")
+  report(`copying the database server to ${target}, because its own user cannot enter ${root}`)
   const draft = `${target}.${process.pid}`
-  const umask = process.umask(0o022)
   try {
     cpSync(join(root, "native"), join(draft, "native"), {
       recursive: true,
@@ -117,14 +119,21 @@ const copyOut = (root: string, name: string, temporary: string, report: (text: s
     rmSync(draft, { recursive: true, force: true })
     // Lost the race against another supervisor: its copy is as good.
     if (!existsSync(target)) throw error
-  } finally {
-    process.umask(umask)
   }
   return join(target, "native")
 }
 
 /** Finds the programs, completes what the installation left out, and copies them where their user cannot reach them. */
 export const find = (owner: Owner, temporary: string, report: (text: string) => void): Binaries => {
+  const umask = process.umask(0o022)
+  try {
+    return findReadable(owner, temporary, report)
+  } finally {
+    process.umask(umask)
+  }
+}
+
+const findReadable = (owner: Owner, temporary: string, report: (text: string) => void): Binaries => {
   const platform = `${process.platform}-${process.arch}`
   const { root, version } = locate(platform)
   const native = join(root, "native")

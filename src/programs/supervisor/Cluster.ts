@@ -1,11 +1,11 @@
 /** The server's data directory: its checks before use, and its creation. */
-import { spawn } from "node:child_process"
 import {
   chmodSync,
   chownSync,
   closeSync,
   existsSync,
   fsyncSync,
+  lchownSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -37,6 +37,16 @@ export const lastComplaint = (output: string): string => {
 export const explain = (output: string, options: Pick<ClusterOptions, "directory" | "logFile">): Failure => {
   const { directory, logFile } = options
   const detail = lastComplaint(output)
+  // The programs are there (see Binaries): what "does not exist" is their loader.
+  if (/failed to execute .*No such file|spawn .* ENOENT/.test(output)) {
+    const platform = `${process.platform}-${process.arch}`
+    return new Failure({ _tag: "PlatformUnsupported", platform, detail: "it needs glibc, which this system lacks" })
+  }
+  const nameless = /could not look up effective user ID (\d+)/.exec(output)?.[1]
+  if (nameless !== undefined) {
+    const platform = `user ${nameless}`
+    return new Failure({ _tag: "PlatformUnsupported", platform, detail: "Postgres needs it to be in /etc/passwd" })
+  }
   if (/No space left on device|Disk quota exceeded/.test(output)) {
     return new Failure({ _tag: "DiskFull", directory, detail: "no space left on device" })
   }
@@ -44,7 +54,7 @@ export const explain = (output: string, options: Pick<ClusterOptions, "directory
     return new Failure({ _tag: "DataDirectoryUnusable", directory, detail })
   }
   const damage =
-    /checkpoint record|pg_control|calculated CRC|incorrect checksum|could not open (file|directory)|invalid page|PANIC|database files are incompatible|could not find|unrecognized configuration|contains errors/
+    /checkpoint record|pg_control|calculated CRC|incorrect checksum|could not open (file|directory)|invalid page|PANIC|database files are incompatible|could not find|could not access|could not read|unrecognized configuration|contains errors/
   if (damage.test(output)) return new Failure({ _tag: "ClusterDamaged", directory, detail, logFile })
   return new Failure({ _tag: "ServerFailed", detail: detail === "" ? "it gave no reason" : detail, logFile })
 }
@@ -70,43 +80,42 @@ const initdb = (draft: string, options: ClusterOptions): Promise<void> => {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const program = join(options.binaries.native, "bin", "initdb")
   // The builtin locale gives the same order of text on every machine, whatever libc it has.
-  const child = spawn(program, [
-    `--pgdata=${Owner.directoryArgument(options.owner, draft)}`,
-    "--username=sluice",
-    "--auth=trust",
-    "--encoding=UTF8",
-    "--locale-provider=builtin",
-    "--locale=C.UTF-8",
-    "--no-instructions"
-  ], {
-    cwd: draft,
-    env: { TZ: "UTC", LC_ALL: "C" },
-    stdio: ["ignore", "pipe", "pipe"],
-    ...Owner.spawnAs(options.owner)
-  })
+  const child = Owner.spawnAs(
+    options.owner,
+    [
+      program,
+      `--pgdata=${Owner.directoryArgument(options.owner, draft)}`,
+      "--username=sluice",
+      "--auth=trust",
+      "--encoding=UTF8",
+      "--locale=C",
+      "--locale-provider=builtin",
+      "--builtin-locale=C.UTF-8",
+      "--no-instructions"
+    ],
+    "KILL",
+    {
+      cwd: draft,
+      env: { TZ: "UTC", LC_ALL: "C" },
+      stdio: ["ignore", "pipe", "pipe"]
+    }
+  )
   let output = ""
   const keep = (chunk: Buffer): void => {
     output = (output + chunk.toString()).slice(-65_536)
   }
-  child.stdout.on("data", keep)
-  child.stderr.on("data", keep)
-  child.on("error", (error) => reject(cannotRun(program, error, options)))
+  child.stdout?.on("data", keep)
+  child.stderr?.on("data", keep)
+  child.on("error", (error) => reject(explain(`FATAL: ${error.message}`, options)))
   child.on("close", (code) => code === 0 ? resolve() : reject(explain(output, options)))
   return promise
 }
 
-/** A program that is there but "does not exist" lacks its loader: the C library is not glibc. */
-export const cannotRun = (program: string, error: Error, options: ClusterOptions): Failure => {
-  const code = "code" in error ? error.code : undefined
-  if (code === "ENOENT" && existsSync(program)) {
-    const platform = `${process.platform}-${process.arch}`
-    return new Failure({
-      _tag: "PlatformUnsupported",
-      platform,
-      detail: "it needs glibc, and this system has another C library"
-    })
+const giveAll = (directory: string, owner: Owner.Owner): void => {
+  for (const entry of readdirSync(directory, { recursive: true, encoding: "utf8" })) {
+    lchownSync(join(directory, entry), owner.uid, owner.gid)
   }
-  return new Failure({ _tag: "ServerFailed", detail: `${program}: ${error.message}`, logFile: options.logFile })
+  chownSync(directory, owner.uid, owner.gid)
 }
 
 const syncDirectory = (directory: string): void => {
@@ -121,14 +130,19 @@ const syncDirectory = (directory: string): void => {
  */
 export const prepare = async (options: ClusterOptions, report: (text: string) => void): Promise<string> => {
   const cluster = join(options.directory, "pg")
-  const draft = join(options.directory, "pg.new")
-  rmSync(draft, { recursive: true, force: true })
+  for (const name of readdirSync(options.directory)) {
+    if (name.startsWith("pg.new.")) rmSync(join(options.directory, name), { recursive: true, force: true })
+  }
   if (!exists(cluster, options)) {
-    report(`creating a database in ${options.directory} (once, about a second)`)
+    report(`creating a database in ${options.directory} (once; it takes a second or two)`)
+    // Named after us: an initdb whose supervisor was killed may still be busy with its own.
+    const draft = join(options.directory, `pg.new.${process.pid}`)
     mkdirSync(draft, { mode: 0o700 })
     chmodSync(draft, 0o700)
-    if (options.owner.switches) chownSync(draft, options.owner.uid, options.owner.gid)
-    await initdb(draft, options)
+    const maker = Owner.maker(options.owner)
+    if (maker.switches) chownSync(draft, maker.uid, maker.gid)
+    await initdb(draft, { ...options, owner: maker })
+    if (maker.uid !== options.owner.uid) giveAll(draft, options.owner)
     if (existsSync(cluster)) rmdirSync(cluster)
     renameSync(draft, cluster)
     syncDirectory(options.directory)

@@ -1,7 +1,8 @@
 /** A server that outlived its supervisor: found through its pid file, recognised for sure, and stopped. */
 import { execFileSync } from "node:child_process"
 import { readFileSync, readlinkSync, realpathSync, rmSync } from "node:fs"
-import { join } from "node:path"
+import { connect } from "node:net"
+import { basename, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { Failure } from "./Failure.ts"
 
@@ -56,10 +57,24 @@ const serves = (pid: number, cluster: string): boolean => {
   }
 }
 
+/** Whether someone accepts connections on the server's socket: true through a shared volume, where pids mean nothing. */
+const answers = (cluster: string): Promise<boolean> => {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  // Relative to our own directory, because the absolute path may be too long for a socket.
+  const socket = connect({ path: join(basename(cluster), ".s.PGSQL.5432") })
+  socket.once("connect", () => resolve(true))
+  socket.once("error", () => resolve(false))
+  return promise.finally(() => socket.destroy())
+}
+
 /** Stops a server left behind on this directory, and clears a pid file that nobody stands behind. */
 export const clear = async (cluster: string, logFile: string, report: (text: string) => void): Promise<void> => {
   const pid = readPid(cluster)
   if (pid === undefined || !isAlive(pid) || !serves(pid, cluster)) {
+    if (await answers(cluster)) {
+      const detail = "a server that is not visible from here (another container?) runs on the same data"
+      throw new Failure({ _tag: "ServerFailed", detail, logFile })
+    }
     rmSync(join(cluster, "postmaster.pid"), { force: true })
     return
   }

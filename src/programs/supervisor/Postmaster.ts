@@ -1,6 +1,6 @@
 /** One running server: its settings, its start, and its end. */
-import { type ChildProcess, spawn } from "node:child_process"
-import { chownSync, closeSync, existsSync, openSync, readSync, renameSync, statSync } from "node:fs"
+import type { ChildProcess } from "node:child_process"
+import { chownSync, closeSync, openSync, readSync, renameSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import * as Cluster from "./Cluster.ts"
@@ -12,9 +12,11 @@ const pollMillis = 5
 const startMillis = 600_000
 const stopMillis = 60_000
 const logBytes = 4 * 1024 * 1024
-/** The parts of a killed server hold its shared memory for a moment. */
-const memoryAttempts = 100
-const memoryPauseMillis = 100
+/** A killed server's processes hold its memory for a moment, an orphan that dies as we come its pid file. */
+const heldAttempts = 100
+const heldPauseMillis = 100
+/** After this long a person is told what they wait for. */
+const slowMillis = 2000
 
 /**
  * For an application with some tens of connections on its own machine. What makes a commit durable is said, not assumed.
@@ -48,9 +50,6 @@ const settings: Readonly<Record<string, string>> = {
   timezone: "UTC",
   log_timezone: "UTC"
 }
-
-/** `setpriv` (util-linux) lets the kernel stop the server when we are killed. */
-const setpriv = ["/usr/bin/setpriv", "/bin/setpriv"].find((path) => existsSync(path))
 
 export interface Postmaster {
   readonly pid: number
@@ -87,14 +86,10 @@ const launch = (
   const program = join(options.binaries.native, "bin", "postgres")
   const args = Object.entries({ ...settings, ...extra }).flatMap(([name, value]) => ["-c", `${name}=${value}`])
   const command = [program, "-D", Owner.directoryArgument(options.owner, cluster), ...args]
-  const [file = program, ...rest] = setpriv === undefined
-    ? command
-    : [setpriv, "--pdeathsig", "INT", "--", ...command]
-  return spawn(file, rest, {
+  return Owner.spawnAs(options.owner, command, "INT", {
     cwd: cluster,
     env: { LC_ALL: "C" },
-    stdio: ["ignore", descriptor, descriptor],
-    ...Owner.spawnAs(options.owner)
+    stdio: ["ignore", descriptor, descriptor]
   })
 }
 
@@ -131,20 +126,27 @@ const startOnce = async (
   throw new Failure({ _tag: "ServerFailed", detail: "it was not ready in ten minutes", logFile: options.logFile })
 }
 
-/** Starts the server on a prepared cluster and waits until it accepts connections. */
+const isHeld = (error: unknown): boolean =>
+  error instanceof Failure && "detail" in error.reason &&
+  /pre-existing shared memory block|lock file .* already exists/.test(error.reason.detail)
+
+/** Starts the server on a prepared cluster, where none may be running, and waits until it accepts connections. */
 export const start = async (
   cluster: string,
   options: Cluster.ClusterOptions,
-  extra: Readonly<Record<string, string>>
+  extra: Readonly<Record<string, string>>,
+  report: (text: string) => void
 ): Promise<Postmaster> => {
   for (let attempt = 1;; attempt++) {
+    await Orphan.clear(cluster, options.logFile, report)
+    const slow = setTimeout(() => report("the database is still starting; after a crash it recovers first"), slowMillis)
     try {
       return await startOnce(cluster, options, extra)
     } catch (error) {
-      const isHeld = error instanceof Failure && "detail" in error.reason &&
-        error.reason.detail.includes("pre-existing shared memory block")
-      if (!isHeld || attempt === memoryAttempts) throw error
-      await sleep(memoryPauseMillis)
+      if (!isHeld(error) || attempt === heldAttempts) throw error
+      await sleep(heldPauseMillis)
+    } finally {
+      clearTimeout(slow)
     }
   }
 }

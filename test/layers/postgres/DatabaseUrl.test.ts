@@ -1,0 +1,126 @@
+/** What a wrong `DATABASE_URL` looks like: one clear line, its reason typed, no password in it. */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Deferred, Effect, Fiber, Redacted, Scope } from "effect"
+import { readFileSync, writeFileSync } from "node:fs"
+import { createServer } from "node:net"
+import { join } from "node:path"
+import * as Database from "../../../src/layers/postgres/Database.ts"
+import * as EmbeddedPostgres from "../../../src/layers/postgres/EmbeddedPostgres.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
+
+const open = (url: string) =>
+  Effect.flip(Effect.void.pipe(Effect.provide(Database.layer({ url: Redacted.make(url), poolMin: 0 })))).pipe(
+    Effect.tap((error) =>
+      Effect.sync(() => {
+        assert.notInclude(error.message, "s3cret")
+        assert.notInclude(error.message, "\n")
+      })
+    )
+  )
+
+/** A port on which something answers every connection with these bytes, or nothing. */
+const strangeServer = (bytes: string | undefined) =>
+  Effect.acquireRelease(
+    Effect.callback<{ readonly port: number; readonly close: () => void }>((resume) => {
+      const server = createServer((socket) => {
+        socket.on("error", () => {})
+        if (bytes !== undefined) socket.end(bytes)
+      })
+      server.listen(0, "127.0.0.1", () => {
+        const address = server.address()
+        const port = typeof address === "object" && address !== null ? address.port : 0
+        resume(Effect.succeed({ port, close: () => server.close() }))
+      })
+    }),
+    ({ close }) => Effect.sync(close)
+  )
+
+describe("DATABASE_URL", () => {
+  it.live("is not one", () =>
+    Effect.gen(function*() {
+      for (const url of ["nonsense s3cret", "mysql://u:s3cret@h/d", "postgres://u:s3cret@host:port/d"]) {
+        assert.strictEqual((yield* open(url)).reason._tag, "InvalidDatabaseUrl", url)
+      }
+    }))
+
+  it.live("nobody is there", () =>
+    Effect.gen(function*() {
+      const { close, port } = yield* strangeServer(undefined)
+      close()
+      const error = yield* open(`postgres://u:s3cret@127.0.0.1:${port}/d`)
+      assert.strictEqual(error.reason._tag, "Unreachable")
+      assert.include(error.message, `127.0.0.1:${port}/d`)
+      assert.include(error.message, "ECONNREFUSED")
+    }))
+
+  it.live("somebody else is there", () =>
+    Effect.gen(function*() {
+      const { port } = yield* strangeServer("HTTP/1.1 400 Bad Request\r\n\r\n")
+      assert.strictEqual((yield* open(`postgres://u:s3cret@127.0.0.1:${port}/d`)).reason._tag, "Unreachable")
+    }))
+
+  it.live("a host that does not exist", () =>
+    Effect.gen(function*() {
+      assert.strictEqual((yield* open("postgres://u:s3cret@no-such-host.invalid/d")).reason._tag, "Unreachable")
+    }))
+
+  it.live("wrong user, wrong password, wrong database, no permission", () =>
+    Effect.gen(function*() {
+      const directory = yield* TestDatabase.ownDirectory
+      const server = yield* EmbeddedPostgres.make({ directory })
+      const host = join(server.socketPath, "..")
+      const admin = Database.layer({
+        url: Redacted.make(`postgres://sluice@localhost/postgres?host=${host}`),
+        poolMin: 0
+      })
+      yield* Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* sql.unsafe("create role guarded login password 's3cret-right'")
+        const file = join(directory, "pg", "pg_hba.conf")
+        writeFileSync(file, `local all guarded scram-sha-256\n${readFileSync(file, "utf8")}`)
+        yield* sql`select pg_reload_conf()`
+        yield* sql`create schema sluice`
+        yield* sql`create table sluice.migrations_secret (migration_id int)`
+      }).pipe(Effect.provide(admin))
+      const at = (user: string, name: string) => open(`postgres://${user}@localhost/${name}?host=${host}`)
+      assert.strictEqual((yield* at("nobody_here:s3cret", "postgres")).reason._tag, "WrongCredentials")
+      const wrong = yield* at("guarded:s3cret-wrong", "postgres")
+      assert.strictEqual(wrong.reason._tag, "WrongCredentials")
+      assert.include(wrong.message, "guarded")
+      assert.strictEqual((yield* at("guarded:s3cret-right", "no_such_database")).reason._tag, "NoSuchDatabase")
+      const migrate = Database.layer({
+        url: Redacted.make(`postgres://guarded:s3cret-right@localhost/template1?host=${host}`),
+        schema: "ignore",
+        poolMin: 0
+      })
+      const error = yield* Effect.flip(Database.migrate.pipe(Effect.provide(migrate)))
+      assert.strictEqual(error.reason._tag, "NotPermitted", error.message)
+    }))
+
+  it.live("empty counts as unset; a bad number names its variable", () =>
+    Effect.gen(function*() {
+      const read = (env: Record<string, string>) => Database.config.parse(ConfigProvider.fromUnknown(env))
+      const options = yield* read({ DATABASE_URL: "", SLUICE_DATA_DIR: "/data" })
+      assert.isUndefined(options.url)
+      assert.strictEqual(options.directory, "/data")
+      const error = yield* Effect.flip(read({ SLUICE_POOL_MAX: "many" }))
+      assert.include(error.message, "SLUICE_POOL_MAX")
+    }))
+})
+
+describe("leases", () => {
+  it.live("a listener and a reserved connection that outlive the pool do not hold up its end", () =>
+    Effect.gen(function*() {
+      const outer = yield* Scope.make()
+      const listening = yield* Deferred.make<void>()
+      const fiber = yield* Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* Scope.provide(sql.listen("news"), outer)
+        yield* Scope.provide(sql.reserve, outer)
+        yield* Deferred.succeed(listening, undefined)
+      }).pipe(Effect.provide(TestDatabase.layer), Effect.forkChild)
+      yield* Deferred.await(listening)
+      yield* Fiber.join(fiber).pipe(Effect.timeout("10 seconds"))
+    }))
+})
