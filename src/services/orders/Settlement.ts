@@ -1,0 +1,245 @@
+/**
+ * What happens to money and stock when orders are paid, decided for a whole batch at once and without I/O: the caller has loaded and locked every order,
+ * account and product that the batch touches, and writes what the plan says. A hot account appears once in the plan however many orders touch it.
+ * Orders are decided in the order given, so an order that cannot be paid fails alone and its neighbours see what the earlier ones left.
+ */
+import type { Account } from "./Account.ts"
+import { maxBalance } from "./Money.ts"
+import type { Order, OrderAction, OrderFailure } from "./Order.ts"
+import { apply } from "./Order.ts"
+import type { Product } from "./Product.ts"
+import type { EntryKind, Transfer } from "./Transfer.ts"
+
+/** An account as the plan needs it. */
+export type AccountState = Pick<Account, "id" | "currency" | "balance" | "held" | "allowNegative">
+
+/** A product as the plan needs it. */
+export type ProductState = Pick<Product, "sku" | "onHand">
+
+/** A ledger entry to write. */
+export interface PlannedEntry {
+  readonly source: string
+  readonly kind: EntryKind
+  readonly account: string
+  readonly amount: bigint
+}
+
+/** What is added to an account. */
+export interface AccountDelta {
+  balance: bigint
+  held: bigint
+}
+
+/** How much of a product moves between its three places. */
+export interface StockDelta {
+  onHand: number
+  reserved: number
+  sold: number
+}
+
+/** What to write. */
+export interface Plan {
+  /** Every order of the batch that changes, as it is afterwards. */
+  readonly orders: Array<Order>
+  /** One sum for each account. */
+  readonly accounts: Map<string, AccountDelta>
+  readonly stock: Map<string, StockDelta>
+  readonly entries: Array<PlannedEntry>
+  /** Transfers to insert (pending) or to end, as they are afterwards. */
+  readonly transfers: Array<Transfer>
+  /** Paid orders that have to be shipped. */
+  readonly toShip: Array<string>
+}
+
+/** The state that a batch works on. */
+export interface Books {
+  readonly account: (id: string) => AccountState | undefined
+  readonly product: (sku: string) => ProductState | undefined
+}
+
+const emptyPlan = (): Plan => ({
+  orders: [],
+  accounts: new Map(),
+  stock: new Map(),
+  entries: [],
+  transfers: [],
+  toShip: []
+})
+
+/** The account that stands for the money which the card provider owes us; it may be negative. */
+export const cardClearing = (currency: string): string => `card-clearing.${currency}`
+
+/** The idempotency key of the transfer that waits for a card's answer. */
+export const chargeKey = (orderId: string): string => `charge:${orderId}`
+
+/** Every account that an order can touch. */
+export const accountsOf = (order: Order): ReadonlyArray<string> => {
+  const ids = [order.customerId, ...order.items.map((item) => item.seller)]
+  return order.payment === "card" ? [...ids, cardClearing(order.currency)] : ids
+}
+
+/** Decides a batch of orders that are paid from their customers' accounts. Orders that are no longer `accepted` are left alone. */
+export const settle = (orders: ReadonlyArray<Order>, books: Books, now: Date): Plan => {
+  const plan = emptyPlan()
+  for (const order of orders) {
+    if (order.status !== "accepted") continue
+    const failure = fundsRefusal(plan, order, books) ?? stockRefusal(plan, order, books)
+    if (failure !== undefined) {
+      change(plan, order, "fail", now, failure)
+      continue
+    }
+    moveStock(plan, order, isShipped(order) ? "reserve" : "sell")
+    pay(plan, order, now)
+  }
+  return plan
+}
+
+/**
+ * The first half of a payment by card: stock is reserved, and a pending transfer stands for the money that the provider has not confirmed. Undefined
+ * when the order is no longer `accepted`.
+ */
+export const charge = (order: Order, books: Books, transfer: Transfer, now: Date): Plan | undefined => {
+  if (order.status !== "accepted") return undefined
+  const plan = emptyPlan()
+  const failure = stockRefusal(plan, order, books)
+  if (failure !== undefined) {
+    change(plan, order, "fail", now, failure)
+    return plan
+  }
+  moveStock(plan, order, "reserve")
+  change(plan, order, "charge", now)
+  plan.transfers.push(transfer)
+  move(plan, transfer.from, 0n, transfer.amount)
+  return plan
+}
+
+/** The second half: the provider's answer. Undefined when the order is no longer being charged, for instance because the answer came twice. */
+export const charged = (
+  order: Order,
+  transfer: Transfer,
+  answer: "charged" | "declined",
+  now: Date
+): Plan | undefined => {
+  if (order.status !== "charging") return undefined
+  const plan = emptyPlan()
+  move(plan, transfer.from, 0n, -transfer.amount)
+  plan.transfers.push({ ...transfer, state: answer === "charged" ? "posted" : "voided", resolvedAt: now })
+  if (answer === "declined") {
+    moveStock(plan, order, "release")
+    change(plan, order, "fail", now, "PaymentDeclined")
+    return plan
+  }
+  post(plan, transfer.id, "transfer", transfer.from, -transfer.amount)
+  post(plan, transfer.id, "transfer", transfer.to, transfer.amount)
+  if (!isShipped(order)) moveStock(plan, order, "ship")
+  pay(plan, order, now)
+  return plan
+}
+
+/** Completes a paid order: what was reserved has left. Undefined when its status does not allow it. */
+export const ship = (order: Order, now: Date): Plan | undefined => {
+  const plan = emptyPlan()
+  if (!change(plan, order, "complete", now)) return undefined
+  moveStock(plan, order, "ship")
+  return plan
+}
+
+/**
+ * Cancels an order: a paid one gets its money and stock back by new entries. `"InsufficientFunds"` when a seller has already spent the money;
+ * undefined when the order's status does not allow it.
+ */
+export const cancel = (order: Order, books: Books, now: Date): Plan | "InsufficientFunds" | undefined => {
+  const plan = emptyPlan()
+  if (!change(plan, order, "cancel", now)) return undefined
+  if (order.status !== "paid") return plan
+  moveStock(plan, order, "release")
+  movePayment(plan, order, "refund", -1n)
+  for (const [id, delta] of plan.accounts) {
+    const account = books.account(id)
+    const left = (account?.balance ?? 0n) - (account?.held ?? 0n) + delta.balance
+    if (left < 0n && delta.balance < 0n && account?.allowNegative !== true) return "InsufficientFunds"
+  }
+  return plan
+}
+
+const isShipped = (order: Order) => order.items.some((item) => item.isShipped)
+
+const change = (plan: Plan, order: Order, action: OrderAction, now: Date, failure: OrderFailure | null = null): boolean => {
+  const after = apply(order, action, now, failure)
+  if (after === undefined) return false
+  plan.orders.push(after)
+  return true
+}
+
+const fundsRefusal = (plan: Plan, order: Order, books: Books): OrderFailure | undefined => {
+  const customer = books.account(order.customerId)
+  if (customer === undefined) return "UnknownCustomer"
+  if (customer.currency !== order.currency) return "CurrencyMismatch"
+  const left = customer.balance - customer.held + (plan.accounts.get(customer.id)?.balance ?? 0n) - order.total
+  if (left < 0n && !customer.allowNegative) return "InsufficientFunds"
+  if (left < -maxBalance) return "BalanceOutOfRange"
+  for (const item of order.items) {
+    const seller = books.account(item.seller)
+    if (seller === undefined || seller.currency !== order.currency) return "CurrencyMismatch"
+    if (seller.balance + (plan.accounts.get(seller.id)?.balance ?? 0n) + order.total > maxBalance) return "BalanceOutOfRange"
+  }
+  return undefined
+}
+
+const stockRefusal = (plan: Plan, order: Order, books: Books): OrderFailure | undefined => {
+  for (const item of order.items) {
+    const product = books.product(item.sku)
+    if (product === undefined) return "UnknownSku"
+    if (product.onHand + (plan.stock.get(item.sku)?.onHand ?? 0) < item.quantity) return "OutOfStock"
+  }
+  return undefined
+}
+
+const moves = {
+  sell: { onHand: -1, reserved: 0, sold: 1 },
+  reserve: { onHand: -1, reserved: 1, sold: 0 },
+  release: { onHand: 1, reserved: -1, sold: 0 },
+  ship: { onHand: 0, reserved: -1, sold: 1 }
+} as const
+
+const moveStock = (plan: Plan, order: Order, kind: keyof typeof moves): void => {
+  const factors = moves[kind]
+  for (const item of order.items) {
+    let delta = plan.stock.get(item.sku)
+    if (delta === undefined) plan.stock.set(item.sku, delta = { onHand: 0, reserved: 0, sold: 0 })
+    delta.onHand += factors.onHand * item.quantity
+    delta.reserved += factors.reserved * item.quantity
+    delta.sold += factors.sold * item.quantity
+  }
+}
+
+/** The order is paid; without anything to ship that also completes it. */
+const pay = (plan: Plan, order: Order, now: Date): void => {
+  movePayment(plan, order, "payment", 1n)
+  change(plan, order, isShipped(order) ? "pay" : "settle", now)
+  if (isShipped(order)) plan.toShip.push(order.id)
+}
+
+const movePayment = (plan: Plan, order: Order, kind: EntryKind, sign: bigint): void => {
+  const credits = new Map<string, bigint>()
+  for (const item of order.items) {
+    credits.set(item.seller, (credits.get(item.seller) ?? 0n) + item.unitPrice * BigInt(item.quantity))
+  }
+  post(plan, order.id, kind, order.customerId, -order.total * sign)
+  for (const [seller, amount] of credits) post(plan, order.id, kind, seller, amount * sign)
+}
+
+const post = (plan: Plan, source: string, kind: EntryKind, account: string, amount: bigint): void => {
+  plan.entries.push({ source, kind, account, amount })
+  move(plan, account, amount, 0n)
+}
+
+const move = (plan: Plan, account: string, balance: bigint, held: bigint): void => {
+  const delta = plan.accounts.get(account)
+  if (delta === undefined) {
+    plan.accounts.set(account, { balance, held })
+    return
+  }
+  delta.balance += balance
+  delta.held += held
+}
