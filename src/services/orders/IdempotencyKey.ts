@@ -13,7 +13,9 @@ export const IdempotencyKey = Schema.String.check(
 export const fromHeader = (value: string | undefined): string | undefined => {
   if (value === undefined) return undefined
   const trimmed = value.trim()
-  const bare = trimmed.length >= 2 && trimmed.startsWith("\"") && trimmed.endsWith("\"") ? trimmed.slice(1, -1) : trimmed
+  const bare = trimmed.length >= 2 && trimmed.startsWith("\"") && trimmed.endsWith("\"")
+    ? trimmed.slice(1, -1)
+    : trimmed
   return isKey(bare) ? bare : undefined
 }
 

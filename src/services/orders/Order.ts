@@ -6,13 +6,10 @@
  */
 import { Schema } from "effect"
 import { AccountId } from "./Account.ts"
+import { OrderId } from "./Ids.ts"
 import { Currency, PositiveAmount } from "./Money.ts"
 import { plainText } from "./PlainText.ts"
 import { Sku } from "./Product.ts"
-import { TransferId } from "./Transfer.ts"
-
-/** The id of an order: a UUID, version 7, so that ids ascend with time. */
-export const OrderId = TransferId
 
 /** Where an order is. */
 export const OrderStatus = Schema.Literals(["accepted", "charging", "paid", "completed", "failed", "cancelled"])

@@ -60,7 +60,8 @@ export const RefusalReason = Schema.Literals([
   "SameAccount",
   "BalanceOutOfRange",
   "AlreadyResolved",
-  "Expired"
+  "Expired",
+  "BelongsToOrder"
 ])
 
 /** Why a transfer is refused. */
@@ -72,7 +73,8 @@ const refusals: Record<RefusalReason, string> = {
   SameAccount: "both sides are the same account",
   BalanceOutOfRange: "a balance would leave the range that the ledger holds",
   AlreadyResolved: "it has already been resolved the other way",
-  Expired: "its time to be posted is over"
+  Expired: "its time to be posted is over",
+  BelongsToOrder: "it belongs to an order, which ends it"
 }
 
 /** The ledger's rules refuse the transfer; nothing was written. */

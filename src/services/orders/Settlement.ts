@@ -9,6 +9,7 @@ import type { Order, OrderAction, OrderFailure } from "./Order.ts"
 import { apply } from "./Order.ts"
 import type { Product } from "./Product.ts"
 import type { EntryKind, Transfer } from "./Transfer.ts"
+import { chargePrefix } from "./Transfer.ts"
 
 /** An account as the plan needs it. */
 export type AccountState = Pick<Account, "id" | "currency" | "balance" | "held" | "allowNegative">
@@ -70,7 +71,25 @@ const emptyPlan = (): Plan => ({
 export const cardClearing = (currency: string): string => `card-clearing.${currency}`
 
 /** The idempotency key of the transfer that waits for a card's answer. */
-export const chargeKey = (orderId: string): string => `charge:${orderId}`
+export const chargeKey = (orderId: string): string => `${chargePrefix}${orderId}`
+
+/**
+ * The pending transfer that stands for a card's money until the provider has answered: from the clearing account to the customer. It never expires
+ * by itself: only the provider knows whether there was a charge.
+ */
+export const chargeTransfer = (id: string, order: Order, at: Date): Transfer => ({
+  id,
+  key: chargeKey(order.id),
+  from: cardClearing(order.currency),
+  to: order.customerId,
+  amount: order.total,
+  currency: order.currency,
+  reference: null,
+  state: "pending",
+  expiresAt: null,
+  createdAt: at,
+  resolvedAt: null
+})
 
 /** Every account that an order can touch. */
 export const accountsOf = (order: Order): ReadonlyArray<string> => {
@@ -136,11 +155,12 @@ export const charged = (
   return plan
 }
 
-/** Completes a paid order: what was reserved has left. Undefined when its status does not allow it. */
-export const ship = (order: Order, now: Date): Plan | undefined => {
+/** Completes paid orders: what was reserved has left. Orders that are not `paid` are left alone. */
+export const ship = (orders: ReadonlyArray<Order>, now: Date): Plan => {
   const plan = emptyPlan()
-  if (!change(plan, order, "complete", now)) return undefined
-  moveStock(plan, order, "ship")
+  for (const order of orders) {
+    if (change(plan, order, "complete", now)) moveStock(plan, order, "ship")
+  }
   return plan
 }
 
@@ -164,7 +184,13 @@ export const cancel = (order: Order, books: Books, now: Date): Plan | "Insuffici
 
 const isShipped = (order: Order) => order.items.some((item) => item.isShipped)
 
-const change = (plan: Plan, order: Order, action: OrderAction, now: Date, failure: OrderFailure | null = null): boolean => {
+const change = (
+  plan: Plan,
+  order: Order,
+  action: OrderAction,
+  now: Date,
+  failure: OrderFailure | null = null
+): boolean => {
   const after = apply(order, action, now, failure)
   if (after === undefined) return false
   plan.orders.push(after)
@@ -181,7 +207,9 @@ const fundsRefusal = (plan: Plan, order: Order, books: Books): OrderFailure | un
   for (const item of order.items) {
     const seller = books.account(item.seller)
     if (seller === undefined || seller.currency !== order.currency) return "CurrencyMismatch"
-    if (seller.balance + (plan.accounts.get(seller.id)?.balance ?? 0n) + order.total > maxBalance) return "BalanceOutOfRange"
+    if (seller.balance + (plan.accounts.get(seller.id)?.balance ?? 0n) + order.total > maxBalance) {
+      return "BalanceOutOfRange"
+    }
   }
   return undefined
 }

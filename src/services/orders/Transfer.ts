@@ -5,15 +5,13 @@
 import { Result, Schema } from "effect"
 import type { Account } from "./Account.ts"
 import { AccountId, canSpend } from "./Account.ts"
-import { IdempotencyKey } from "./IdempotencyKey.ts"
+import { TransferId } from "./Ids.ts"
 import { Amount, Currency, maxBalance, PositiveAmount } from "./Money.ts"
 import { TransferRefused } from "./OrdersError.ts"
 import { plainText } from "./PlainText.ts"
 
-/** The id of a transfer: a UUID, version 7. */
-export const TransferId = Schema.String.check(
-  Schema.isPattern(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/, { expected: "a UUID in lower case" })
-)
+/** Begins the keys of transfers that belong to an order. The blank keeps them apart: no caller's idempotency key holds one. */
+export const chargePrefix = "charge "
 
 /** Where a transfer is. Only a pending one can still change. */
 export const TransferState = Schema.Literals(["pending", "posted", "voided", "expired"])
@@ -41,7 +39,7 @@ export type TransferRequest = typeof TransferRequest.Type
 /** A transfer as the ledger keeps it. */
 export const Transfer = Schema.Struct({
   id: TransferId,
-  key: IdempotencyKey,
+  key: Schema.String,
   from: AccountId,
   to: AccountId,
   amount: PositiveAmount,
@@ -126,6 +124,7 @@ export const resolve = (
   to: Account,
   now: Date
 ): Result.Result<Movement | undefined, TransferRefused> => {
+  if (transfer.key.startsWith(chargePrefix)) return refuse("BelongsToOrder")
   const target = resolvedState[resolution]
   if (transfer.state === target) return Result.succeed(undefined)
   if (transfer.state === "expired") return refuse("Expired")
@@ -135,7 +134,11 @@ export const resolve = (
   if (resolution === "post" && !isInRange(to.balance + transfer.amount)) return refuse("BalanceOutOfRange")
   return Result.succeed(
     resolution === "post"
-      ? { from: { balance: -transfer.amount, held: -transfer.amount }, to: { balance: transfer.amount }, isPosted: true }
+      ? {
+        from: { balance: -transfer.amount, held: -transfer.amount },
+        to: { balance: transfer.amount },
+        isPosted: true
+      }
       : { from: { balance: 0n, held: -transfer.amount }, to: { balance: 0n }, isPosted: false }
   )
 }
@@ -150,3 +153,34 @@ export const canonical = (request: TransferRequest): string =>
     request.reference ?? null,
     request.pendingSeconds ?? null
   ])
+
+/** The transfer that a request opens. */
+export const make = (id: string, key: string, request: TransferRequest, at: Date): Transfer => ({
+  id,
+  key,
+  from: request.from,
+  to: request.to,
+  amount: request.amount,
+  currency: request.currency,
+  reference: request.reference ?? null,
+  state: request.pendingSeconds === undefined ? "posted" : "pending",
+  expiresAt: request.pendingSeconds === undefined ? null : new Date(at.getTime() + request.pendingSeconds * 1000),
+  createdAt: at,
+  resolvedAt: request.pendingSeconds === undefined ? at : null
+})
+
+/** The request that a transfer came from: what a repeated key is compared with. */
+export const requestOf = (transfer: Transfer): TransferRequest => ({
+  from: transfer.from,
+  to: transfer.to,
+  amount: transfer.amount,
+  currency: transfer.currency,
+  ...(transfer.reference === null ? {} : { reference: transfer.reference }),
+  ...(transfer.expiresAt === null
+    ? {}
+    : { pendingSeconds: Math.round((transfer.expiresAt.getTime() - transfer.createdAt.getTime()) / 1000) })
+})
+
+/** The transfer as it was when it was opened: what a repeated key is answered with. */
+export const asOpened = (transfer: Transfer): Transfer =>
+  transfer.expiresAt === null ? transfer : { ...transfer, state: "pending", resolvedAt: null }

@@ -1,0 +1,89 @@
+/** The books in memory: what the memory layers of ledger, catalog and orders share. Lost with the process; for tests and for trying things out. */
+import type { Result } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
+import type { Account } from "../../services/orders/Account.ts"
+import type { Order } from "../../services/orders/Order.ts"
+import type { Product } from "../../services/orders/Product.ts"
+import type { AccountDelta, Books, Plan } from "../../services/orders/Settlement.ts"
+import type { EntryKind, LedgerEntry, Transfer } from "../../services/orders/Transfer.ts"
+
+/** The state of a little shop. */
+export class MemoryBooks extends Context.Service<MemoryBooks, {
+  readonly accounts: Map<string, Account>
+  readonly products: Map<string, Product>
+  readonly transfers: Map<string, Transfer>
+  /** Transfer ids by idempotency key. */
+  readonly transferKeys: Map<string, string>
+  readonly orders: Map<string, Order>
+  /** Order ids by idempotency key. */
+  readonly orderKeys: Map<string, string>
+  readonly entries: Array<LedgerEntry>
+}>()("sluice/layers/orders/MemoryBooks") {}
+
+/** Empty books. */
+export const layer: Layer.Layer<MemoryBooks> = Layer.sync(MemoryBooks, () => ({
+  accounts: new Map(),
+  products: new Map(),
+  transfers: new Map(),
+  transferKeys: new Map(),
+  orders: new Map(),
+  orderKeys: new Map(),
+  entries: []
+}))
+
+type State = MemoryBooks["Service"]
+
+/** The time of the fiber's clock. */
+export const now: Effect.Effect<Date> = Effect.map(Clock.currentTimeMillis, (millis) => new Date(millis))
+
+/** The books as the settlement rules read them. */
+export const booksOf = (state: State): Books => ({
+  account: (id) => state.accounts.get(id),
+  product: (sku) => state.products.get(sku)
+})
+
+/** Adds to an account. */
+export const move = (state: State, id: string, delta: AccountDelta): void => {
+  const account = state.accounts.get(id)
+  if (account === undefined) return
+  state.accounts.set(id, {
+    ...account,
+    balance: account.balance + delta.balance,
+    held: account.held + delta.held,
+    version: account.version + 1
+  })
+}
+
+/** Appends a ledger entry. */
+export const append = (
+  state: State,
+  entry: { readonly account: string; readonly source: string; readonly kind: EntryKind; readonly amount: bigint },
+  at: Date
+): void => {
+  state.entries.push({ id: BigInt(state.entries.length + 1), at, ...entry })
+}
+
+/** Writes a plan, all of it in one step that nothing can interrupt. */
+export const write = (state: State, plan: Plan, at: Date): void => {
+  for (const order of plan.orders) state.orders.set(order.id, order)
+  for (const [id, delta] of plan.accounts) move(state, id, delta)
+  for (const [sku, delta] of plan.stock) {
+    const product = state.products.get(sku)
+    if (product === undefined) continue
+    state.products.set(sku, {
+      ...product,
+      onHand: product.onHand + delta.onHand,
+      reserved: product.reserved + delta.reserved,
+      sold: product.sold + delta.sold
+    })
+  }
+  for (const entry of plan.entries) append(state, entry, at)
+  for (const transfer of plan.transfers) {
+    state.transfers.set(transfer.id, transfer)
+    state.transferKeys.set(transfer.key, transfer.id)
+  }
+}
+
+/** Runs a decision and its writing in one step. */
+export const atomically = <A, E>(decide: (at: Date) => Result.Result<A, E>): Effect.Effect<A, E> =>
+  Effect.flatMap(now, (at) => Effect.fromResult(decide(at)))

@@ -1,0 +1,101 @@
+/** The work behind orders in Postgres: each member one transaction, or a part of the caller's. */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { Effect, Layer } from "effect"
+import { JobQueue } from "../../services/jobs/JobQueue.ts"
+import type { Order } from "../../services/orders/Order.ts"
+import { Ship } from "../../services/orders/OrderJobs.ts"
+import { OrderProcessor } from "../../services/orders/OrderProcessor.ts"
+import { OrderNotFound } from "../../services/orders/OrdersError.ts"
+import * as Settlement from "../../services/orders/Settlement.ts"
+import { toTransfer, type TransferRow } from "./PostgresLedger.ts"
+import * as PostgresPlan from "./PostgresPlan.ts"
+import * as StoreFailure from "./StoreFailure.ts"
+import * as Uuid from "./Uuid.ts"
+
+type Queue = JobQueue["Service"]
+
+/** Plan in hand: writes it, and enqueues what has to be shipped. */
+const carryOut = Effect.fnUntraced(function*(sql: PgClient.PgClient, queue: Queue, plan: Settlement.Plan) {
+  if (plan.orders.length === 0) return
+  yield* PostgresPlan.write(sql, plan)
+  if (plan.toShip.length === 0) return
+  yield* queue.enqueueMany(Ship, plan.toShip.map((orderId) => ({ orderId }))).pipe(
+    // The payloads were made here and fit their schema.
+    Effect.catchTag("JobPayloadInvalid", Effect.die)
+  )
+})
+
+/** The orders with the changed ones in their places. */
+const merged = (orders: ReadonlyArray<Order>, changed: ReadonlyArray<Order>): ReadonlyArray<Order> => {
+  if (changed.length === 0) return orders
+  const after = new Map(changed.map((order) => [order.id, order]))
+  return orders.map((order) => after.get(order.id) ?? order)
+}
+
+const settle = Effect.fnUntraced(function*(sql: PgClient.PgClient, queue: Queue, ids: ReadonlyArray<string>) {
+  const { now, orders } = yield* PostgresPlan.lockOrders(sql, ids)
+  const open = orders.filter((order) => order.status === "accepted")
+  if (open.length === 0) return orders
+  const books = yield* PostgresPlan.lockBooks(sql, open)
+  const plan = Settlement.settle(open, books, now)
+  yield* carryOut(sql, queue, plan)
+  return merged(orders, plan.orders)
+})
+
+const ship = Effect.fnUntraced(function*(sql: PgClient.PgClient, ids: ReadonlyArray<string>) {
+  const { now, orders } = yield* PostgresPlan.lockOrders(sql, ids)
+  const plan = Settlement.ship(orders, now)
+  if (plan.orders.length === 0) return orders
+  // Stock is only added to: the lock is for the order in which several shipments take their rows.
+  yield* PostgresPlan.lockBooks(sql, plan.orders)
+  yield* PostgresPlan.write(sql, plan)
+  return merged(orders, plan.orders)
+})
+
+const beginCharge = Effect.fnUntraced(function*(sql: PgClient.PgClient, queue: Queue, id: string) {
+  const { now, orders } = yield* PostgresPlan.lockOrders(sql, [id])
+  const order = orders[0]
+  if (order === undefined) return yield* new OrderNotFound({ id })
+  if (order.status !== "accepted") return order
+  const books = yield* PostgresPlan.lockBooks(sql, orders)
+  const plan = Settlement.charge(order, books, Settlement.chargeTransfer(yield* Uuid.next, order, now), now)
+  if (plan === undefined) return order
+  yield* carryOut(sql, queue, plan)
+  return plan.orders[0] ?? order
+})
+
+const endCharge = Effect.fnUntraced(function*(
+  sql: PgClient.PgClient,
+  queue: Queue,
+  id: string,
+  answer: "charged" | "declined"
+) {
+  const { now, orders } = yield* PostgresPlan.lockOrders(sql, [id])
+  const order = orders[0]
+  if (order === undefined) return yield* new OrderNotFound({ id })
+  const rows = yield* sql<TransferRow>`
+    select * from sluice.transfers where key = ${Settlement.chargeKey(id)} for no key update`
+  if (rows[0] === undefined || order.status !== "charging") return order
+  yield* PostgresPlan.lockBooks(sql, orders)
+  const plan = Settlement.charged(order, toTransfer(rows[0]), answer, now)
+  if (plan === undefined) return order
+  yield* carryOut(sql, queue, plan)
+  return plan.orders[0] ?? order
+})
+
+const make = Effect.gen(function*() {
+  const sql = yield* PgClient.PgClient
+  const queue = yield* JobQueue
+  return OrderProcessor.of({
+    settle: (ids) => StoreFailure.transact(sql, "OrderProcessor.settle")(settle(sql, queue, ids)),
+    ship: (ids) => StoreFailure.transact(sql, "OrderProcessor.ship")(ship(sql, ids)),
+    beginCharge: (id) => StoreFailure.transact(sql, "OrderProcessor.beginCharge")(beginCharge(sql, queue, id)),
+    endCharge: (id, answer) => StoreFailure.transact(sql, "OrderProcessor.endCharge")(endCharge(sql, queue, id, answer))
+  })
+})
+
+/** The work behind orders in Postgres. */
+export const layer: Layer.Layer<OrderProcessor, never, PgClient.PgClient | JobQueue> = Layer.effect(
+  OrderProcessor,
+  make
+)

@@ -1,0 +1,158 @@
+/** Orders in Postgres. */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { Effect, Layer, Option, Stream } from "effect"
+import { JobQueue } from "../../services/jobs/JobQueue.ts"
+import type { Receipt } from "../../services/orders/Ledger.ts"
+import * as Order from "../../services/orders/Order.ts"
+import { maxPage, type OrderFilter, Orders } from "../../services/orders/Orders.ts"
+import {
+  KeyInFlight,
+  type KeyReused,
+  OrderNotFound,
+  type OrderRefused,
+  OrdersStoreError,
+  OrderStateConflict,
+  OrderVersionMismatch,
+  TransferRefused
+} from "../../services/orders/OrdersError.ts"
+import * as Settlement from "../../services/orders/Settlement.ts"
+import { ReadClient } from "../postgres/Database.ts"
+import * as Columns from "./Columns.ts"
+import * as MicroBatch from "./MicroBatch.ts"
+import * as OrderRow from "./OrderRow.ts"
+import * as OrderWatch from "./OrderWatch.ts"
+import * as PostgresAccept from "./PostgresAccept.ts"
+import * as PostgresPlan from "./PostgresPlan.ts"
+import * as StoreFailure from "./StoreFailure.ts"
+import * as Uuid from "./Uuid.ts"
+
+/** How orders are accepted and followed. */
+export interface Options {
+  /** Transactions with accepted orders at the same time. @default 3 */
+  readonly flushes?: number | undefined
+  /** Orders in one of them at most. @default 500 */
+  readonly maxBatch?: number | undefined
+  /** Orders that wait to be written at most; further ones are turned away. @default 10000 */
+  readonly capacity?: number | undefined
+  /** How often followed orders are looked at. @default 100 */
+  readonly watchMillis?: number | undefined
+}
+
+const makeAccept = Effect.fnUntraced(function*(sql: PgClient.PgClient, queue: JobQueue["Service"], options: Options) {
+  const inFlight = new Set<string>()
+  const flush = PostgresAccept.flush(sql, queue)
+  const submit = yield* MicroBatch.make<
+    PostgresAccept.Placement,
+    Receipt<Order.Order>,
+    OrderRefused | KeyReused | OrdersStoreError
+  >({
+    flush: (placements) =>
+      Effect.ensuring(
+        StoreFailure.named("Orders.accept")(flush(placements)),
+        // Here and not where the caller waits: a caller may leave before its request is written.
+        Effect.sync(() => placements.forEach(({ key }) => inFlight.delete(key)))
+      ),
+    isCommon: (error) => error._tag === "OrdersStoreError" && error.reason !== "Rejected",
+    inFlight: options.flushes ?? 3,
+    maxBatch: options.maxBatch ?? 500,
+    capacity: options.capacity ?? 10_000,
+    full: ({ key }) =>
+      Effect.suspend(() => {
+        inFlight.delete(key)
+        return new OrdersStoreError({
+          operation: "Orders.accept",
+          reason: "Unavailable",
+          cause: "too many orders are waiting"
+        })
+      })
+  })
+  const accept: Orders["Service"]["accept"] = (key, request, requestId) =>
+    Effect.flatMap(Uuid.next, (id): ReturnType<Orders["Service"]["accept"]> => {
+      if (inFlight.has(key)) return Effect.fail(new KeyInFlight({ key }))
+      inFlight.add(key)
+      return submit({ id, key, request, requestId })
+    })
+  return accept
+})
+
+const list = (reads: PgClient.PgClient, filter: OrderFilter) => {
+  const conditions = [
+    ...(filter.customerId === undefined ? [] : [reads`customer_id = ${filter.customerId}`]),
+    ...(filter.status === undefined ? [] : [reads`status = ${filter.status}`]),
+    ...(filter.before === undefined ? [] : [reads`id < ${filter.before}::uuid`])
+  ]
+  return Effect.map(
+    reads<OrderRow.OrderRow>`select ${reads.literal(OrderRow.columns)} from sluice.orders
+      where ${reads.and(conditions)} order by id desc limit ${Math.max(1, Math.min(maxPage, filter.limit ?? 50))}`,
+    (rows) => rows.map(OrderRow.toOrder)
+  )
+}
+
+const cancel = Effect.fnUntraced(function*(sql: PgClient.PgClient, id: string, ifVersion: number | undefined) {
+  const { now, orders } = yield* PostgresPlan.lockOrders(sql, [id])
+  const order = orders[0]
+  if (order === undefined) return yield* new OrderNotFound({ id })
+  if (ifVersion !== undefined && ifVersion !== order.version) {
+    return yield* new OrderVersionMismatch({ id, expected: ifVersion, actual: order.version })
+  }
+  const books = yield* PostgresPlan.lockBooks(sql, orders)
+  const plan = Settlement.cancel(order, books, now)
+  if (plan === undefined) return yield* new OrderStateConflict({ id, status: order.status, action: "be cancelled" })
+  if (plan === "InsufficientFunds") return yield* new TransferRefused({ reason: plan })
+  yield* PostgresPlan.write(sql, plan)
+  return plan.orders[0] ?? order
+})
+
+const make = Effect.fnUntraced(function*(options: Options) {
+  const sql = yield* PgClient.PgClient
+  const reads = yield* ReadClient
+  const queue = yield* JobQueue
+  const accept = yield* makeAccept(sql, queue, options)
+
+  const changed = yield* OrderWatch.make({
+    look: (ids) =>
+      reads<OrderWatch.Glimpse>`select id, version from sluice.orders where id = any(${Columns.uuids(ids)})`,
+    everyMillis: options.watchMillis ?? 100,
+    maxIds: 1000
+  })
+
+  const find = Effect.fnUntraced(function*(id: string) {
+    const rows = yield* reads<OrderRow.OrderRow>`
+      select ${reads.literal(OrderRow.columns)} from sluice.orders where id = ${id}::uuid`
+    return rows[0] === undefined ? yield* new OrderNotFound({ id }) : OrderRow.toOrder(rows[0])
+  }, StoreFailure.named("Orders.find"))
+
+  const nextEvents = (id: string) =>
+    Effect.fnUntraced(function*(version: number) {
+      let order = yield* find(id)
+      while (order.version <= version && !Order.isTerminal(order.status)) {
+        yield* changed(id, order.version)
+        order = yield* find(id)
+      }
+      const rest = Order.isTerminal(order.status) ? Option.none<number>() : Option.some(order.version)
+      return [Order.eventsAfter(order, version), rest] as const
+    })
+
+  return Orders.of({
+    accept,
+    find,
+    list: (filter) => StoreFailure.named("Orders.list")(list(reads, filter)),
+    cancel: Effect.fn("Orders.cancel")(function*(id, options) {
+      return yield* StoreFailure.transact(sql, "Orders.cancel")(cancel(sql, id, options?.ifVersion))
+    }),
+    events: (id, afterVersion) => Stream.paginate(afterVersion ?? 0, nextEvents(id)),
+    count: StoreFailure.named("Orders.count")(Effect.map(
+      sql<{ readonly status: string; readonly orders: bigint }>`
+        select status, count(*) as orders from sluice.orders group by status order by status`,
+      (rows) => rows.map((row) => ({ status: row.status, orders: Number(row.orders) }))
+    ))
+  })
+})
+
+/** Orders in Postgres, accepted and followed as the options say. */
+export const layerOptions = (
+  options: Options
+): Layer.Layer<Orders, never, PgClient.PgClient | ReadClient | JobQueue> => Layer.effect(Orders, make(options))
+
+/** Orders in Postgres. */
+export const layer: Layer.Layer<Orders, never, PgClient.PgClient | ReadClient | JobQueue> = layerOptions({})

@@ -1,0 +1,71 @@
+/** From the database's errors to the orders wing's own, and the retries that some of them deserve. */
+import { Effect, Option, Schedule } from "effect"
+import type * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { JobQueueError } from "../../services/jobs/JobError.ts"
+import { OrdersStoreError } from "../../services/orders/OrdersError.ts"
+
+/** What the server says when it is starting, stopping, full, or has ended our session. */
+const unavailableCodes: ReadonlySet<string> = new Set(["57P01", "57P02", "57P03", "57P05", "53300", "53400", "25006"])
+
+const codeOf = (error: SqlError): string => {
+  const cause = error.reason.cause
+  return typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : ""
+}
+
+const reasonOf = (error: SqlError): OrdersStoreError["reason"] => {
+  switch (error.reason._tag) {
+    case "ConnectionError":
+      return "Unavailable"
+    case "DeadlockError":
+    case "SerializationError":
+    case "LockTimeoutError":
+      return "Conflict"
+    case "StatementTimeoutError":
+      return "TimedOut"
+    default:
+      return unavailableCodes.has(codeOf(error)) ? "Unavailable" : "Rejected"
+  }
+}
+
+const isQueueError = (error: unknown): error is JobQueueError => error instanceof JobQueueError
+
+/** Names a database failure. */
+export const from = (operation: string, error: SqlError | JobQueueError): OrdersStoreError =>
+  new OrdersStoreError({ operation, reason: isSqlError(error) ? reasonOf(error) : error.reason, cause: error })
+
+/** Turns what the database and the queue fail with into the wing's own error. */
+export const named = (operation: string) =>
+<A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> =>
+  Effect.mapError(self, (error) =>
+    isSqlError(error) || isQueueError(error)
+      ? from(operation, error)
+      // What is neither is in the type by exclusion, which TypeScript does not see.
+      : error as Exclude<E, SqlError | JobQueueError>)
+
+/** The jitter keeps two that collided from colliding again. */
+const conflictSchedule = Schedule.jittered(Schedule.exponential("5 millis", 2))
+
+/** With the schedule above: within about 300 ms. */
+const conflictTries = 6
+
+const isConflict = (error: unknown): boolean => error instanceof OrdersStoreError && error.reason === "Conflict"
+
+/**
+ * One transaction, run again after a deadlock or a serialization failure. Inside a caller's transaction it only joins: after such a failure that
+ * transaction is lost as a whole, and its owner has to run it again.
+ */
+export const transact = (sql: SqlClient.SqlClient, operation: string) =>
+<A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> => {
+  const alone: Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> = named(operation)(
+    sql.withTransaction(self)
+  )
+  return Effect.flatMap(Effect.serviceOption(sql.transactionService), (outer) =>
+    Option.isSome(outer)
+      ? named(operation)(self)
+      : Effect.retry(alone, { schedule: conflictSchedule, times: conflictTries, while: isConflict }))
+}

@@ -1,0 +1,15 @@
+import { Layer } from "effect"
+import * as MemoryBooks from "../../../src/layers/orders/MemoryBooks.ts"
+import * as MemoryCatalog from "../../../src/layers/orders/MemoryCatalog.ts"
+import * as MemoryLedger from "../../../src/layers/orders/MemoryLedger.ts"
+import * as MemoryOrders from "../../../src/layers/orders/MemoryOrders.ts"
+import { suite } from "../../conformance/Orders.suite.ts"
+import * as RecordingJobQueue from "../../support/RecordingJobQueue.ts"
+
+suite(
+  "memory",
+  Layer.mergeAll(MemoryLedger.layer, MemoryCatalog.layer, MemoryOrders.layer).pipe(
+    Layer.provide(MemoryBooks.layer),
+    Layer.provideMerge(RecordingJobQueue.layer)
+  )
+)
