@@ -1,0 +1,230 @@
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import type { JobId } from "../../services/jobs/Job.ts"
+import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
+import { JobLeaseLost } from "../../services/jobs/JobError.ts"
+import * as JobQueue from "../../services/jobs/JobQueue.ts"
+import {
+  type Beat,
+  type JoinOptions,
+  JobRecords,
+  JobStore,
+  type Membership,
+  type NewJob,
+  type Settlement,
+  type Signal
+} from "../../services/jobs/JobStore.ts"
+import { MemoryJobTable } from "./MemoryJobTable.ts"
+
+/** Undone when the transaction fails, done when it commits. */
+interface Transaction {
+  readonly commits: Array<(now: number) => void>
+  readonly rollbacks: Array<() => void>
+}
+
+const CurrentTransaction = Context.Reference<Transaction | undefined>("sluice/layers/jobs/MemoryJobQueue/Transaction", {
+  defaultValue: () => undefined
+})
+
+interface Member {
+  readonly options: JoinOptions
+  readonly signals: Queue.Queue<Signal>
+  idle: boolean
+  beatAt: number
+}
+
+const makeStore = (table: MemoryJobTable, members: Map<number, Member>, ticks: Map<string, { signature: string; next: number }>) => {
+  let lastWorker = 0
+  const now = Clock.currentTimeMillis
+
+  const wake = (queues: Iterable<string>) => {
+    const touched = new Set(queues)
+    for (const member of members.values()) {
+      if (member.idle && member.options.queues.some((queue) => touched.has(queue))) {
+        Queue.offerUnsafe(member.signals, { _tag: "Wake" })
+      }
+    }
+  }
+
+  const insert = (jobs: ReadonlyArray<NewJob>) =>
+    Effect.gen(function*() {
+      const transaction = yield* CurrentTransaction
+      const reserved = jobs.map((job) => ({ job, ...table.reserve(job) }))
+      const fresh = reserved.filter((entry) => entry.fresh)
+      const commit = (millis: number) => {
+        for (const entry of fresh) table.add(entry.id, entry.job, millis)
+        wake(fresh.map((entry) => entry.job.queue))
+      }
+      if (transaction === undefined) commit(yield* now)
+      else {
+        transaction.commits.push(commit)
+        transaction.rollbacks.push(() => fresh.forEach((entry) => table.unreserve(entry.job)))
+      }
+      return reserved.map((entry) => entry.id)
+    })
+
+  const transact = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.gen(function*() {
+      const outer = yield* CurrentTransaction
+      const transaction: Transaction = { commits: [], rollbacks: [] }
+      return yield* Effect.provideService(effect, CurrentTransaction, transaction).pipe(
+        Effect.onExit((exit) =>
+          Effect.map(now, (millis) => {
+            if (Exit.isFailure(exit)) for (const rollback of transaction.rollbacks) rollback()
+            else if (outer === undefined) for (const commit of transaction.commits) commit(millis)
+            else {
+              outer.commits.push(...transaction.commits)
+              outer.rollbacks.push(...transaction.rollbacks)
+            }
+          })
+        )
+      )
+    })
+
+  const settleAll = (worker: number, settlements: ReadonlyArray<Settlement>) =>
+    Effect.gen(function*() {
+      const transaction = yield* CurrentTransaction
+      const rows = settlements.map(({ job }) => table.owned(worker, job))
+      const lost = settlements.filter((_, index) => rows[index] === undefined || rows[index].locked)
+      if (lost.length > 0) return yield* new JobLeaseLost({ ids: lost.map(({ job }) => job.id) })
+      const commit = (millis: number) =>
+        settlements.forEach(({ verdict }, index) => {
+          const row = rows[index]
+          if (row === undefined) return
+          row.locked = false
+          table.settle(row, verdict, millis)
+          wake([row.queue])
+        })
+      if (transaction === undefined) return commit(yield* now)
+      for (const row of rows) if (row !== undefined) row.locked = true
+      transaction.commits.push(commit)
+      transaction.rollbacks.push(() => rows.forEach((row) => {
+        if (row !== undefined) row.locked = false
+      }))
+    })
+
+  const beat = (worker: number, self: Member): Effect.Effect<Beat> =>
+    Effect.map(now, (millis) => {
+      const alive = members.get(worker) === self
+      if (alive) self.beatAt = millis
+      let recovered = 0
+      let deadWorkers = 0
+      for (const [id, member] of members) {
+        if (millis - member.beatAt <= member.options.leaseMillis) continue
+        members.delete(id)
+        deadWorkers++
+        recovered += table.recover(id, millis)
+      }
+      const nextDueMillis = table.promote(millis)
+      const cancelled = [...table.live.values()].filter((row) =>
+        row.worker === worker && row.cancelRequested && row.state === "running"
+      ).map((row) => row.id)
+      if (recovered > 0) wake([...table.live.values()].map((row) => row.queue))
+      return { alive, deadWorkers, recovered, nextDueMillis, cancelled }
+    })
+
+  const join = (options: JoinOptions) =>
+    Effect.gen(function*() {
+      const worker = ++lastWorker
+      const signals = yield* Queue.sliding<Signal>(1024)
+      const member: Member = { options, signals, idle: false, beatAt: yield* now }
+      members.set(worker, member)
+      yield* Effect.addFinalizer(() =>
+        Effect.map(now, (millis) => {
+          if (members.delete(worker)) table.recover(worker, millis)
+        })
+      )
+      const membership: Membership = {
+        worker,
+        signals,
+        idle: (idle) => Effect.sync(() => void (member.idle = idle)),
+        beat: beat(worker, member)
+      }
+      return membership
+    })
+
+  return JobStore.of({
+    insert,
+    transact,
+    claim: (worker, queues) =>
+      Effect.map(now, (millis) => {
+        table.promote(millis)
+        return queues.flatMap(({ limit, queue }) => table.claim(worker, queue, limit, millis))
+      }),
+    settle: (worker, settlements) =>
+      Effect.map(now, (millis) => {
+        const lost: Array<JobId> = []
+        for (const { job, verdict } of settlements) {
+          const row = table.owned(worker, job)
+          if (row === undefined || row.locked) lost.push(job.id)
+          else table.settle(row, verdict, millis)
+        }
+        wake(settlements.map(({ job }) => job.queue))
+        return lost
+      }),
+    settleAll,
+    join,
+    tick: (entries) =>
+      Effect.gen(function*() {
+        const millis = yield* now
+        const due = entries.filter((entry) => {
+          const known = ticks.get(entry.name)
+          if (known === undefined || known.signature !== entry.signature) {
+            ticks.set(entry.name, { signature: entry.signature, next: entry.next(millis) })
+            return false
+          }
+          if (known.next > millis) return false
+          known.next = entry.next(millis)
+          return true
+        })
+        yield* insert(due.map((entry) => entry.job))
+        return due.length
+      })
+  })
+}
+
+const make = Effect.sync(() => {
+  const table = new MemoryJobTable()
+  const members = new Map<number, Member>()
+  const now = Clock.currentTimeMillis
+  const store = makeStore(table, members, new Map())
+  const records = JobRecords.of({
+    find: (id) => Effect.sync(() => table.find(id)),
+    list: (filter) => Effect.sync(() => table.list(filter)),
+    stats: Effect.map(now, (millis) => table.stats(millis)),
+    cancel: (id) =>
+      Effect.map(now, (millis) => {
+        const owner = table.live.get(id)?.worker
+        const outcome = table.cancel(id, millis)
+        const member = owner === null || owner === undefined ? undefined : members.get(owner)
+        if (outcome === "requested" && member !== undefined) Queue.offerUnsafe(member.signals, { _tag: "Cancel", id })
+        return outcome
+      }),
+    configure: (queue, settings) =>
+      Effect.map(now, (millis) => {
+        table.configure(queue, settings, millis)
+        for (const member of members.values()) Queue.offerUnsafe(member.signals, { _tag: "Wake" })
+      }),
+    redrive: (filter, rate) =>
+      Effect.map(now, (millis) => {
+        const ids = table.redrive(filter, rate, millis)
+        for (const member of members.values()) Queue.offerUnsafe(member.signals, { _tag: "Wake" })
+        return ids
+      }),
+    ended: (cursor) => Effect.sync(() => table.events(cursor))
+  })
+  return Context.make(JobStore, store).pipe(Context.add(JobRecords, records))
+})
+
+/**
+ * The whole queue in memory, with the semantics of the Postgres one: for tests (it lives on Effect's clock) and for
+ * programs that need no durability. A transaction covers what is enqueued and settled, not what a handler does elsewhere.
+ */
+export const layerMemory: Layer.Layer<JobStore | JobRecords | JobQueue.JobQueue | JobAdmin.JobAdmin> = Layer.mergeAll(
+  JobQueue.layer,
+  JobAdmin.layer
+).pipe(Layer.provideMerge(Layer.effectContext(make)))

@@ -1,0 +1,338 @@
+import type { JobEvent, JobFailure, JobInfo, JobState } from "../../services/jobs/Job.ts"
+import { JobId } from "../../services/jobs/Job.ts"
+import type {
+  ClaimedJob,
+  JobFilter,
+  NewJob,
+  QueueStats,
+  RedriveFilter,
+  Verdict
+} from "../../services/jobs/JobStore.ts"
+
+/** One step of priority is so much head start; the Postgres layer has the same number in its SQL. */
+export const agingMillis = 60_000
+
+/** Ended jobs kept in memory; the oldest are forgotten first. */
+const keptEnded = 100_000
+
+interface Row extends NewJob {
+  readonly id: JobId
+  readonly seq: number
+  state: JobState
+  attempt: number
+  rank: number
+  runAt: number
+  worker: number | null
+  failure: JobFailure | null
+  result: unknown
+  cancelRequested: boolean
+  /** A transaction is settling it: nobody else may touch it until that ends. */
+  locked: boolean
+  readonly enqueuedAt: number
+  startedAt: number | null
+  finishedAt: number | null
+}
+
+interface Settings {
+  paused: boolean
+  ratePerSecond: number | null
+  tokens: number
+  tokensAt: number
+}
+
+const byRank = (a: Row, b: Row) => a.rank - b.rank || a.seq - b.seq
+const keyOf = (row: Pick<NewJob, "kind" | "key">) => `${row.kind}\u0000${row.key}`
+const uniqueOf = (row: Pick<NewJob, "kind" | "unique">) => `${row.kind}\u0000${row.unique}`
+
+/**
+ * The tables of the in-memory queue and every transition on them, as plain synchronous code: each method is one
+ * transaction. `now` is the store's clock in epoch milliseconds.
+ */
+export class MemoryJobTable {
+  readonly live = new Map<JobId, Row>()
+  readonly dead = new Map<JobId, Row>()
+  readonly ended = new Map<JobId, Row>()
+  readonly uniques = new Map<string, JobId>()
+  readonly settings = new Map<string, Settings>()
+  readonly totals = new Map<string, { succeeded: number; cancelled: number; retried: number }>()
+  readonly log: Array<JobEvent> = []
+  private dropped = 0
+  private sequence = 0
+
+  /** Reserves an id, or answers the live job with the same unique text. */
+  reserve(job: NewJob): { readonly id: JobId; readonly fresh: boolean } {
+    const held = job.unique === null ? undefined : this.uniques.get(uniqueOf(job))
+    if (held !== undefined) return { id: held, fresh: false }
+    const id = JobId.make(String(++this.sequence))
+    if (job.unique !== null) this.uniques.set(uniqueOf(job), id)
+    return { id, fresh: true }
+  }
+
+  unreserve(job: NewJob): void {
+    if (job.unique !== null) this.uniques.delete(uniqueOf(job))
+  }
+
+  add(id: JobId, job: NewJob, now: number): void {
+    const runAt = Math.max(now, job.runAtMillis ?? now + job.delayMillis)
+    const row: Row = {
+      ...job,
+      id,
+      seq: Number(id),
+      state: runAt > now ? "scheduled" : job.key === null ? "ready" : "blocked",
+      attempt: 0,
+      rank: runAt - job.priority * agingMillis,
+      runAt,
+      worker: null,
+      failure: null,
+      result: null,
+      cancelRequested: false,
+      locked: false,
+      enqueuedAt: now,
+      startedAt: null,
+      finishedAt: null
+    }
+    this.live.set(id, row)
+    this.fill(row)
+  }
+
+  /** Lets the next jobs of a key through, up to its limit. */
+  private fill(of: Pick<Row, "kind" | "key">): void {
+    if (of.key === null) return
+    const same = [...this.live.values()].filter((row) => keyOf(row) === keyOf(of))
+    let active = same.filter((row) =>
+      row.state === "ready" || row.state === "running" || (row.state === "scheduled" && row.attempt > 0)
+    ).length
+    for (const row of same.filter((row) => row.state === "blocked").sort(byRank)) {
+      if (active >= row.keyConcurrency) return
+      row.state = "ready"
+      active++
+    }
+  }
+
+  /** Moves due jobs to ready; answers the delay until the next one. */
+  promote(now: number): number | undefined {
+    let next: number | undefined
+    for (const row of this.live.values()) {
+      if (row.state !== "scheduled") continue
+      if (row.runAt > now) next = Math.min(next ?? Infinity, row.runAt - now)
+      else if (row.key !== null && row.attempt === 0) {
+        row.state = "blocked"
+        this.fill(row)
+      } else row.state = "ready"
+    }
+    return next
+  }
+
+  claim(worker: number, queue: string, limit: number, now: number): ReadonlyArray<ClaimedJob> {
+    const settings = this.settings.get(queue)
+    if (settings?.paused === true) return []
+    let allowed = limit
+    if (settings !== undefined && settings.ratePerSecond !== null) {
+      const burst = Math.max(1, settings.ratePerSecond)
+      const gained = (Math.max(0, now - settings.tokensAt) / 1000) * settings.ratePerSecond
+      settings.tokens = Math.min(burst, settings.tokens + gained)
+      settings.tokensAt = now
+      allowed = Math.min(limit, Math.floor(settings.tokens))
+    }
+    const ready = [...this.live.values()].filter((row) => row.state === "ready" && row.queue === queue).sort(byRank)
+    const taken = ready.slice(0, allowed)
+    if (settings !== undefined) settings.tokens -= taken.length
+    return taken.map((row) => {
+      row.state = "running"
+      row.attempt++
+      row.worker = worker
+      row.startedAt = now
+      return {
+        id: row.id,
+        queue: row.queue,
+        kind: row.kind,
+        attempt: row.attempt,
+        maxAttempts: row.maxAttempts,
+        payload: JSON.parse(row.payload) as unknown,
+        enqueuedAt: new Date(row.enqueuedAt),
+        key: row.key
+      }
+    })
+  }
+
+  /** The row behind a fence, when it still holds. */
+  owned(worker: number, job: ClaimedJob): Row | undefined {
+    const row = this.live.get(job.id)
+    return row !== undefined && row.state === "running" && row.worker === worker && row.attempt === job.attempt
+      ? row
+      : undefined
+  }
+
+  settle(row: Row, verdict: Verdict, now: number): void {
+    switch (verdict._tag) {
+      case "Succeeded": {
+        row.result = verdict.result === null ? null : JSON.parse(verdict.result) as unknown
+        row.failure = null
+        return this.end(row, "succeeded", now, verdict.history !== "none")
+      }
+      case "Dead":
+        row.failure = verdict.failure
+        return this.end(row, "dead", now)
+      case "Cancelled":
+        return this.end(row, "cancelled", now)
+      case "Retry":
+        row.failure = verdict.failure
+        this.total(row.queue).retried++
+        return this.requeue(row, now + verdict.delayMillis, now)
+      case "Released":
+        row.attempt--
+        return this.requeue(row, now + verdict.delayMillis, now)
+    }
+  }
+
+  private requeue(row: Row, runAt: number, now: number): void {
+    row.worker = null
+    row.startedAt = null
+    if (row.cancelRequested) return this.end(row, "cancelled", now)
+    row.runAt = runAt
+    // A job given back at once keeps its place.
+    if (runAt > now) row.rank = runAt - row.priority * agingMillis
+    row.state = runAt > now ? "scheduled" : "ready"
+  }
+
+  private end(row: Row, state: "succeeded" | "dead" | "cancelled", now: number, keep = true): void {
+    this.live.delete(row.id)
+    if (row.unique !== null) this.uniques.delete(uniqueOf(row))
+    row.state = state
+    row.finishedAt = now
+    if (state === "dead") this.dead.set(row.id, row)
+    else {
+      this.total(row.queue)[state]++
+      if (keep) this.ended.set(row.id, row)
+    }
+    this.log.push({ id: row.id, queue: row.queue, kind: row.kind, state, attempt: row.attempt, at: new Date(now) })
+    if (this.log.length > keptEnded) {
+      const oldest = this.log.shift()
+      this.dropped++
+      if (oldest !== undefined) this.ended.delete(oldest.id)
+    }
+    this.fill(row)
+  }
+
+  /** Takes back what a dead worker held; a job on its last attempt is dead-lettered. */
+  recover(worker: number, now: number): number {
+    let recovered = 0
+    for (const row of this.live.values()) {
+      if (row.state !== "running" || row.worker !== worker || row.locked) continue
+      recovered++
+      const failure: JobFailure = { reason: "WorkerLost", message: `Worker ${worker} died while running it` }
+      this.settle(row, row.attempt >= row.maxAttempts ? { _tag: "Dead", failure } : { _tag: "Retry", delayMillis: 0, failure }, now)
+    }
+    return recovered
+  }
+
+  cancel(id: JobId, now: number): "cancelled" | "requested" | "finished" | "unknown" {
+    const row = this.live.get(id)
+    if (row === undefined) return this.ended.has(id) || this.dead.has(id) ? "finished" : "unknown"
+    if (row.state === "running") {
+      row.cancelRequested = true
+      return "requested"
+    }
+    this.end(row, "cancelled", now)
+    return "cancelled"
+  }
+
+  configure(queue: string, change: { readonly paused?: boolean; readonly ratePerSecond?: number | null }, now: number) {
+    const settings = this.settings.get(queue) ?? { paused: false, ratePerSecond: null, tokens: 0, tokensAt: now }
+    this.settings.set(queue, settings)
+    if (change.paused !== undefined) settings.paused = change.paused
+    if (change.ratePerSecond !== undefined) {
+      settings.ratePerSecond = change.ratePerSecond
+      settings.tokens = Math.max(1, change.ratePerSecond ?? 0)
+      settings.tokensAt = now
+    }
+  }
+
+  redrive(filter: RedriveFilter, ratePerSecond: number | undefined, now: number): ReadonlyArray<JobId> {
+    const matched = [...this.dead.values()].sort((a, b) => a.seq - b.seq).filter((row) =>
+      (filter.queue === undefined || row.queue === filter.queue) &&
+      (filter.kind === undefined || row.kind === filter.kind) &&
+      (filter.reason === undefined || row.failure?.reason === filter.reason) &&
+      (filter.ids === undefined || filter.ids.includes(row.id)) &&
+      (row.unique === null || !this.uniques.has(uniqueOf(row)))
+    ).slice(0, filter.limit ?? 1000)
+    for (const [index, row] of matched.entries()) {
+      this.dead.delete(row.id)
+      if (row.unique !== null) this.uniques.set(uniqueOf(row), row.id)
+      const delayMillis = ratePerSecond === undefined ? 0 : Math.floor((index * 1000) / ratePerSecond)
+      this.add(row.id, { ...row, delayMillis, runAtMillis: null }, now)
+    }
+    return matched.map((row) => row.id)
+  }
+
+  find(id: JobId): JobInfo | undefined {
+    const row = this.live.get(id) ?? this.dead.get(id) ?? this.ended.get(id)
+    return row === undefined ? undefined : info(row)
+  }
+
+  list(filter: JobFilter): ReadonlyArray<JobInfo> {
+    return [...this.live.values(), ...this.dead.values(), ...this.ended.values()].filter((row) =>
+      (filter.queue === undefined || row.queue === filter.queue) &&
+      (filter.kind === undefined || row.kind === filter.kind) &&
+      (filter.state === undefined || row.state === filter.state) &&
+      (filter.before === undefined || row.seq < Number(filter.before))
+    ).sort((a, b) => b.seq - a.seq).slice(0, Math.min(1000, filter.limit ?? 50)).map(info)
+  }
+
+  stats(now: number): ReadonlyArray<QueueStats> {
+    const queues = new Set([...this.settings.keys(), ...this.totals.keys()])
+    for (const row of [...this.live.values(), ...this.dead.values()]) queues.add(row.queue)
+    return [...queues].sort().map((queue) => {
+      const rows = [...this.live.values()].filter((row) => row.queue === queue)
+      const count = (state: JobState) => rows.filter((row) => row.state === state).length
+      const next = rows.filter((row) => row.state === "ready").sort(byRank)[0]
+      return {
+        queue,
+        paused: this.settings.get(queue)?.paused ?? false,
+        ready: count("ready"),
+        scheduled: count("scheduled"),
+        blocked: count("blocked"),
+        running: count("running"),
+        ...this.total(queue),
+        dead: [...this.dead.values()].filter((row) => row.queue === queue).length,
+        oldestReadyMillis: next === undefined ? undefined : Math.max(0, now - next.runAt)
+      }
+    })
+  }
+
+  events(cursor: string | undefined): { readonly cursor: string; readonly events: ReadonlyArray<JobEvent> } {
+    const end = this.dropped + this.log.length
+    const from = cursor === undefined ? end : Math.max(0, Number(cursor) - this.dropped)
+    return { cursor: String(end), events: cursor === undefined ? [] : this.log.slice(from, from + 1000) }
+  }
+
+  private total(queue: string) {
+    const known = this.totals.get(queue)
+    if (known !== undefined) return known
+    const fresh = { succeeded: 0, cancelled: 0, retried: 0 }
+    this.totals.set(queue, fresh)
+    return fresh
+  }
+}
+
+const date = (millis: number | null) => millis === null ? null : new Date(millis)
+
+const info = (row: Row): JobInfo => ({
+  id: row.id,
+  queue: row.queue,
+  kind: row.kind,
+  state: row.state,
+  priority: row.priority,
+  attempt: row.attempt,
+  maxAttempts: row.maxAttempts,
+  key: row.key,
+  payload: JSON.parse(row.payload) as unknown,
+  result: row.result,
+  failure: row.failure,
+  worker: row.worker,
+  enqueuedAt: new Date(row.enqueuedAt),
+  runAt: new Date(row.runAt),
+  startedAt: date(row.startedAt),
+  finishedAt: date(row.finishedAt)
+})
+
