@@ -1,0 +1,106 @@
+import * as Duration from "effect/Duration"
+import type { ClaimedJob, Settlement } from "./JobStore.ts"
+import type { Handler } from "./JobHandler.ts"
+
+/** Claimed jobs of one kind that wait for a slot. */
+export interface Lane<R> {
+  readonly handler: Handler<R>
+  readonly jobs: Array<ClaimedJob>
+  /** Where the next job is: taking one is O(1), and the array is dropped when it is empty. */
+  head: number
+  /** Jobs whose group failed: each gets a transaction of its own. */
+  readonly solo: Array<ClaimedJob>
+  /** How many jobs share a transaction now: it shrinks when groups fail and grows while they succeed. */
+  group: number
+}
+
+/** Work for one slot. */
+export interface Unit<R> {
+  readonly lane: Lane<R>
+  readonly jobs: ReadonlyArray<ClaimedJob>
+  startedAtMillis: number
+  deadlineMillis: number
+  /** Why it was interrupted, when it was. */
+  stop: "timeout" | "cancel" | "drain" | "lost" | undefined
+}
+
+/** What a worker holds between claiming and settling, by kind; takes turns between the kinds. */
+export class JobLedger<R> {
+  readonly lanes: ReadonlyArray<Lane<R>>
+  readonly byKind: ReadonlyMap<string, Lane<R>>
+  /** Claimed and not started. */
+  waiting = 0
+  readonly settlements: Array<Settlement> = []
+  private turn = 0
+
+  constructor(handlers: ReadonlyArray<Handler<R>>) {
+    this.lanes = handlers.map((handler) => ({ handler, jobs: [], head: 0, solo: [], group: handler.maxGroup }))
+    this.byKind = new Map(this.lanes.map((lane) => [lane.handler.kind.name, lane]))
+  }
+
+  add(lane: Lane<R>, job: ClaimedJob): void {
+    lane.jobs.push(job)
+    this.waiting++
+  }
+
+  again(lane: Lane<R>, jobs: ReadonlyArray<ClaimedJob>): void {
+    lane.solo.push(...jobs)
+    this.waiting += jobs.length
+  }
+
+  /** The next work, or undefined; `mayTransact` is false when all transactions are in use. */
+  take(mayTransact: boolean, nowMillis: number): Unit<R> | undefined {
+    for (let i = 0; i < this.lanes.length; i++) {
+      const lane = this.lanes[(this.turn + i) % this.lanes.length]
+      if (lane === undefined || (lane.handler.mode !== "plain" && !mayTransact)) continue
+      const jobs = this.takeFrom(lane)
+      if (jobs.length === 0) continue
+      this.turn = (this.turn + i + 1) % this.lanes.length
+      this.waiting -= jobs.length
+      const timeout = Duration.toMillis(lane.handler.kind.timeout)
+      return { lane, jobs, startedAtMillis: nowMillis, deadlineMillis: nowMillis + timeout, stop: undefined }
+    }
+    return undefined
+  }
+
+  private takeFrom(lane: Lane<R>): ReadonlyArray<ClaimedJob> {
+    const solo = lane.solo.shift()
+    if (solo !== undefined) return [solo]
+    const jobs = lane.jobs.slice(lane.head, lane.head + Math.max(1, lane.group))
+    lane.head += jobs.length
+    if (lane.head === lane.jobs.length) {
+      lane.jobs.length = 0
+      lane.head = 0
+    }
+    return jobs
+  }
+
+  /** Takes one waiting job out, when it is here. */
+  remove(id: string): ClaimedJob | undefined {
+    for (const lane of this.lanes) {
+      for (const [list, from] of [[lane.jobs, lane.head], [lane.solo, 0]] as const) {
+        const index = list.findIndex((job, at) => at >= from && job.id === id)
+        if (index < 0) continue
+        this.waiting--
+        return list.splice(index, 1)[0]
+      }
+    }
+    return undefined
+  }
+
+  /** Takes out everything that has not started. */
+  clear(): ReadonlyArray<ClaimedJob> {
+    const all = this.lanes.flatMap((lane) => [...lane.solo.splice(0), ...lane.jobs.splice(0).slice(lane.head)])
+    for (const lane of this.lanes) lane.head = 0
+    this.waiting = 0
+    return all
+  }
+
+  waitingOf(queue: string): number {
+    let count = 0
+    for (const lane of this.lanes) {
+      if (lane.handler.kind.queue === queue) count += lane.jobs.length - lane.head + lane.solo.length
+    }
+    return count
+  }
+}

@@ -1,0 +1,103 @@
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
+import { isSqlError } from "effect/sql/SqlError"
+import type { JobFailure } from "./Job.ts"
+import { JobDiscard, JobQueueError, JobSnooze } from "./JobError.ts"
+import type { Handler } from "./JobHandler.ts"
+import type { ClaimedJob, Verdict } from "./JobStore.ts"
+
+/** Stored messages are cut here: an error must not be heavier than its job. */
+const messageMax = 4_000
+
+const text = (error: unknown): string => {
+  const message = error instanceof Error && error.message !== "" ? `${error.name}: ${error.message}` : String(error)
+  return clean(message)
+}
+
+/** Postgres takes no NUL in text. */
+const clean = (message: string): string => message.replaceAll("\u0000", "\uFFFD").slice(0, messageMax)
+
+/**
+ * The delay before the attempt after `attempt`: the schedule is replayed from its start, since each attempt may run in
+ * another process. A schedule that has ended keeps its last delay.
+ */
+export const retryDelayMillis = Effect.fnUntraced(function*(
+  schedule: Schedule.Schedule<unknown, number>,
+  attempt: number
+): Effect.fn.Return<number> {
+  const step = yield* Schedule.toStep(schedule)
+  let elapsed = 0
+  let delay = Duration.zero
+  for (let i = 1; i <= attempt; i++) {
+    const next = yield* Pull.catchDone(step(elapsed, i), () => Effect.undefined)
+    if (next === undefined) break
+    delay = next[1]
+    elapsed += Duration.toMillis(delay)
+  }
+  return Math.ceil(Duration.toMillis(delay))
+})
+
+/** The verdict on an attempt that failed for this reason: again by the schedule, or dead when it was the last. */
+export const failed = (
+  handler: Pick<Handler<never>, "kind">,
+  job: ClaimedJob,
+  failure: JobFailure
+): Effect.Effect<Verdict> =>
+  job.attempt >= job.maxAttempts
+    ? Effect.succeed({ _tag: "Dead", failure })
+    : Effect.map(
+      retryDelayMillis(handler.kind.retry, job.attempt),
+      (delayMillis) => ({ _tag: "Retry", delayMillis, failure })
+    )
+
+/** An attempt that ran into its timeout. */
+export const timedOut = (handler: Pick<Handler<never>, "kind">): JobFailure => ({
+  reason: "TimedOut",
+  message: `Did not end within ${Duration.format(handler.kind.timeout)}`
+})
+
+/** What a handler's failure means for its job. */
+export const ofCause = (
+  handler: Pick<Handler<never>, "kind" | "encodeError">,
+  job: ClaimedJob,
+  cause: Cause.Cause<unknown>
+): Effect.Effect<Verdict> => {
+  const fail = cause.reasons.find(Cause.isFailReason)
+  if (fail === undefined) {
+    return failed(handler, job, { reason: "Defect", message: clean(Cause.pretty(cause)) })
+  }
+  const error = fail.error
+  if (error instanceof JobDiscard) {
+    return Effect.succeed({ _tag: "Dead", failure: { reason: "Discarded", message: clean(error.detail) } })
+  }
+  if (error instanceof JobSnooze) return Effect.succeed({ _tag: "Released", delayMillis: error.delayMillis })
+  const encoded = handler.encodeError(error)
+  return failed(handler, job, {
+    reason: "Failed",
+    message: text(error),
+    ...(encoded === undefined ? {} : { error: encoded })
+  })
+}
+
+/** How a failed transaction is to be taken. */
+export type Trouble = "conflict" | "unavailable" | "own"
+
+/**
+ * Whose fault it was: `conflict` (deadlock, serialization: run the transaction again), `unavailable` (the database was
+ * not there: no attempt is spent), `own` (the handler's).
+ */
+export const troubleOf = (cause: Cause.Cause<unknown>): Trouble => {
+  const error = cause.reasons.find(Cause.isFailReason)?.error
+  if (error instanceof JobQueueError) {
+    return error.reason === "Conflict" ? "conflict" : error.reason === "Unavailable" ? "unavailable" : "own"
+  }
+  if (isSqlError(error)) {
+    const tag = error.reason._tag
+    if (tag === "DeadlockError" || tag === "SerializationError") return "conflict"
+    if (tag === "ConnectionError") return "unavailable"
+  }
+  return "own"
+}
