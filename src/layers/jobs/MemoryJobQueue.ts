@@ -4,7 +4,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
-import type { JobId } from "../../services/jobs/Job.ts"
 import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
 import { JobLeaseLost } from "../../services/jobs/JobError.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
@@ -157,10 +156,10 @@ const makeStore = (table: MemoryJobTable, members: Map<number, Member>, ticks: M
       }),
     settle: (worker, settlements) =>
       Effect.map(now, (millis) => {
-        const lost: Array<JobId> = []
+        let lost = 0
         for (const { job, verdict } of settlements) {
           const row = table.owned(worker, job)
-          if (row === undefined || row.locked) lost.push(job.id)
+          if (row === undefined || row.locked) lost++
           else table.settle(row, verdict, millis)
         }
         wake(settlements.map(({ job }) => job.queue))

@@ -8,7 +8,7 @@ import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import type * as TaskGroup from "../tasks/TaskGroup.ts"
 import type { Attempt } from "./Job.ts"
-import { JobLeaseLost, type JobQueueError } from "./JobError.ts"
+import { JobDiscard, JobLeaseLost, type JobQueueError } from "./JobError.ts"
 import type { BatchItem, Handler } from "./JobHandler.ts"
 import { JobLedger, type Lane, type Unit } from "./JobLedger.ts"
 import type { ClaimedJob, CronEntry, JobStore, Membership, Settlement, Verdict } from "./JobStore.ts"
@@ -259,10 +259,9 @@ export class JobEngine<R> {
           const exit = yield* Effect.exit(restore(this.runUnit(unit)))
           this.finish(unit)
           slot.unit = undefined
-          if (Exit.isFailure(exit)) {
-            yield* this.interrupted(unit, exit.cause)
-            break
-          }
+          if (Exit.isFailure(exit)) yield* this.interrupted(unit, exit.cause)
+          // An interruption that came too late for its unit must not hit the next one.
+          if (Exit.isFailure(exit) || unit.stop !== undefined) break
           const next = this.ledger.take(this.transacting < this.options.transactions, 0)
           if (next !== undefined) this.begin(slot, next)
         }
@@ -320,17 +319,19 @@ export class JobEngine<R> {
     retries: number
   ): Effect.Effect<void, never, R> {
     const transaction = this.store.transact(
-      Effect.flatMap(lane.handler.run(items), (values) => {
-        const settlements = jobs.map((job, index) => ({ job, verdict: this.succeeded(lane, values?.[index]) }))
-        // A result that cannot be encoded is the job's failure, so nothing of it may be committed.
-        const bad = settlements.find(({ verdict }) => verdict._tag === "Dead")
-        return bad === undefined || jobs.length === 1
-          ? this.store.settleAll(this.member.worker, settlements)
-          : Effect.fail("unencodable" as const)
+      Effect.flatMap(lane.handler.run(items), (values): Effect.Effect<void, unknown> => {
+        const settlements: Array<Settlement> = []
+        for (const [index, job] of jobs.entries()) {
+          const verdict = this.succeeded(lane, values?.[index])
+          // A result that cannot be encoded is the job's failure, so nothing of it may be committed.
+          if (verdict._tag === "Dead") return Effect.fail(new JobDiscard({ detail: verdict.failure.message }))
+          settlements.push({ job, verdict })
+        }
+        return this.store.settleAll(this.member.worker, settlements)
       })
     )
     return Effect.matchCauseEffect(transaction, {
-      onSuccess: () => {
+      onSuccess: (): Effect.Effect<void, never, R> => {
         this.tally.settled += jobs.length
         lane.group = Math.min(lane.handler.maxGroup, Math.ceil(lane.group * 1.25) + 1)
         // What waited behind these keys is ready now.
@@ -405,13 +406,8 @@ export class JobEngine<R> {
           for (const job of jobs) this.settle(job, { _tag: "Released", delayMillis: 0 })
         })
       default:
-        // Interrupted by itself, or by a group that is being torn down: the jobs are given back.
-        return Effect.andThen(
-          Effect.logDebug("jobs: handler was interrupted", cause),
-          Effect.sync(() => {
-            for (const job of jobs) this.settle(job, { _tag: "Released", delayMillis: givenBackMillis })
-          })
-        )
+        // It interrupted itself: that is its failure.
+        return this.fails(lane, jobs, Cause.die(cause))
     }
   }
 
@@ -450,10 +446,10 @@ export class JobEngine<R> {
   private write(batch: ReadonlyArray<Settlement>): Effect.Effect<void> {
     return Effect.matchEffect(this.store.settle(this.member.worker, batch), {
       onSuccess: (lost) => {
-        this.tally.lost += lost.length
-        return lost.length === 0
+        this.tally.lost += lost
+        return lost === 0
           ? Effect.void
-          : Effect.logWarning(`jobs: ${lost.length} settle(s) refused, lease lost: ${lost.slice(0, 5).join(", ")}`)
+          : Effect.logWarning(`jobs: ${lost} of ${batch.length} settle(s) refused: their lease was lost`)
       },
       onFailure: (error) => this.writeAgain(batch, error)
     })
@@ -616,7 +612,7 @@ const attemptOf = (job: ClaimedJob): Attempt => ({
   enqueuedAt: job.enqueuedAt
 })
 
-const describe = (unit: Unit<never> | undefined): string =>
+const describe = <R>(unit: Unit<R> | undefined): string =>
   unit === undefined
     ? "slot"
     : unit.jobs.length === 1

@@ -109,11 +109,11 @@ export class JobStore extends Context.Service<JobStore, {
     worker: number,
     queues: ReadonlyArray<{ readonly queue: string; readonly limit: number }>
   ) => Effect.Effect<ReadonlyArray<ClaimedJob>, JobQueueError>
-  /** Settles what is still ours, and answers the ids that are not. */
+  /** Settles what is still ours, and answers how many were not: their lease is lost. */
   readonly settle: (
     worker: number,
     settlements: ReadonlyArray<Settlement>
-  ) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
+  ) => Effect.Effect<number, JobQueueError>
   /** Settles in the caller's transaction, all or nothing. */
   readonly settleAll: (
     worker: number,

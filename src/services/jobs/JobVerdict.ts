@@ -3,7 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
-import { isSqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { JobFailure } from "./Job.ts"
 import { JobDiscard, JobQueueError, JobSnooze } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
@@ -90,14 +90,30 @@ export type Trouble = "conflict" | "unavailable" | "own"
  * not there: no attempt is spent), `own` (the handler's).
  */
 export const troubleOf = (cause: Cause.Cause<unknown>): Trouble => {
-  const error = cause.reasons.find(Cause.isFailReason)?.error
-  if (error instanceof JobQueueError) {
-    return error.reason === "Conflict" ? "conflict" : error.reason === "Unavailable" ? "unavailable" : "own"
+  // A connection that breaks inside a transaction also breaks its ROLLBACK, which then is a defect beside the failure.
+  const errors = cause.reasons.map((reason) =>
+    Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
+  )
+  const reasons = errors.map((error) =>
+    error instanceof JobQueueError ? error.reason : isSqlError(error) ? reasonOf(error) : "Rejected"
+  )
+  return reasons.includes("Unavailable") ? "unavailable" : reasons.includes("Conflict") ? "conflict" : "own"
+}
+
+/** What a SQL error means for whoever ran the statement. */
+export const reasonOf = (error: SqlError): JobQueueError["reason"] => {
+  switch (error.reason._tag) {
+    case "ConnectionError":
+    case "LockTimeoutError":
+      return "Unavailable"
+    case "DeadlockError":
+    case "SerializationError":
+      return "Conflict"
+    default: {
+      const cause = error.reason.cause
+      const code = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : ""
+      // Class 53: out of resources; 57P: shutdown, crash, starting up; 25006: a standby after a failover.
+      return code.startsWith("53") || code.startsWith("57P") || code === "25006" ? "Unavailable" : "Rejected"
+    }
   }
-  if (isSqlError(error)) {
-    const tag = error.reason._tag
-    if (tag === "DeadlockError" || tag === "SerializationError") return "conflict"
-    if (tag === "ConnectionError") return "unavailable"
-  }
-  return "own"
 }

@@ -1,7 +1,16 @@
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
-import type { CronEntry } from "./JobStore.ts"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as Shutdown from "../tasks/Shutdown.ts"
+import * as TaskGroup from "../tasks/TaskGroup.ts"
+import { type EngineOptions, JobEngine, type Tally } from "./JobEngine.ts"
+import type { JobQueueError } from "./JobError.ts"
+import type { Handler } from "./JobHandler.ts"
+import { type CronEntry, JobStore } from "./JobStore.ts"
 
 /** What one worker is doing right now. */
 export interface WorkerStatus {
@@ -49,3 +58,92 @@ export class JobWorker extends Context.Service<JobWorker, {
   /** Waits until this worker finds nothing more to do. For tests and one-shot runs. */
   readonly idle: Effect.Effect<void>
 }>()("sluice/services/jobs/JobWorker") {}
+
+const engineOptions = (options: WorkerOptions): EngineOptions => {
+  const millis = (input: Duration.Input) => Duration.toMillis(Duration.fromInputUnsafe(input))
+  const concurrency = Math.max(1, options.concurrency ?? 20)
+  return {
+    concurrency,
+    transactions: Math.max(1, Math.min(concurrency, options.transactions ?? 4)),
+    maxClaim: Math.max(1, options.maxClaim ?? 1000),
+    beatMillis: Math.max(10, millis(options.beat ?? "500 millis")),
+    leaseMillis: Math.max(100, millis(options.lease ?? "4 seconds")),
+    pollMillis: Math.max(10, millis(options.poll ?? "1 second")),
+    drainGraceMillis: millis(options.drainGrace ?? "10 seconds"),
+    crons: options.crons ?? []
+  }
+}
+
+const make = Effect.fnUntraced(function*<R>(
+  handlers: ReadonlyArray<Handler<R>>,
+  options: WorkerOptions
+): Effect.fn.Return<JobWorker["Service"], JobQueueError, JobStore | R | Scope.Scope> {
+  const store = yield* JobStore
+  const settings = engineOptions(options)
+  const label = options.label ?? "worker"
+  const tally: Tally = { running: 0, buffered: 0, settled: 0, lost: 0, draining: false }
+  const queues = [...new Set(handlers.map((handler) => handler.kind.queue))]
+  const joining = { queues, label, leaseMillis: settings.leaseMillis, beatMillis: settings.beatMillis }
+  const first = yield* Deferred.make<void, JobQueueError>()
+  const over = yield* Deferred.make<void>()
+  let current: JobEngine<R> | undefined
+
+  /** One membership, from joining to draining or losing the lease. */
+  const session = Effect.scoped(Effect.gen(function*() {
+    const member = yield* store.join(joining)
+    return yield* TaskGroup.use({ name: `jobs ${label}`, onFailure: "cancel" })((group) =>
+      Effect.gen(function*() {
+        const engine = new JobEngine(store, member, group, handlers, settings, tally)
+        yield* engine.start
+        current = engine
+        yield* Deferred.succeed(first, undefined)
+        const why = yield* Deferred.await(engine.ended)
+        yield* group.cancel
+        return why
+      })
+    )
+  })).pipe(
+    // Only a group that is being torn down refuses a task.
+    Effect.catchTag("GroupClosed", () => Effect.succeed("lost" as const))
+  )
+
+  const run = session.pipe(
+    // The first failure to join is the layer's failure; later ones are outages that end.
+    Effect.tapError((error) => Deferred.fail(first, error)),
+    Effect.tapCause((cause) => tally.draining ? Effect.void : Effect.logWarning("jobs: worker session ended", cause)),
+    Effect.retry(Schedule.spaced("500 millis")),
+    Effect.repeat({ until: (why) => why === "drained" }),
+    Effect.ensuring(Deferred.succeed(over, undefined))
+  )
+
+  const drain = Effect.suspend(() => {
+    tally.draining = true
+    return current === undefined ? Effect.void : current.drain
+  })
+
+  yield* Effect.forkScoped(run)
+  yield* Deferred.await(first)
+  yield* Effect.addFinalizer(() => drain)
+  yield* Shutdown.onDrain(`jobs ${label}`, drain)
+  return JobWorker.of({
+    status: Effect.sync(() => ({ ...tally })),
+    drain,
+    idle: Effect.suspend(() => current === undefined ? Effect.void : current.idle)
+  })
+})
+
+/**
+ * A worker with these handlers, running until the layer closes. Compose it into any app: it needs a job store (for example
+ * `PostgresJobQueue.layer`) and what its handlers need.
+ *
+ * @example JobWorker.layer([JobHandler.plain(Welcome, sendMail)], { concurrency: 50 })
+ */
+export const layer = <const H extends ReadonlyArray<Handler<unknown>>>(
+  handlers: H,
+  options: WorkerOptions = {}
+): Layer.Layer<JobWorker, JobQueueError, JobStore | Handler.Services<H[number]>> =>
+  Layer.effect(
+    JobWorker,
+    // The union of what the handlers need is what H says; an array of one type cannot say it.
+    make(handlers as ReadonlyArray<Handler<Handler.Services<H[number]>>>, options)
+  )

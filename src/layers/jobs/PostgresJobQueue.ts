@@ -1,0 +1,78 @@
+import * as PgClient from "@effect/sql-pg/PgClient"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type { JobId } from "../../services/jobs/Job.ts"
+import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
+import { JobLeaseLost, type JobQueueError } from "../../services/jobs/JobError.ts"
+import * as JobQueue from "../../services/jobs/JobQueue.ts"
+import { JobRecords, JobStore, type NewJob } from "../../services/jobs/JobStore.ts"
+import * as Batcher from "./Batcher.ts"
+import { operation } from "./JobSql.ts"
+import * as PostgresFleet from "./PostgresFleet.ts"
+import * as PostgresJobInsert from "./PostgresJobInsert.ts"
+import * as PostgresJobRecords from "./PostgresJobRecords.ts"
+import * as PostgresJobSettle from "./PostgresJobSettle.ts"
+
+/** How the queue uses its database. */
+export interface Options {
+  /**
+   * Whether workers hold a LISTEN connection, besides the pool, to be woken and seen. False polls instead: for connections
+   * through a transaction pooler such as PgBouncer.
+   *
+   * @default true
+   */
+  readonly listen?: boolean
+  /** Days that ended jobs are kept. Dead letters stay until they are redriven. @default 7 */
+  readonly historyDays?: number
+}
+
+/** Everything the layers of this file provide. */
+export type Services = JobStore | JobRecords | JobQueue.JobQueue | JobAdmin.JobAdmin
+
+const make = Effect.fnUntraced(function*(options: Options) {
+  const sql = yield* PgClient.PgClient
+  const fleet = { listen: options.listen ?? true, historyDays: Math.max(1, options.historyDays ?? 7) }
+  const direct = (jobs: ReadonlyArray<NewJob>) => operation("insert")(PostgresJobInsert.insert(sql, jobs))
+  const grouped = yield* Batcher.make<NewJob, JobId, JobQueueError>({
+    run: direct,
+    maxItems: 1_000,
+    inFlight: 2,
+    maxWaiting: 10_000,
+    isolate: (error) => error.reason === "Rejected"
+  })
+  const isInTransaction = Effect.map(Effect.serviceOption(sql.transactionService), Option.isSome)
+
+  const store = JobStore.of({
+    insert: (jobs) =>
+      Effect.flatMap(isInTransaction, (isInTransaction) => {
+        // Group commit is for those who commit alone; keys and unique texts may wait for other transactions.
+        const isAlone = isInTransaction || jobs.length > 100 ||
+          jobs.some((job) => job.unique !== null || job.key !== null)
+        return isAlone ? direct(jobs) : grouped(jobs)
+      }),
+    transact: (effect) => operation("transaction")(sql.withTransaction(effect)),
+    claim: (worker, queues) => operation("claim")(PostgresJobSettle.claim(sql, worker, queues)),
+    settle: (worker, settlements) =>
+      Effect.map(
+        operation("settle")(PostgresJobSettle.settle(sql, worker, settlements)),
+        (settled) => settlements.length - settled
+      ),
+    settleAll: (worker, settlements) =>
+      Effect.flatMap(operation("settle")(PostgresJobSettle.settle(sql, worker, settlements)), (settled) =>
+        settled === settlements.length
+          ? Effect.void
+          : Effect.fail(new JobLeaseLost({ ids: settlements.map(({ job }) => job.id) }))),
+    join: (joining) => PostgresFleet.join(sql, fleet, joining),
+    tick: (entries) => operation("cron")(PostgresFleet.tick(sql, entries, direct))
+  })
+  return Context.make(JobStore, store).pipe(Context.add(JobRecords, PostgresJobRecords.make(sql)))
+})
+
+/** The queue in Postgres; the tables are made by the migrations of `Database`. */
+export const layerWith = (options: Options): Layer.Layer<Services, never, PgClient.PgClient> =>
+  Layer.mergeAll(JobQueue.layer, JobAdmin.layer).pipe(Layer.provideMerge(Layer.effectContext(make(options))))
+
+/** {@link layerWith} with its defaults. */
+export const layer: Layer.Layer<Services, never, PgClient.PgClient> = layerWith({})

@@ -1,0 +1,5 @@
+import { tables } from "./jobs/0001_tables.ts"
+import { functions } from "./jobs/0002_functions.ts"
+
+/** The tables of the job queue. */
+export const jobs = { name: "jobs", steps: { "1_tables": tables, "2_functions": functions } } as const
