@@ -16,9 +16,15 @@ export const channel = "sluice_jobs"
 /** The class of the advisory locks that workers hold on their LISTEN sessions. */
 export const workerLockClass = 7210
 
+/** The server's own words, or the client's when it never got there. */
+const detailOf = (error: SqlError): string => {
+  const cause = error.reason.cause
+  return cause instanceof Error && cause.message !== "" ? cause.message : error.message
+}
+
 /** The queue's error for what went wrong in a statement. */
 export const fromSqlError = (operation: string) => (error: SqlError): JobQueueError =>
-  new JobQueueError({ operation, reason: reasonOf(error), cause: error })
+  new JobQueueError({ operation, reason: reasonOf(error), detail: detailOf(error), cause: error })
 
 /**
  * Runs statements as one operation of the queue. A connection that breaks inside a transaction also breaks its ROLLBACK,

@@ -9,9 +9,9 @@ import { JobLeaseLost } from "../../services/jobs/JobError.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import {
   type Beat,
-  type JoinOptions,
   JobRecords,
   JobStore,
+  type JoinOptions,
   type Membership,
   type NewJob,
   type Settlement,
@@ -36,7 +36,11 @@ interface Member {
   beatAt: number
 }
 
-const makeStore = (table: MemoryJobTable, members: Map<number, Member>, ticks: Map<string, { signature: string; next: number }>) => {
+const makeStore = (
+  table: MemoryJobTable,
+  members: Map<number, Member>,
+  ticks: Map<string, { signature: string; next: number }>
+) => {
   let lastWorker = 0
   const now = Clock.currentTimeMillis
 
@@ -73,8 +77,8 @@ const makeStore = (table: MemoryJobTable, members: Map<number, Member>, ticks: M
       return yield* Effect.provideService(effect, CurrentTransaction, transaction).pipe(
         Effect.onExit((exit) =>
           Effect.map(now, (millis) => {
-            if (Exit.isFailure(exit)) for (const rollback of transaction.rollbacks) rollback()
-            else if (outer === undefined) for (const commit of transaction.commits) commit(millis)
+            if (Exit.isFailure(exit)) { for (const rollback of transaction.rollbacks) rollback() }
+            else if (outer === undefined) { for (const commit of transaction.commits) commit(millis) }
             else {
               outer.commits.push(...transaction.commits)
               outer.rollbacks.push(...transaction.rollbacks)
@@ -98,12 +102,17 @@ const makeStore = (table: MemoryJobTable, members: Map<number, Member>, ticks: M
           table.settle(row, verdict, millis)
           wake([row.queue])
         })
-      if (transaction === undefined) return commit(yield* now)
+      if (transaction === undefined) {
+        return commit(yield* now)
+      }
       for (const row of rows) if (row !== undefined) row.locked = true
       transaction.commits.push(commit)
-      transaction.rollbacks.push(() => rows.forEach((row) => {
-        if (row !== undefined) row.locked = false
-      }))
+      transaction.rollbacks.push(() =>
+        rows.forEach((row) => {
+          if (row !== undefined) row.locked = false
+        })
+      )
+      return undefined
     })
 
   const beat = (worker: number, self: Member): Effect.Effect<Beat> =>

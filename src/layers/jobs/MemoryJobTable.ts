@@ -1,13 +1,6 @@
 import type { JobEvent, JobFailure, JobInfo, JobState } from "../../services/jobs/Job.ts"
 import { JobId } from "../../services/jobs/Job.ts"
-import type {
-  ClaimedJob,
-  JobFilter,
-  NewJob,
-  QueueStats,
-  RedriveFilter,
-  Verdict
-} from "../../services/jobs/JobStore.ts"
+import type { ClaimedJob, JobFilter, NewJob, QueueStats, RedriveFilter, Verdict } from "../../services/jobs/JobStore.ts"
 
 /** One step of priority is so much head start; the Postgres layer has the same number in its SQL. */
 export const agingMillis = 60_000
@@ -92,16 +85,17 @@ export class MemoryJobTable {
       finishedAt: null
     }
     this.live.set(id, row)
-    this.fill(row)
+    this.letThrough(row)
   }
 
   /** Lets the next jobs of a key through, up to its limit. */
-  private fill(of: Pick<Row, "kind" | "key">): void {
+  private letThrough(of: Pick<Row, "kind" | "key">): void {
     if (of.key === null) return
     const same = [...this.live.values()].filter((row) => keyOf(row) === keyOf(of))
-    let active = same.filter((row) =>
-      row.state === "ready" || row.state === "running" || (row.state === "scheduled" && row.attempt > 0)
-    ).length
+    let active =
+      same.filter((row) =>
+        row.state === "ready" || row.state === "running" || (row.state === "scheduled" && row.attempt > 0)
+      ).length
     for (const row of same.filter((row) => row.state === "blocked").sort(byRank)) {
       if (active >= row.keyConcurrency) return
       row.state = "ready"
@@ -117,7 +111,7 @@ export class MemoryJobTable {
       if (row.runAt > now) next = Math.min(next ?? Infinity, row.runAt - now)
       else if (row.key !== null && row.attempt === 0) {
         row.state = "blocked"
-        this.fill(row)
+        this.letThrough(row)
       } else row.state = "ready"
     }
     return next
@@ -211,7 +205,7 @@ export class MemoryJobTable {
       this.dropped++
       if (oldest !== undefined) this.ended.delete(oldest.id)
     }
-    this.fill(row)
+    this.letThrough(row)
   }
 
   /** Takes back what a dead worker held; a job on its last attempt is dead-lettered. */
@@ -221,7 +215,11 @@ export class MemoryJobTable {
       if (row.state !== "running" || row.worker !== worker || row.locked) continue
       recovered++
       const failure: JobFailure = { reason: "WorkerLost", message: `Worker ${worker} died while running it` }
-      this.settle(row, row.attempt >= row.maxAttempts ? { _tag: "Dead", failure } : { _tag: "Retry", delayMillis: 0, failure }, now)
+      this.settle(
+        row,
+        row.attempt >= row.maxAttempts ? { _tag: "Dead", failure } : { _tag: "Retry", delayMillis: 0, failure },
+        now
+      )
     }
     return recovered
   }
@@ -284,6 +282,7 @@ export class MemoryJobTable {
     for (const row of [...this.live.values(), ...this.dead.values()]) queues.add(row.queue)
     return [...queues].sort().map((queue) => {
       const rows = [...this.live.values()].filter((row) => row.queue === queue)
+      const total = this.total(queue)
       const count = (state: JobState) => rows.filter((row) => row.state === state).length
       const next = rows.filter((row) => row.state === "ready").sort(byRank)[0]
       return {
@@ -293,7 +292,9 @@ export class MemoryJobTable {
         scheduled: count("scheduled"),
         blocked: count("blocked"),
         running: count("running"),
-        ...this.total(queue),
+        succeeded: total.succeeded,
+        cancelled: total.cancelled,
+        retried: total.retried,
         dead: [...this.dead.values()].filter((row) => row.queue === queue).length,
         oldestReadyMillis: next === undefined ? undefined : Math.max(0, now - next.runAt)
       }
@@ -335,4 +336,3 @@ const info = (row: Row): JobInfo => ({
   startedAt: date(row.startedAt),
   finishedAt: date(row.finishedAt)
 })
-

@@ -96,7 +96,7 @@ const special = Effect.fnUntraced(function*(sql: PgClient.PgClient, jobs: Readon
   }
   return open.length === 0
     ? ids.filter((id) => id !== undefined)
-    : yield* new JobQueueError({ operation: "insert", reason: "Conflict", cause: "unique jobs came and went" })
+    : yield* new JobQueueError({ operation: "insert", reason: "Conflict", detail: "unique jobs came and went" })
 })
 
 const isSpecial = (job: NewJob) => job.unique !== null || job.key !== null

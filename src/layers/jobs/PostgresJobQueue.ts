@@ -60,10 +60,13 @@ const make = Effect.fnUntraced(function*(options: Options) {
         (settled) => settlements.length - settled
       ),
     settleAll: (worker, settlements) =>
-      Effect.flatMap(operation("settle")(PostgresJobSettle.settle(sql, worker, settlements)), (settled) =>
-        settled === settlements.length
-          ? Effect.void
-          : Effect.fail(new JobLeaseLost({ ids: settlements.map(({ job }) => job.id) }))),
+      Effect.flatMap(
+        operation("settle")(PostgresJobSettle.settle(sql, worker, settlements)),
+        (settled) =>
+          settled === settlements.length
+            ? Effect.void
+            : Effect.fail(new JobLeaseLost({ ids: settlements.map(({ job }) => job.id) }))
+      ),
     join: (joining) => PostgresFleet.join(sql, fleet, joining),
     tick: (entries) => operation("cron")(PostgresFleet.tick(sql, entries, direct))
   })

@@ -79,7 +79,7 @@ const list = (sql: PgClient.PgClient, filter: JobFilter) => {
     parts.push(`(${past} ${where} ${state === null ? "" : `and state = ${state}`} ${page})`)
   }
   return Effect.map(
-    sql.unsafe<InfoRow>(`${parts.join(" union all ")} order by id desc limit $4`, [
+    sql.unsafe<InfoRow>(`select * from (${parts.join(" union all ")}) page order by id desc limit $4`, [
       filter.queue ?? null,
       filter.kind ?? null,
       filter.before === undefined ? null : BigInt(filter.before),
@@ -236,12 +236,12 @@ const ended = (sql: PgClient.PgClient, cursor: string | undefined) =>
     const rows = yield* sql<EventRow>`
       select id, queue, kind, state::int4 as state, attempt, at, tx::text as tx from (
         (select id, queue, kind, state, attempt, finished_at as at, tx from sluice.job_history
-          where tx >= ${tx}::xid8 and tx < pg_snapshot_xmin(pg_current_snapshot())
-            and (tx > ${tx}::xid8 or id > ${id}::int8) order by tx, id limit ${eventsMax})
+          where tx >= ${tx}::int8 and tx < pg_snapshot_xmin(pg_current_snapshot())::text::int8
+            and (tx > ${tx}::int8 or id > ${id}::int8) order by tx, id limit ${eventsMax})
         union all
         (select id, queue, kind, 5, attempt, finished_at, tx from sluice.job_dead
-          where tx >= ${tx}::xid8 and tx < pg_snapshot_xmin(pg_current_snapshot())
-            and (tx > ${tx}::xid8 or id > ${id}::int8) order by tx, id limit ${eventsMax})
+          where tx >= ${tx}::int8 and tx < pg_snapshot_xmin(pg_current_snapshot())::text::int8
+            and (tx > ${tx}::int8 or id > ${id}::int8) order by tx, id limit ${eventsMax})
       ) e order by e.tx, e.id limit ${eventsMax}`
     const last = rows.at(-1)
     const events = rows.map((row): JobEvent => ({

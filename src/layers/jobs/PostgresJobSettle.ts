@@ -141,9 +141,11 @@ const end = (sql: PgClient.PgClient, worker: number, ended: ReadonlyArray<Ended>
       idsOf(ended),
       attemptsOf(ended),
       int4s(ended.map(({ verdict }) => verdict._tag === "Succeeded" ? 4 : verdict._tag === "Dead" ? 5 : 6)),
-      int4s(ended.map(({ verdict }) =>
-        verdict._tag !== "Succeeded" || verdict.history === "full" ? 0 : verdict.history === "outcome" ? 1 : 2
-      )),
+      int4s(
+        ended.map(({ verdict }) =>
+          verdict._tag !== "Succeeded" || verdict.history === "full" ? 0 : verdict.history === "outcome" ? 1 : 2
+        )
+      ),
       texts(ended.map(({ verdict }) => verdict._tag === "Succeeded" ? verdict.result : null)),
       texts(ended.map(({ verdict }) => verdict._tag === "Dead" ? JSON.stringify(verdict.failure) : null))
     ])

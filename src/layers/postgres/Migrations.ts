@@ -15,6 +15,7 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { DatabaseError, fromSqlError, MigrationFailed, SchemaOutdated, SchemaTooNew } from "./DatabaseError.ts"
+import { jobs } from "./migrations/jobs.ts"
 import { orders } from "./migrations/orders.ts"
 
 /** The steps of one wing: `"1_tables"`, `"2_priorities"`, ... */
@@ -25,7 +26,7 @@ export interface Lane {
 }
 
 /** All lanes, in the order in which they are applied. */
-export const lanes: ReadonlyArray<Lane> = [orders]
+export const lanes: ReadonlyArray<Lane> = [jobs, orders]
 
 /** Any number will do, as long as all versions of Sluice use the same. */
 const advisoryLock = 7_210_414_115

@@ -9,10 +9,12 @@ import * as Schema from "effect/Schema"
 export class JobQueueError extends Schema.TaggedError<JobQueueError>()("JobQueueError", {
   operation: Schema.String,
   reason: Schema.Literals(["Unavailable", "Conflict", "Rejected"]),
-  cause: Schema.Defect()
+  /** In the words of the storage. */
+  detail: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect())
 }) {
   override get message() {
-    return `Job queue: ${this.operation} failed (${this.reason})`
+    return `Job queue: ${this.operation} failed (${this.reason}): ${this.detail}`
   }
   /** Whether running the same operation again may succeed. */
   get isRetryable() {

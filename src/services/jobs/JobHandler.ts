@@ -63,20 +63,26 @@ const erase = <N extends string, P, S, F, R>(
   }
 }
 
+/** X is an effect of S: TypeScript does not take a type parameter apart by itself. */
+const typed = <P, S, X extends Effect.Effect<S, unknown, unknown>>(run: (payload: P, attempt: Attempt) => X) =>
+  run as unknown as (payload: P, attempt: Attempt) => Effect.Effect<S, unknown, Effect.Services<X>>
+
 /**
  * A handler that may do anything. It runs at least once: after a crash between its work and its settling it runs again,
  * so what it does outside should be idempotent (the job's id is a good key).
  *
  * A failure is retried by the kind's schedule; `JobDiscard` dead-letters at once, `JobSnooze` runs later without counting.
  */
-export const plain = <N extends string, P, S, F, E, R>(
+export const plain = <N extends string, P, S, F, X extends Effect.Effect<S, unknown, unknown>>(
   kind: Kind<N, P, S, F>,
-  run: (payload: P, attempt: Attempt) => Effect.Effect<S, E, R>
-): Handler<R> =>
-  erase(kind, "plain", 1, (items) => {
+  run: (payload: P, attempt: Attempt) => X
+): Handler<Effect.Services<X>> => {
+  const one = typed<P, S, X>(run)
+  return erase(kind, "plain", 1, (items) => {
     const item = items[0]
-    return item === undefined ? Effect.void : Effect.map(run(item.payload, item.attempt), (value) => [value])
+    return item === undefined ? Effect.void : Effect.map(one(item.payload, item.attempt), (value) => [value])
   })
+}
 
 /**
  * A handler that only touches the database: it runs inside the SQL transaction that settles its job, so its effects
@@ -88,18 +94,20 @@ export const plain = <N extends string, P, S, F, E, R>(
  *
  * @default maxGroup 32
  */
-export const transactional = <N extends string, P, S, F, E, R>(
+export const transactional = <N extends string, P, S, F, X extends Effect.Effect<S, unknown, unknown>>(
   kind: Kind<N, P, S, F>,
-  run: (payload: P, attempt: Attempt) => Effect.Effect<S, E, R>,
+  run: (payload: P, attempt: Attempt) => X,
   options?: { readonly maxGroup?: number }
-): Handler<R> =>
-  erase(
+): Handler<Effect.Services<X>> => {
+  const one = typed<P, S, X>(run)
+  // Sequential on purpose: handlers in one transaction must not see each other half done.
+  return erase(
     kind,
     "transactional",
     Math.max(1, options?.maxGroup ?? 32),
-    // Sequential on purpose: handlers in one transaction must not see each other half done.
-    (items) => Effect.forEach(items, (item) => run(item.payload, item.attempt))
+    (items) => Effect.forEach(items, (item) => one(item.payload, item.attempt))
   )
+}
 
 /**
  * A handler of many jobs at once: N jobs and their N effects in one SQL transaction with the fenced settle inside it. When
@@ -109,8 +117,21 @@ export const transactional = <N extends string, P, S, F, E, R>(
  *
  * @default maxSize 500
  */
-export const batch = <N extends string, P, S, F, E, R>(
+export const batch = <
+  N extends string,
+  P,
+  S,
+  F,
+  X extends Effect.Effect<ReadonlyArray<S> | void, unknown, unknown>
+>(
   kind: Kind<N, P, S, F>,
-  run: (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, E, R>,
+  run: (items: ReadonlyArray<BatchItem<P>>) => X,
   options?: { readonly maxSize?: number }
-): Handler<R> => erase(kind, "batch", Math.max(1, options?.maxSize ?? 500), run)
+): Handler<Effect.Services<X>> =>
+  erase(
+    kind,
+    "batch",
+    Math.max(1, options?.maxSize ?? 500),
+    // X is such an effect: TypeScript does not take a type parameter apart by itself.
+    run as (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, unknown, Effect.Services<X>>
+  )

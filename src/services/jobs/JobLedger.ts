@@ -1,6 +1,6 @@
 import * as Duration from "effect/Duration"
-import type { ClaimedJob, Settlement } from "./JobStore.ts"
 import type { Handler } from "./JobHandler.ts"
+import type { ClaimedJob } from "./JobStore.ts"
 
 /** Claimed jobs of one kind that wait for a slot. */
 export interface Lane<R> {
@@ -30,7 +30,6 @@ export class JobLedger<R> {
   readonly byKind: ReadonlyMap<string, Lane<R>>
   /** Claimed and not started. */
   waiting = 0
-  readonly settlements: Array<Settlement> = []
   private turn = 0
 
   constructor(handlers: ReadonlyArray<Handler<R>>) {

@@ -97,7 +97,8 @@ export const troubleOf = (cause: Cause.Cause<unknown>): Trouble => {
   const reasons = errors.map((error) =>
     error instanceof JobQueueError ? error.reason : isSqlError(error) ? reasonOf(error) : "Rejected"
   )
-  return reasons.includes("Unavailable") ? "unavailable" : reasons.includes("Conflict") ? "conflict" : "own"
+  if (reasons.some((reason) => reason === "Unavailable")) return "unavailable"
+  return reasons.some((reason) => reason === "Conflict") ? "conflict" : "own"
 }
 
 /** What a SQL error means for whoever ran the statement. */

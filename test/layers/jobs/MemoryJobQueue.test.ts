@@ -1,0 +1,4 @@
+import { layerMemory } from "../../../src/layers/jobs/MemoryJobQueue.ts"
+import { suite } from "../../conformance/JobQueue.suite.ts"
+
+suite("MemoryJobQueue", layerMemory)
