@@ -45,6 +45,8 @@ export interface FetchPolicy {
   readonly retry: FetchRetry
   /** Largest decoded body. @default 64 MiB */
   readonly maxBody: ByteSize.ByteSize
+  /** Times that a compressed body of more than 1 MiB may grow when it is decoded. @default 256 */
+  readonly maxDecodeRatio: number
   /** @default 10 */
   readonly maxRedirects: number
   /** Whether private, loopback and link-local addresses are refused. @default false */
@@ -72,6 +74,7 @@ export const defaults: FetchPolicy = {
     unsafeMethods: false
   },
   maxBody: ByteSize.mebibytes(64),
+  maxDecodeRatio: 256,
   maxRedirects: 10,
   denyPrivate: false
 }

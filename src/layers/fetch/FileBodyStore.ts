@@ -1,0 +1,130 @@
+/**
+ * Bodies as files: written beside their final name, synced, renamed, and the directory synced, so that a name is either not there or
+ * whole. What a killed process left half-written is swept when the store opens.
+ */
+import { Effect, Layer, type Scope } from "effect"
+import { hash } from "node:crypto"
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import * as process from "node:process"
+import * as BodyName from "../../services/fetch/BodyName.ts"
+import { BodyStore, type BodyWriter } from "../../services/fetch/BodyStore.ts"
+import { BodyStoreError } from "../../services/fetch/FetchError.ts"
+import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
+
+/** Directories that are known to exist; asking again is only slower. */
+const knownMax = 10_000
+
+const partial = /^\.sluice-(\d+)-\d+\.part$/
+
+/** Keeps bodies below `directory`, in one directory for each host. Fails when it cannot be made or read. */
+export const layer = (directory: string): Layer.Layer<BodyStore, BodyStoreError> =>
+  Layer.effect(BodyStore)(Effect.gen(function*() {
+    const root = path.resolve(directory)
+    const attempt = attemptOn("")
+    yield* attempt(root, () => fs.mkdir(root, { recursive: true }))
+    yield* sweep(root)
+    const known = new Set<string>()
+    let serial = 0
+
+    const ensureDirectory = (url: string, name: string): Effect.Effect<void, BodyStoreError> => {
+      if (known.has(name)) return Effect.void
+      return attemptOn(url)(name, () => fs.mkdir(name, { recursive: true })).pipe(
+        Effect.andThen(syncDirectory(url, root)),
+        Effect.andThen(Effect.sync(() => {
+          if (known.size >= knownMax) known.clear()
+          known.add(name)
+        }))
+      )
+    }
+
+    const writer = Effect.fnUntraced(
+      function*(target: FetchTarget): Effect.fn.Return<BodyWriter, BodyStoreError, Scope.Scope> {
+        const { url } = target
+        const name = BodyName.of(target, hash("sha256", BodyName.identity(target), "hex").slice(0, 32))
+        const parent = path.join(root, name.directory)
+        const final = path.join(parent, name.file)
+        const temporary = path.join(parent, `.sluice-${process.pid}-${serial++}.part`)
+        yield* ensureDirectory(url, parent)
+        const io = attemptOn(url)
+        const state = { isOpen: true, isCommitted: false }
+        const file = yield* Effect.acquireRelease(
+          io(temporary, () => fs.open(temporary, "wx")),
+          (file) =>
+            // Leaving nothing behind is best effort: what stays is swept at the next start.
+            Effect.andThen(
+              state.isOpen ? Effect.ignore(io(temporary, () => file.close())) : Effect.void,
+              state.isCommitted ? Effect.void : Effect.ignore(io(temporary, () => fs.rm(temporary, { force: true })))
+            )
+        )
+        return {
+          write: (chunk) => io(temporary, () => writeAll(file, chunk)),
+          commit: io(temporary, () => file.sync()).pipe(
+            Effect.andThen(io(temporary, () => {
+              state.isOpen = false
+              return file.close()
+            })),
+            Effect.andThen(io(final, () => fs.rename(temporary, final))),
+            Effect.andThen(Effect.sync(() => {
+              state.isCommitted = true
+            })),
+            Effect.andThen(syncDirectory(url, parent)),
+            Effect.as(final),
+            Effect.uninterruptible
+          )
+        }
+      }
+    )
+    return BodyStore.of({ writer })
+  }))
+
+const codeOf = (cause: unknown): string =>
+  typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string"
+    ? cause.code
+    : "UNKNOWN"
+
+/** A file operation for this URL; its failure carries the path and the system's code. */
+const attemptOn = (url: string) => <A>(name: string, operation: () => Promise<A>): Effect.Effect<A, BodyStoreError> =>
+  Effect.tryPromise({
+    try: operation,
+    catch: (cause) => new BodyStoreError({ url, path: name, code: codeOf(cause) })
+  })
+
+const writeAll = (file: fs.FileHandle, chunk: Uint8Array): Promise<void> =>
+  file.write(chunk).then(({ bytesWritten }) =>
+    // A full disk may take a part before it refuses the rest.
+    bytesWritten < chunk.length ? writeAll(file, chunk.subarray(bytesWritten)) : undefined
+  )
+
+/** Makes the names in a directory durable. */
+const syncDirectory = (url: string, directory: string): Effect.Effect<void, BodyStoreError> => {
+  const io = attemptOn(url)
+  return Effect.acquireUseRelease(
+    io(directory, () => fs.open(directory, "r")),
+    (handle) => io(directory, () => handle.sync()),
+    (handle) => io(directory, () => handle.close())
+  )
+}
+
+/** Removes what processes that are gone have left half-written. */
+const sweep = Effect.fn("FileBodyStore.sweep")(function*(root: string) {
+  const io = attemptOn("")
+  const hosts = yield* io(root, () => fs.readdir(root, { withFileTypes: true }))
+  for (const host of hosts) {
+    if (!host.isDirectory()) continue
+    const parent = path.join(root, host.name)
+    const names = yield* io(parent, () => fs.readdir(parent))
+    for (const name of names) {
+      const owner = partial.exec(name)?.[1]
+      if (owner === undefined || (yield* isRunning(Number(owner)))) continue
+      yield* io(parent, () => fs.rm(path.join(parent, name), { force: true }))
+    }
+  }
+})
+
+/** Whether a process of that id is there, be it someone else's. */
+const isRunning = (pid: number): Effect.Effect<boolean> =>
+  Effect.match(
+    Effect.try({ try: () => process.kill(pid, 0), catch: codeOf }),
+    { onFailure: (code) => code !== "ESRCH", onSuccess: () => pid !== process.pid }
+  )

@@ -1,0 +1,154 @@
+/**
+ * Effect's `HttpClient` over undici's `dispatch`, lean: no promise, no Node stream and no abort controller between the socket and
+ * the fiber. Every combinator of `effect/http/HttpClient` works on it.
+ */
+import * as NodeStream from "@effect/platform-node/NodeStream"
+import { Clock, Duration, Effect, Layer } from "effect"
+import * as Headers from "effect/http/Headers"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as Url from "effect/http/Url"
+import type { ConnectionOptions } from "node:tls"
+import { type Dispatcher, FormData as UndiciFormData } from "undici"
+import { TransportWatch } from "../../services/fetch/TransportWatch.ts"
+import { TlsSessions } from "./undici/Connection.ts"
+import { ConnectionPool } from "./undici/ConnectionPool.ts"
+import { DnsCache } from "./undici/DnsCache.ts"
+import { Exchange, type Received } from "./undici/Exchange.ts"
+import { UndiciResponse } from "./undici/UndiciResponse.ts"
+
+/** How the client keeps its connections. */
+export interface Options {
+  /** Idle connections in all; the longest idle is closed first. @default 1024 */
+  readonly idleMax?: number | undefined
+  /** How long an idle connection is kept when the server does not say. @default "10 seconds" */
+  readonly keepAlive?: Duration.Input | undefined
+  /** Largest response head in bytes. @default 65_536 */
+  readonly headersMaxBytes?: number | undefined
+  /** Bodies up to this many bytes are handed over whole. @default 65_536 */
+  readonly inlineBytes?: number | undefined
+  /** Trust and identity for https: `ca`, `cert`, `key`, `rejectUnauthorized`. */
+  readonly tls?: ConnectionOptions | undefined
+}
+
+/** An `HttpClient` of its own connections; closing the scope closes them. */
+export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
+  Layer.effect(HttpClient.HttpClient)(Effect.flatMap(Clock.Clock, (clock) =>
+    Effect.map(
+      Effect.acquireRelease(
+        Effect.sync(() =>
+          new ConnectionPool({
+            dns: new DnsCache(() => clock.currentTimeMillisUnsafe()),
+            sessions: new TlsSessions(),
+            tls: options.tls,
+            keepAliveMillis: Duration.toMillis(options.keepAlive ?? "10 seconds"),
+            headersMaxBytes: options.headersMaxBytes ?? 65_536
+          }, options.idleMax ?? 1024)
+        ),
+        (pool) => Effect.promise(() => pool.close())
+      ),
+      (pool) => make(pool, options.inlineBytes ?? 65_536)
+    )))
+
+const make = (pool: ConnectionPool, inlineBytes: number): HttpClient.HttpClient => {
+  const send: Send = (request, url, origin, path, watch, signal) => {
+    const dispatch = (body: DispatchBody, headers: Headers.Headers) =>
+      exchange(pool, inlineBytes, request, url, { origin, path, body, headers }, watch, signal)
+    const { body, headers } = request
+    if (body._tag === "Empty") return dispatch(null, headers)
+    if (body._tag === "Uint8Array") return dispatch(body.body, headers)
+    // What a raw body is, is between its maker and undici.
+    if (body._tag === "Raw") return dispatch(body.body as DispatchBody, headers)
+    // undici writes the boundary itself.
+    if (body._tag === "FormData") return dispatch(formData(body.formData), Headers.remove(headers, "content-type"))
+    return Effect.flatMap(
+      NodeStream.toReadable(body.stream),
+      (readable) => Effect.onError(dispatch(readable, headers), () => Effect.sync(() => readable.destroy()))
+    )
+  }
+  // For callers who are no fetcher: spans, propagation, `withScope`, abort when a response is dropped.
+  const whole = HttpClient.make((request, url, signal) =>
+    send(request, url.href.split("#")[0] ?? url.href, url.origin, url.pathname + url.search, undefined, signal)
+  )
+  return HttpClient.makeWith<never, never, HttpClientError.HttpClientError, never>(
+    Effect.flatMap((request) =>
+      Effect.withFiber((fiber) => {
+        const watch = fiber.getRef(TransportWatch)
+        if (watch === undefined) return whole.execute(request)
+        const { target } = watch
+        // The common case costs no parsing: nobody has changed the URL on the way.
+        if (request.url === target.url && request.urlParams.params.length === 0) {
+          return send(request, target.url, target.origin, target.path, watch, undefined)
+        }
+        return Effect.flatMap(urlOf(request), (url) =>
+          send(request, url.href, url.origin, url.pathname + url.search, watch, undefined))
+      })
+    ),
+    Effect.succeed
+  )
+}
+
+type DispatchBody = Dispatcher.DispatchOptions["body"]
+
+interface Outgoing {
+  readonly origin: string
+  readonly path: string
+  readonly body: DispatchBody
+  readonly headers: Headers.Headers
+}
+
+type Send = (
+  request: HttpClientRequest.HttpClientRequest,
+  url: string,
+  origin: string,
+  path: string,
+  watch: TransportWatch | undefined,
+  signal: AbortSignal | undefined
+) => Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError>
+
+const urlOf = (request: HttpClientRequest.HttpClientRequest): Effect.Effect<URL, HttpClientError.HttpClientError> =>
+  Effect.mapError(
+    Effect.fromResult(Url.make(request.url, request.urlParams, undefined)),
+    (cause) => new HttpClientError.HttpClientError({ reason: new HttpClientError.InvalidUrlError({ request, cause }) })
+  )
+
+const exchange = (
+  pool: ConnectionPool,
+  inlineBytes: number,
+  request: HttpClientRequest.HttpClientRequest,
+  url: string,
+  outgoing: Outgoing,
+  watch: TransportWatch | undefined,
+  signal: AbortSignal | undefined
+): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError> =>
+  Effect.callback((resume) => {
+    const connection = pool.acquire(outgoing.origin, watch?.denyPrivate === true)
+    connection.watch = watch
+    watch?.enter("connect")
+    const settled = (cause: unknown, received: Received | undefined) =>
+      resume(
+        received === undefined
+          ? Effect.fail(
+            new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) })
+          )
+          : Effect.succeed(new UndiciResponse(request, url, received))
+      )
+    const exchange = new Exchange(pool, connection, watch, inlineBytes, settled)
+    signal?.addEventListener("abort", () => exchange.abort(), { once: true })
+    connection.dispatch({
+      path: outgoing.path,
+      // Methods are open on both sides; undici checks that it is a token.
+      method: request.method,
+      headers: outgoing.headers,
+      body: outgoing.body ?? null
+    }, exchange)
+    return Effect.sync(() => exchange.abort())
+  })
+
+const formData = (from: FormData): UndiciFormData => {
+  const to = new UndiciFormData()
+  for (const [name, value] of from) to.append(name, value)
+  return to
+}

@@ -1,0 +1,93 @@
+/**
+ * A source of targets through a session to a stream of outcomes.
+ */
+import { Effect, FiberSet, type Scope, Stream } from "effect"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import type { Fetched } from "../../../services/fetch/Fetcher.ts"
+import type { FetchError } from "../../../services/fetch/FetchError.ts"
+import type { FetchSource } from "../../../services/fetch/FetchSource.ts"
+import type { AttemptEnd, Wants } from "./Attempt.ts"
+import type { Engine } from "./Engine.ts"
+import type { Limits } from "./Limits.ts"
+import { Outlet } from "./Outlet.ts"
+import { Session } from "./Session.ts"
+import * as Task from "./Task.ts"
+
+export interface DispatchOptions {
+  readonly engine: Engine
+  readonly limits: Limits
+  readonly wants: Wants
+  /** Targets that are held at most, so that there is a choice of hosts when some are shut. */
+  readonly window: number
+}
+
+/** Outcomes in completion order. Leaving the stream interrupts what is in flight and waits until it has ended. */
+export const stream = <E, R>(
+  options: DispatchOptions,
+  makeSource: (onInvalid: (fetched: Fetched) => void) => Effect.Effect<FetchSource<E, R>, never, R | Scope.Scope>
+): Stream.Stream<Fetched, E, R> =>
+  Stream.unwrap(Effect.gen(function*() {
+    const { engine, limits, wants, window } = options
+    const fibers = yield* FiberSet.make<AttemptEnd, HttpClientError.HttpClientError | FetchError>()
+    const fork = yield* FiberSet.runtime(fibers)()
+    const state = { isSourceDone: false, wake: () => {} }
+    const outletMax = Math.max(64, 2 * limits.concurrency)
+    const outlet = new Outlet<Fetched, E>(
+      () => state.isSourceDone && session.isIdle,
+      () => {
+        session.pump()
+        state.wake()
+      }
+    )
+    const session = new Session(engine, limits, {
+      fork: (effect) => fork(effect),
+      hasRoom: () => session.active + outlet.size < limits.concurrency + outletMax,
+      onRoom: () => state.wake()
+    })
+    yield* Effect.addFinalizer(() => Effect.sync(() => session.close()))
+    const settle: Task.Settle = (outcome, _end, _error, task, cause) => {
+      if (outcome !== undefined) outlet.push({ target: task.target, outcome })
+      else if (cause !== undefined) outlet.fail(cause)
+    }
+    const source = yield* makeSource((fetched) => outlet.push(fetched))
+
+    const room = () => window - session.queued - session.waiting
+    /** Waits until something was taken or has opened; `isDue` is looked at again each time. */
+    const until = (isDue: () => boolean): Effect.Effect<void> =>
+      Effect.callback((resume) => {
+        const look = () => {
+          if (!isDue()) return
+          state.wake = () => {}
+          resume(Effect.void)
+        }
+        state.wake = look
+        look()
+      })
+    const mayPull = () => outlet.size < outletMax && room() >= Math.min(window, Math.max(1, window >> 1))
+    const feed: Effect.Effect<void, E, R> = Effect.suspend(() => {
+      if (!mayPull()) return Effect.flatMap(until(mayPull), () => feed)
+      const closedHosts = new Set(session.shut)
+      return Effect.flatMap(source.pull({ limit: room(), closedHosts }), (supply) => {
+        if (supply._tag === "Done") {
+          state.isSourceDone = true
+          outlet.wake()
+          return Effect.void
+        }
+        if (supply._tag === "Wait") {
+          const opened = until(() => hasOpened(closedHosts, session.shut))
+          return Effect.flatMap(Effect.raceFirst(supply.wake, opened), () => feed)
+        }
+        for (const target of supply.targets) session.add(Task.make(target, limits, wants, undefined, settle))
+        session.pump()
+        return feed
+      })
+    })
+    yield* Effect.forkScoped(Effect.catchCause(feed, (cause) => Effect.sync(() => outlet.fail(cause))))
+    return Stream.fromPull(Effect.succeed(outlet.pull))
+  }))
+
+/** Whether a host that was shut when the source was asked is open now. */
+const hasOpened = (before: ReadonlySet<string>, now: ReadonlySet<string>): boolean => {
+  for (const host of before) if (!now.has(host)) return true
+  return false
+}

@@ -1,0 +1,74 @@
+/**
+ * When a failed attempt is tried again, and how long that waits. Pure: time and chance are arguments.
+ */
+import type { FetchError } from "./FetchError.ts"
+import type { Method } from "./FetchRequest.ts"
+
+/** Methods that may be sent twice without asking (RFC 9110 section 9.2.2). */
+export const isIdempotent = (method: Method): boolean => method !== "POST" && method !== "PATCH"
+
+/** Statuses that say "not now": the server throttles. */
+export const isThrottling = (status: number): boolean => status === 429 || status === 503
+
+const transientStatuses = new Set([408, 425, 429, 500, 502, 503, 504])
+
+/** Statuses that may be gone with the next attempt. */
+export const isTransientStatus = (status: number): boolean => transientStatuses.has(status)
+
+/** Whether another attempt can end differently. */
+export const isTransient = (error: FetchError): boolean => {
+  switch (error._tag) {
+    case "ConnectError":
+    case "ConnectTimeout":
+    case "HeadersTimeout":
+    case "IdleTimeout":
+    case "AttemptTimeout":
+    case "ProtocolError":
+    case "TruncatedBody":
+      return true
+    // A connection lost in the handshake; a certificate does not get better.
+    case "TlsError":
+      return error.code === "ECONNRESET" || error.code === "EPIPE" || error.code === "ETIMEDOUT"
+    case "DnsError":
+      return error.code !== "ENOTFOUND"
+    case "StatusError":
+      return isTransientStatus(error.status)
+    default:
+      return false
+  }
+}
+
+/** Doubling wait before the n-th retry (the first is 1), without jitter. */
+const step = (n: number, baseMillis: number, capMillis: number): number =>
+  Math.min(capMillis, baseMillis * 2 ** Math.min(n - 1, 30))
+
+/**
+ * Full jitter, for faults: anything from nothing to the doubling step (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
+ *
+ * @param chance in [0, 1)
+ */
+export const fullJitterMillis = (n: number, baseMillis: number, capMillis: number, chance: number): number =>
+  step(n, baseMillis, capMillis) * chance
+
+/** Equal jitter, for throttling: at least half of the doubling step, so that a limited server is left alone for a while. */
+export const equalJitterMillis = (n: number, baseMillis: number, capMillis: number, chance: number): number => {
+  const half = step(n, baseMillis, capMillis) / 2
+  return half + half * chance
+}
+
+const seconds = /^\d{1,15}$/
+const imfFixdate = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? /
+
+/**
+ * A Retry-After header (RFC 9110 section 10.2.3) as milliseconds from now: seconds or an HTTP-date, a past date is zero. `undefined`
+ * when there is none or it is neither.
+ */
+export const retryAfterMillis = (header: string | undefined, nowMillis: number): number | undefined => {
+  if (header === undefined) return undefined
+  const text = header.trim()
+  if (seconds.test(text)) return Number(text) * 1000
+  // Only what begins like an HTTP-date: Date.parse takes far too much ("-5", "1.5").
+  if (!imfFixdate.test(text)) return undefined
+  const at = Date.parse(text)
+  return Number.isNaN(at) ? undefined : Math.max(0, at - nowMillis)
+}

@@ -1,0 +1,135 @@
+/**
+ * Bodies as files: whole or not there, and never outside their directory.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Result, Stream } from "effect"
+import * as fs from "node:fs"
+import { tmpdir } from "node:os"
+import * as path from "node:path"
+import * as FileBodyStore from "../../../src/layers/fetch/FileBodyStore.ts"
+import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
+import * as UndiciHttpClient from "../../../src/layers/fetch/UndiciHttpClient.ts"
+import * as BodyName from "../../../src/services/fetch/BodyName.ts"
+import { BodyStore } from "../../../src/services/fetch/BodyStore.ts"
+import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
+import { type FetchRequest, target } from "../../../src/services/fetch/FetchRequest.ts"
+import * as Origin from "../../support/fetch/Origin.ts"
+import { leakFree } from "../../support/leakFree.ts"
+
+const temporary = Effect.acquireRelease(
+  Effect.sync(() => fs.mkdtempSync(path.join(tmpdir(), "sluice-bodies-"))),
+  (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
+)
+
+const targetOf = (request: FetchRequest) => Result.getOrThrow(target(request))
+
+const filesIn = (directory: string) =>
+  fs.readdirSync(directory, { recursive: true, withFileTypes: true }).filter((each) => each.isFile()).map((each) =>
+    each.name
+  )
+
+const thing = targetOf({ url: "http://one.test/a/thing.tar.GZ?x=1" })
+
+describe("FileBodyStore", () => {
+  it.live("a committed body is there, whole; an uncommitted one has never been", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporary
+      const store = yield* Layer.build(FileBodyStore.layer(directory))
+      const { writer } = yield* Effect.provideContext(BodyStore, store)
+      const name = yield* Effect.scoped(Effect.gen(function*() {
+        const body = yield* writer(thing)
+        yield* body.write(new TextEncoder().encode("one "))
+        yield* body.write(new TextEncoder().encode("two"))
+        return yield* body.commit
+      }))
+      assert.strictEqual(fs.readFileSync(name, "utf8"), "one two")
+      assert.isTrue(name.startsWith(path.join(directory, "one.test", "a_thing.tar-")))
+      assert.isTrue(name.endsWith(".gz"))
+      yield* Effect.scoped(Effect.flatMap(writer(thing), (body) => body.write(new Uint8Array(1000))))
+      assert.strictEqual(fs.readFileSync(name, "utf8"), "one two")
+      assert.lengthOf(filesIn(directory), 1)
+    }).pipe(Effect.scoped, leakFree))
+
+  it.live("what a process that is gone left half-written is swept at the start; what lives is not", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporary
+      fs.mkdirSync(path.join(directory, "one.test"))
+      const file = (name: string) => path.join(directory, "one.test", name)
+      fs.writeFileSync(file(".sluice-999999999-0.part"), "orphan")
+      fs.writeFileSync(file(`.sluice-${process.ppid}-0.part`), "another's, under way")
+      fs.writeFileSync(file("kept"), "x")
+      yield* Layer.build(FileBodyStore.layer(directory))
+      assert.deepStrictEqual(filesIn(directory).sort(), [`.sluice-${process.ppid}-0.part`, "kept"])
+    }).pipe(Effect.scoped, leakFree))
+
+  it.live("a directory that cannot be made is a typed error with the system's code", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporary
+      const file = path.join(directory, "file")
+      fs.writeFileSync(file, "")
+      const error = yield* Effect.flip(Layer.build(FileBodyStore.layer(path.join(file, "below"))))
+      assert.strictEqual(error.code, "ENOTDIR")
+    }).pipe(Effect.scoped, leakFree))
+
+  it.live("the fetcher saves through it: the outcome says where, and the checksum is the file's", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporary
+      const origin = yield* Origin.make((request, response) => {
+        if (request.url === "/cut") {
+          response.writeHead(200, { "content-length": "100000" })
+          response.write("short", () => response.destroy())
+        } else response.end(Buffer.alloc(200_000, request.url ?? ""))
+      })
+      const outcomes = yield* Effect.gen(function*() {
+        const fetcher = yield* Fetcher
+        return yield* Stream.runCollect(
+          fetcher.fetchAll(Stream.map(Stream.make("/a", "/b", "/cut"), (each) => ({ url: `${origin.url}${each}` })))
+        )
+      }).pipe(
+        Effect.provide(
+          Layer.merge(Layer.provide(HttpFetcher.layer, UndiciHttpClient.layer()), FileBodyStore.layer(directory))
+        )
+      )
+      const saved = outcomes.filter((each) => each.ok)
+      assert.lengthOf(saved, 2)
+      for (const each of saved) assert.strictEqual(fs.statSync(each.savedTo ?? "").size, 200_000)
+      assert.strictEqual(outcomes.find((each) => !each.ok)?.error?._tag, "TruncatedBody")
+      assert.lengthOf(filesIn(directory), 2)
+    }).pipe(Effect.scoped, leakFree))
+})
+
+describe("BodyName", () => {
+  const digest = "0123456789abcdef0123456789abcdef"
+  const hostile = [
+    "http://one.test/../../etc/passwd",
+    "http://one.test/..%2f..%2fetc%2fpasswd",
+    "http://one.test/%00",
+    "http://one.test/.htaccess",
+    "http://one.test/a\\b",
+    `http://one.test/${"x".repeat(5000)}.html`,
+    "http://one.test/",
+    "http://[::1]:8080/x",
+    "http://one.test/CON",
+    "http://one.test/%F0%9F%92%A9"
+  ]
+  for (const url of hostile) {
+    it(`${url.slice(0, 60)} stays inside and within 255 bytes`, () => {
+      const { directory, file } = BodyName.of(targetOf({ url }), digest)
+      assert.match(directory, /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/)
+      assert.match(file, /^[A-Za-z0-9-][A-Za-z0-9._-]*$/)
+      assert.isAtMost(Buffer.byteLength(file), 255)
+    })
+  }
+
+  it("requests that differ in method, query or body differ in identity", () => {
+    const identities = [
+      { url: "http://one.test/a" },
+      { url: "http://one.test/a?" },
+      { url: "http://one.test/A" },
+      { url: "http://one.test/a?b" },
+      { url: "http://one.test/a", method: "POST" as const },
+      { url: "http://one.test/a", method: "POST" as const, body: "x" }
+    ].map((request) => BodyName.identity(targetOf(request)))
+    assert.lengthOf(new Set(identities), 6)
+  })
+})
