@@ -1,4 +1,5 @@
 import { Cause, Clock, Duration, Effect, Exit, Fiber, Option, Schema } from "effect"
+import { because } from "./CancelReason.ts"
 import { CurrentDeadline, type DeadlineNode, effectiveMillis } from "./CurrentDeadline.ts"
 import { type Label, render } from "./TaskNode.ts"
 
@@ -62,7 +63,8 @@ export const current: Effect.Effect<Option.Option<number>> = Effect.withFiber((f
 
 /**
  * Runs the effect under a deadline that everything it starts inherits. At the deadline it is interrupted and the result
- * is `DeadlineExceeded`, unless it has ended otherwise by then: a value or a failure of its own is kept.
+ * is `DeadlineExceeded`, unless it fails in its cleanup: that failure is kept. A value that an uninterruptible part still
+ * gives after the deadline is dropped, as Effect drops the value of an interrupted fiber.
  */
 export const within = (duration: Duration.Input, options?: Options) =>
 <A, E, R>(
@@ -158,7 +160,8 @@ class Timer implements Deadline {
     if (this.work === undefined || this.work.pollUnsafe() !== undefined) return
     this.isExpired = true
     this.onExpired?.()
-    this.work.interruptUnsafe(undefined)
+    const after = Duration.format(Duration.millis(this.node.atMillis - this.startedAtMillis))
+    this.work.interruptUnsafe(undefined, because(`deadline of ${after} passed`))
   }
 
   get stop(): Effect.Effect<void> {

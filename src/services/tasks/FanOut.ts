@@ -60,11 +60,18 @@ export const forEachDiscard = <A, E, R>(
   options?: Options<A>
 ): Effect.Effect<void, E, R> => run<A, unknown, E, R>(items, f, options, () => () => false)
 
+type Any = Effect.Effect<unknown, unknown, unknown>
+type Unified<Eff extends Any> = Effect.Effect<Effect.Success<Eff>, Effect.Error<Eff>, Effect.Services<Eff>>
+
+/** What every effect of a mixed list is; TypeScript does not unify the members of a generic by itself. */
+const unified = <Eff extends Any>(effect: Eff) => effect as Any as Unified<Eff>
+
 /** Runs all effects at once and gives their values in order; the first failure cancels the rest. */
-export const all = <A, E, R>(
-  effects: Iterable<Effect.Effect<A, E, R>>,
-  options?: Options<Effect.Effect<A, E, R>>
-): Effect.Effect<Array<A>, E, R> => forEach(effects, (effect) => effect, { concurrency: "unbounded", ...options })
+export const all = <Eff extends Any>(
+  effects: Iterable<Eff>,
+  options?: Options<Eff>
+): Effect.Effect<Array<Effect.Success<Eff>>, Effect.Error<Eff>, Effect.Services<Eff>> =>
+  forEach(effects, unified, { concurrency: "unbounded", ...options })
 
 /** Runs the function on every item and gives every exit, failures and defects included, in the order of the items. */
 export const collect = <A, B, E, R>(
@@ -120,28 +127,31 @@ export const batches = <A, B, E, R>(
   )
 
 /** The first success; the others are cancelled. When all fail, the cause has all their failures, in order of time. */
-export const firstSuccess = <A, E, R>(
-  effects: Iterable<Effect.Effect<A, E, R>>,
-  options?: Options<Effect.Effect<A, E, R>>
-): Effect.Effect<A, E | NoTasks, R> => race(effects, options, Exit.isSuccess)
+export const firstSuccess = <Eff extends Any>(
+  effects: Iterable<Eff>,
+  options?: Options<Eff>
+): Effect.Effect<Effect.Success<Eff>, Effect.Error<Eff> | NoTasks, Effect.Services<Eff>> =>
+  race(effects, unified<Eff>, options, Exit.isSuccess)
 
 /** The first to end, however it ends; the others are cancelled. */
-export const firstCompleted = <A, E, R>(
-  effects: Iterable<Effect.Effect<A, E, R>>,
-  options?: Options<Effect.Effect<A, E, R>>
-): Effect.Effect<A, E | NoTasks, R> => race(effects, options, () => true)
+export const firstCompleted = <Eff extends Any>(
+  effects: Iterable<Eff>,
+  options?: Options<Eff>
+): Effect.Effect<Effect.Success<Eff>, Effect.Error<Eff> | NoTasks, Effect.Services<Eff>> =>
+  race(effects, unified<Eff>, options, () => true)
 
-const race = <A, E, R>(
-  effects: Iterable<Effect.Effect<A, E, R>>,
-  options: Options<Effect.Effect<A, E, R>> | undefined,
+const race = <Item, A, E, R>(
+  items: Iterable<Item>,
+  f: (item: Item) => Effect.Effect<A, E, R>,
+  options: Options<Item> | undefined,
   isWinner: (exit: Exit.Exit<A, E>) => boolean
 ): Effect.Effect<A, E | NoTasks, R> =>
   Effect.suspend(() => {
     let winner: Exit.Exit<A, E> | undefined
     const reasons: Array<Cause.Reason<E>> = []
-    const runners = run<Effect.Effect<A, E, R>, A, never, R, E>(
-      effects,
-      (effect) => effect,
+    const runners = run<Item, A, never, R, E>(
+      items,
+      f,
       { concurrency: "unbounded", name: "race", ...options },
       (core) => (exit) => {
         if (winner !== undefined) {
@@ -149,7 +159,7 @@ const race = <A, E, R>(
           if (Exit.isFailure(exit)) core.noteDefect(exit.cause)
         } else if (isWinner(exit)) {
           winner = exit
-          core.stop(false)
+          core.stop(false, "another one came first")
         } else if (Exit.isFailure(exit) && reasons.length < keptMax) {
           reasons.push(...exit.cause.reasons)
         }

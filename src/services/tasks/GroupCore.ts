@@ -1,4 +1,5 @@
 import { Cause, Clock, Context, Duration, Effect, Exit, type Fiber, Option } from "effect"
+import { because } from "./CancelReason.ts"
 import { CurrentDeadline, type DeadlineNode } from "./CurrentDeadline.ts"
 import * as Grace from "./Grace.ts"
 import { CurrentTask, type Label, render, TaskNode } from "./TaskNode.ts"
@@ -96,7 +97,7 @@ export class GroupCore<E> {
     const isHandled = hook === undefined ? false : hook(exit)
     if (!isHandled && this.onFailure === "cancel" && Exit.isFailure(exit)) {
       // The spawn functions only accept children whose errors are in E.
-      this.failed(exit.cause as Cause.Cause<unknown> as Cause.Cause<E>)
+      this.failed(exit.cause as Cause.Cause<unknown> as Cause.Cause<E>, node.label)
     }
     this.notify()
     if (this.live === 0 && !this.isBodyRunning) this.ended()
@@ -105,13 +106,13 @@ export class GroupCore<E> {
   }
 
   /** Records a failure; the first one closes the group. Interruption alone is no failure. */
-  failed(cause: Cause.Cause<E>): void {
+  failed(cause: Cause.Cause<E>, who: Label): void {
     const reasons = cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
     if (reasons.length === 0) return
     const failure = Cause.fromReasons(reasons)
     if (this.first === undefined) {
       this.first = failure
-      this.stop(true)
+      this.stop(true, () => `${render(who)} failed`)
     } else if (this.siblings.length + this.defects.length >= siblingsMax) {
       this.omitted++
     } else if (Cause.hasDies(failure) && !Cause.hasDies(this.first)) {
@@ -130,7 +131,7 @@ export class GroupCore<E> {
   }
 
   /** Closes the group and interrupts its children (and its body): the owner still waits for their cleanup. */
-  stop(isBodyIncluded: boolean): void {
+  stop(isBodyIncluded: boolean, why: Label): void {
     if (this.phase === "open") this.phase = "closing"
     this.node.isCancelling = true
     const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
@@ -144,7 +145,10 @@ export class GroupCore<E> {
       fibers.push(this.bodyFiber)
     }
     // Interruption may run cleanup synchronously, which changes the list: it was copied first.
-    for (const fiber of fibers) fiber.interruptUnsafe(undefined)
+    if (fibers.length > 0) {
+      const reason = because(render(why))
+      for (const fiber of fibers) fiber.interruptUnsafe(undefined, reason)
+    }
     this.notify()
   }
 
@@ -229,7 +233,9 @@ export class GroupCore<E> {
       () =>
         Effect.matchCauseEffect(restore(this.awaitSettling(owner)), {
           onFailure: (cause) => {
-            const stop = Effect.sync(() => this.stop(true))
+            const stop = Effect.sync(() =>
+              this.stop(true, () => `the owner of ${render(this.node.label)} was interrupted`)
+            )
             return Effect.andThen(
               this.isYieldLevel ? Effect.andThen(Effect.yieldNow, stop) : stop,
               Effect.andThen(this.drain(owner), Effect.andThen(this.report, Effect.failCause(this.withFailures(cause))))
@@ -258,9 +264,9 @@ export class GroupCore<E> {
   private bodyEnded(exit: Exit.Exit<unknown, unknown>): void {
     this.isBodyRunning = false
     if (Exit.isFailure(exit)) {
-      this.failed(exit.cause as Cause.Cause<E>)
+      this.failed(exit.cause as Cause.Cause<E>, () => `the body of ${render(this.node.label)}`)
       // A body that was interrupted (it joined a cancelled task, say) has given up its group.
-      this.stop(false)
+      this.stop(false, () => `the body of ${render(this.node.label)} was interrupted`)
     }
     if (this.live === 0) this.ended()
     else this.notify()

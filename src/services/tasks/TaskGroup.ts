@@ -153,7 +153,7 @@ class Group<E> implements TaskGroup<E> {
   }
 
   get cancel(): Effect.Effect<void> {
-    return Effect.sync(() => this.core.stop(false))
+    return Effect.sync(() => this.core.stop(false, () => `${this.name} was cancelled`))
   }
 
   get size(): Effect.Effect<number> {
