@@ -1,4 +1,7 @@
 /** Gives each vitest run one throw-away database server, and takes it away at the end. See `TestDatabase.ts`. */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { Effect, Redacted } from "effect"
+import * as Reactivity from "effect/reactivity/Reactivity"
 import { randomBytes } from "node:crypto"
 import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { connect } from "node:net"
@@ -32,11 +35,25 @@ const stopServer = (directory: string): Promise<void> => {
   return promise
 }
 
+/** Drops what a run left on a server that is not its own: the template, and databases of killed tests. */
+const dropAll = (url: string, run: string): Promise<void> =>
+  Effect.gen(function*() {
+    const sql = yield* PgClient.makeClient({
+      url: Redacted.make(Object.assign(new URL(url), { pathname: "/postgres" }).toString())
+    })
+    const rows = yield* sql<{ readonly name: string }>`
+      select datname as name from pg_database where datname ~ ${`^sluice_(test|template)_${run}`}`
+    yield* Effect.forEach(rows, ({ name }) => sql`drop database ${sql(name)} with (force)`)
+  }).pipe(Effect.scoped, Effect.provide(Reactivity.layer), Effect.runPromise)
+
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const directory = await mkdtemp(join(tmpdir(), "sluice-test-"))
   await chmod(directory, 0o755)
-  project.provide("testDatabase", { directory, run: randomBytes(4).toString("hex") })
+  const run = randomBytes(4).toString("hex")
+  project.provide("testDatabase", { directory, run })
   return async () => {
+    const given = process.env["SLUICE_TEST_DATABASE_URL"]
+    if (given !== undefined && given !== "") await dropAll(given, run)
     await stopServer(directory)
     await rm(directory, { recursive: true, force: true })
   }

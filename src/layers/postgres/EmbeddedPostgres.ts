@@ -7,9 +7,9 @@
  */
 import { Config, Context, Deferred, Effect, Layer, Queue, Ref, Schedule, type Scope } from "effect"
 import { createHash } from "node:crypto"
-import { accessSync, constants, lstatSync, mkdirSync, readlinkSync, symlinkSync } from "node:fs"
+import { accessSync, constants, existsSync, lstatSync, mkdirSync, readlinkSync, symlinkSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join, resolve } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { getuid } from "node:process"
 import { DataDirectoryUnusable, DiskFull, type EmbeddedFailure } from "./EmbeddedFailure.ts"
 import * as SupervisorClient from "./SupervisorClient.ts"
@@ -69,19 +69,35 @@ const shortWay = (directory: string): Effect.Effect<string, DataDirectoryUnusabl
   )
 }
 
-const makeDirectory = (directory: string): Effect.Effect<void, EmbeddedFailure> =>
-  Effect.try({
-    try: () => {
-      mkdirSync(directory, { recursive: true })
-      accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK)
-    },
-    catch: (error) => {
-      const detail = error instanceof Error ? error.message : String(error)
-      return detail.startsWith("ENOSPC")
-        ? new DiskFull({ directory, detail: "no space left on device" })
-        : new DataDirectoryUnusable({ directory, detail })
-    }
+const unusable = (directory: string) => (error: unknown): DataDirectoryUnusable | DiskFull => {
+  const detail = error instanceof Error ? error.message : String(error)
+  return detail.startsWith("ENOSPC")
+    ? new DiskFull({ directory, detail: "no space left on device" })
+    : new DataDirectoryUnusable({ directory, detail })
+}
+
+/** One by one: Node's own `recursive` never ends where a folder can neither be found nor made (/proc). */
+const makeFolders = (directory: string): Effect.Effect<void, EmbeddedFailure> =>
+  Effect.suspend(() => {
+    if (existsSync(directory)) return Effect.void
+    const make = Effect.try({ try: () => mkdirSync(directory), catch: unusable(directory) }).pipe(
+      // Another process may have made it at the same moment.
+      Effect.catchIf(() => existsSync(directory), () => Effect.void)
+    )
+    return Effect.andThen(makeFolders(dirname(directory)), make)
   })
+
+const makeDirectory = (directory: string): Effect.Effect<void, EmbeddedFailure> =>
+  makeFolders(directory).pipe(
+    Effect.andThen(Effect.try({
+      try: () => {
+        // `/.` is what fails when it is a file.
+        accessSync(`${directory}/.`, constants.R_OK | constants.W_OK | constants.X_OK)
+      },
+      catch: unusable(directory)
+    })),
+    Effect.asVoid
+  )
 
 /** Uses the server of `options.directory` for as long as the scope is open, through every restart of it. */
 export const make = Effect.fn("EmbeddedPostgres.make")(function*(

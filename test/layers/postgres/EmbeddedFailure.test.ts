@@ -41,7 +41,9 @@ describe("EmbeddedFailure", () => {
     Effect.gen(function*() {
       const directory = yield* TestDatabase.ownDirectory
       writeFileSync(join(directory, "file"), "")
-      assert.strictEqual((yield* failure(join(directory, "file"))).reason._tag, "DataDirectoryUnusable")
+      for (const path of [join(directory, "file"), join(directory, "file", "below"), "/proc/sluice"]) {
+        assert.strictEqual((yield* failure(path)).reason._tag, "DataDirectoryUnusable", path)
+      }
     }))
 
   const damages: ReadonlyArray<readonly [string, (cluster: string) => void]> = [
