@@ -72,7 +72,8 @@ describe("DATABASE_URL", () => {
       const host = join(server.socketPath, "..")
       const admin = Database.layer({
         url: Redacted.make(`postgres://sluice@localhost/postgres?host=${host}`),
-        poolMin: 0
+        poolMin: 0,
+        schema: "ignore"
       })
       yield* Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
@@ -83,6 +84,9 @@ describe("DATABASE_URL", () => {
         yield* sql`create schema sluice`
         yield* sql`create table sluice.migrations_secret (migration_id int)`
       }).pipe(Effect.provide(admin))
+      const behind = yield* open(`postgres://sluice@localhost/template1?host=${host}`)
+      assert.strictEqual(behind.reason._tag, "SchemaOutdated")
+      assert.include(behind.message, "sluice migrate")
       const at = (user: string, name: string) => open(`postgres://${user}@localhost/${name}?host=${host}`)
       assert.strictEqual((yield* at("nobody_here:s3cret", "postgres")).reason._tag, "WrongCredentials")
       const wrong = yield* at("guarded:s3cret-wrong", "postgres")
