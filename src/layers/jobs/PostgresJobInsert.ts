@@ -76,8 +76,7 @@ const special = Effect.fnUntraced(function*(sql: PgClient.PgClient, jobs: Readon
     const refused = current.filter((entry) => ids[entry.index] === undefined)
     if (refused.length > 0) {
       const live = yield* sql.unsafe<{ readonly n: number; readonly id: bigint }>(
-        `select u.n::int4 as n, j.id from unnest($1::text[], $2::text[]) with ordinality as u(kind, dedupe, n)
-         join sluice.job j on j.kind = u.kind and j.dedupe = u.dedupe and j.dedupe is not null`,
+        "select n, id from sluice.job_live($1, $2)",
         [texts(refused.map((entry) => entry.job.kind)), texts(refused.map((entry) => entry.job.unique))]
       )
       for (const row of live) {

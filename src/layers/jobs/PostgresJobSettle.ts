@@ -2,7 +2,7 @@ import type * as PgClient from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ClaimedJob, Settlement } from "../../services/jobs/JobStore.ts"
-import { aging, float8s, idOf, int4s, int8s, texts } from "./JobSql.ts"
+import { float8s, idOf, int4s, int8s, texts } from "./JobSql.ts"
 
 interface ClaimedRow {
   readonly id: bigint
@@ -15,21 +15,6 @@ interface ClaimedRow {
   readonly key: string | null
 }
 
-const claimStatement = `
-  with due as materialized (
-    select d.place from unnest($2::text[], $3::int4[]) as q(queue, n) cross join lateral (
-      select j.ctid as place from sluice.job j where j.queue = q.queue and j.state = 0
-      order by j.rank, j.id limit sluice.job_allowance(q.queue, q.n) for update skip locked
-    ) d
-  ), claimed as (
-    update sluice.job j set state = 1, attempt = j.attempt + 1, worker = $1, started_at = now()
-    from due where j.ctid = due.place
-    returning j.id, j.queue, j.kind, j.attempt, j.max_attempts, j.payload, j.enqueued_at, j.key, j.rank
-  ), delta as (
-    insert into sluice.job_delta (queue, ready, running) select queue, -count(*), count(*) from claimed group by queue
-  )
-  select id, queue, kind, attempt, max_attempts, payload, enqueued_at, key from claimed order by rank, id`
-
 /** Claims, best first: the fence of each job is its id, its attempt and the worker. */
 export const claim = (
   sql: PgClient.PgClient,
@@ -37,7 +22,7 @@ export const claim = (
   queues: ReadonlyArray<{ readonly queue: string; readonly limit: number }>
 ): Effect.Effect<ReadonlyArray<ClaimedJob>, SqlError> =>
   Effect.map(
-    sql.unsafe<ClaimedRow>(claimStatement, [
+    sql.unsafe<ClaimedRow>("select * from sluice.job_claim($1, $2, $3)", [
       worker,
       texts(queues.map((entry) => entry.queue)),
       int4s(queues.map((entry) => entry.limit))
@@ -55,70 +40,9 @@ export const claim = (
       }))
   )
 
-const fenced = "j.id = u.id and j.attempt = u.attempt and j.worker = $1 and j.state = 1"
-const historyColumns =
-  "id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload, result, error"
-
-/** All succeeded, nothing but the outcome to write: the statement of the fast path. */
-const succeedStatement = `
-  with u as materialized (select * from unnest($2::int8[], $3::int4[]) as u(id, attempt)),
-  done as (delete from sluice.job j using u where ${fenced} returning j.*),
-  history as (
-    insert into sluice.job_history (${historyColumns})
-    select id, 4, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
-      payload, null, null from done
-  ), delta as (
-    insert into sluice.job_delta (queue, running, succeeded) select queue, -count(*), count(*) from done group by queue
-  )
-  select count(*)::int4 as n from done`
-
-/** `state` is what each becomes (4, 5, 6); `keep` what history keeps (0 all, 1 the outcome, 2 nothing). */
-const endStatement = `
-  with u as materialized (
-    select * from unnest($2::int8[], $3::int4[], $4::int4[], $5::int4[], $6::text[], $7::text[])
-      as u(id, attempt, becomes, keep, outcome, failure)
-  ), done as (delete from sluice.job j using u where ${fenced} returning j.*, u.becomes, u.keep, u.outcome, u.failure),
-  history as (
-    insert into sluice.job_history (${historyColumns})
-    select id, becomes, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
-      case when keep = 0 then payload end, case when keep = 0 then outcome::json end, coalesce(failure::json, error)
-    from done where becomes <> 5 and keep < 2
-  ), dead as (
-    insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at,
-      started_at, finished_at, key, dedupe, payload, error)
-    select id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at, now(),
-      key, dedupe, payload, failure::json from done where becomes = 5
-  ), delta as (
-    insert into sluice.job_delta (queue, running, succeeded, dead, cancelled)
-    select queue, -count(*), count(*) filter (where becomes = 4), count(*) filter (where becomes = 5),
-      count(*) filter (where becomes = 6) from done group by queue
-  )
-  select count(*)::int4 as n from done`
-
-/** Back to waiting. Who asked meanwhile for a cancellation gets it: those rows do not match here. */
-const againStatement = `
-  with u as materialized (
-    select * from unnest($2::int8[], $3::int4[], $4::float8[], $5::int4[], $6::text[])
-      as u(id, attempt, delay, refund, failure)
-  ), moved as (
-    update sluice.job j set
-      state = case when u.delay > 0 then 2 else 0 end,
-      attempt = j.attempt - u.refund,
-      worker = null,
-      started_at = null,
-      run_at = case when u.delay > 0 then now() + make_interval(secs => u.delay / 1000) else j.run_at end,
-      rank = case when u.delay > 0 then now() + make_interval(secs => u.delay / 1000) - j.priority * ${aging} else j.rank end,
-      error = coalesce(u.failure::json, j.error)
-    from u where ${fenced} and not j.cancel_requested
-    returning j.id, j.queue, j.state, u.refund
-  ), delta as (
-    insert into sluice.job_delta (queue, running, ready, scheduled, retried)
-    select queue, -count(*), count(*) filter (where state = 0), count(*) filter (where state = 2),
-      count(*) filter (where refund = 0) from moved group by queue
-  ), wake as materialized (
-    select sluice.job_wake(array_agg(distinct queue)) from moved where state = 0 having count(*) > 0
-  )
-  select id from moved where (select count(*) from wake) >= 0`
+interface Settled {
+  readonly n: number
+}
 
 type Ended = Settlement & { readonly verdict: { readonly _tag: "Succeeded" | "Dead" | "Cancelled" } }
 type Again = Settlement & { readonly verdict: { readonly _tag: "Retry" | "Released" } }
@@ -135,8 +59,8 @@ const end = (sql: PgClient.PgClient, worker: number, ended: ReadonlyArray<Ended>
     verdict._tag === "Succeeded" && verdict.result === null && verdict.history === "full"
   )
   const rows = isBare
-    ? sql.unsafe<{ readonly n: number }>(succeedStatement, [worker, idsOf(ended), attemptsOf(ended)])
-    : sql.unsafe<{ readonly n: number }>(endStatement, [
+    ? sql.unsafe<Settled>("select sluice.job_succeed($1, $2, $3) as n", [worker, idsOf(ended), attemptsOf(ended)])
+    : sql.unsafe<Settled>("select sluice.job_end($1, $2, $3, $4, $5, $6, $7) as n", [
       worker,
       idsOf(ended),
       attemptsOf(ended),
@@ -168,7 +92,7 @@ const endAll = (sql: PgClient.PgClient, worker: number, ended: ReadonlyArray<End
     : end(sql, worker, ended)
 
 const again = Effect.fnUntraced(function*(sql: PgClient.PgClient, worker: number, jobs: ReadonlyArray<Again>) {
-  const rows = yield* sql.unsafe<{ readonly id: bigint }>(againStatement, [
+  const rows = yield* sql.unsafe<{ readonly id: bigint }>("select id from sluice.job_again($1, $2, $3, $4, $5, $6)", [
     worker,
     idsOf(jobs),
     attemptsOf(jobs),
