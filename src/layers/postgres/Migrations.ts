@@ -15,6 +15,7 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { DatabaseError, fromSqlError, MigrationFailed, SchemaOutdated, SchemaTooNew } from "./DatabaseError.ts"
+import { fetch } from "./migrations/fetch.ts"
 import { jobs } from "./migrations/jobs.ts"
 import { orders } from "./migrations/orders.ts"
 
@@ -26,7 +27,7 @@ export interface Lane {
 }
 
 /** All lanes, in the order in which they are applied. */
-export const lanes: ReadonlyArray<Lane> = [jobs, orders]
+export const lanes: ReadonlyArray<Lane> = [fetch, jobs, orders]
 
 /** Any number will do, as long as all versions of Sluice use the same. */
 const advisoryLock = 7_210_414_115

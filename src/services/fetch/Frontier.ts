@@ -1,5 +1,9 @@
 /**
  * The frontier: which URLs a run still has to fetch, which it has, and what became of each. PENDING -> LEASED -> DONE | FAILED.
+ *
+ * Several processes may share a run. A host is worked on by one of them at a time, so that limits per host hold across
+ * processes without any talk between them. A process that dies loses its leases within five seconds; what it settles later
+ * is refused.
  */
 import type { Effect, Scope, Stream } from "effect"
 import { Context, Schema } from "effect"
@@ -13,19 +17,30 @@ export const RunName = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._:-]{1,
 
 /** Exact counts of a run. */
 export const RunCounts = Schema.Struct({
+  /** Neither leased nor recorded for good, `deferred` ones included. */
   pending: Schema.Int,
   leased: Schema.Int,
   done: Schema.Int,
-  failed: Schema.Int
+  failed: Schema.Int,
+  /** Of those pending: may not be asked before the time that their server named (`RetryAfterTooLong`). */
+  deferred: Schema.Int
 })
 
 /** Exact counts of a run. */
 export type RunCounts = typeof RunCounts.Type
 
+/** How many outcomes of a run ended how; `tag` is `null` for success. */
+export const TagCount = Schema.Struct({ tag: Schema.NullOr(Schema.String), count: Schema.Int })
+
+/** How many outcomes of a run ended how. */
+export type TagCount = typeof TagCount.Type
+
 /** A run as `sluice runs` lists it. */
 export const RunSummary = Schema.Struct({
   name: Schema.String,
+  /** ISO 8601, UTC. */
   createdAt: Schema.String,
+  /** ISO 8601, UTC: when it was last added to, or a process last worked on it. */
   updatedAt: Schema.String,
   counts: RunCounts
 })
@@ -39,7 +54,8 @@ export class FrontierError extends Schema.TaggedError<FrontierError>()("Frontier
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `the frontier's store failed at ${this.operation}`
+    const cause = this.cause instanceof Error && this.cause.message !== "" ? `: ${this.cause.message}` : ""
+    return `the frontier's store failed at ${this.operation}${cause}`
   }
 }
 
@@ -50,40 +66,74 @@ export class RunNotFound extends Schema.TaggedError<RunNotFound>()("RunNotFound"
   }
 }
 
-/** Which outcomes of a run to read. */
+/** Which outcomes of a run to read: those that meet every condition. */
 export interface OutcomeFilter {
-  readonly failed?: boolean
-  readonly tag?: string
-  readonly host?: string
+  /** Only failures, deferred ones included. */
+  readonly failed?: boolean | undefined
+  /** Only failures of this tag. */
+  readonly tag?: string | undefined
+  /** Only this host (and port, as in the canonical URL). */
+  readonly host?: string | undefined
 }
 
 /** One open run: the handle through which a process adds to it, works on it and reads it. */
 export interface Run {
   readonly name: string
-  /** Adds targets that the run does not know yet (by method and canonical URL); says how many were new. */
+  /** Adds targets that the run does not know yet (by `identity`); says how many were new. */
   readonly add: (targets: ReadonlyArray<FetchTarget>) => Effect.Effect<number, FrontierError>
-  /** No more will be added by this process: the source is done when nothing is pending or leased by anyone. */
+  /**
+   * No more will be added by this process: the source is done when every process has sealed, and nothing is pending (deferred
+   * ones aside: a later run of the same name fetches them) or leased by anyone.
+   */
   readonly seal: Effect.Effect<void, FrontierError>
   /** Pending targets, leased to this process as they are pulled. */
   readonly source: FetchSource<FrontierError>
-  /** Records outcomes and ends their leases in one transaction; says which are recorded (an outcome whose lease was lost is not). */
+  /**
+   * Records outcomes and ends their leases in one transaction; says which are recorded (an outcome whose lease was lost is not).
+   *
+   * `RetryAfterTooLong` defers its URL: recorded as such, and pending again at its `retryAt`.
+   */
   readonly settle: (fetched: ReadonlyArray<Fetched>) => Effect.Effect<ReadonlyArray<Fetched>, FrontierError>
   readonly counts: Effect.Effect<RunCounts, FrontierError>
+}
+
+/** How a run is opened. */
+export interface OpenOptions {
+  /** Makes the failed URLs that meet the filter pending again. Deferred ones wait for their time. */
+  readonly retryFailed?: OutcomeFilter | undefined
 }
 
 /**
  * Runs and their frontiers. Closing the scope of an open run gives its leases back.
  */
 export class Frontier extends Context.Service<Frontier, {
-  /** Opens a run, new or known; failed URLs become pending again if `retryFailed` says which. */
-  readonly open: (
-    name: string,
-    options?: { readonly retryFailed?: OutcomeFilter | undefined }
-  ) => Effect.Effect<Run, FrontierError, Scope.Scope>
+  /** Opens a run, new or known. */
+  readonly open: (name: string, options?: OpenOptions) => Effect.Effect<Run, FrontierError, Scope.Scope>
   /** Past runs, the latest first. */
   readonly runs: Effect.Effect<ReadonlyArray<RunSummary>, FrontierError>
   /** A past run. */
   readonly find: (name: string) => Effect.Effect<RunSummary, FrontierError | RunNotFound>
-  /** Recorded outcomes of a run, in the order they were recorded. */
+  /** How the outcomes of a run ended, the most frequent first. */
+  readonly tags: (name: string) => Effect.Effect<ReadonlyArray<TagCount>, FrontierError | RunNotFound>
+  /** Recorded outcomes of a run, in the order in which their URLs were added (retried ones where they were made pending again). */
   readonly outcomes: (name: string, filter?: OutcomeFilter) => Stream.Stream<FetchOutcome, FrontierError | RunNotFound>
 }>()("sluice/services/fetch/Frontier") {}
+
+/** What a run knows a target by: method, canonical URL and body. Headers do not count. */
+export const identity = ({ request: { body, method }, url }: FetchTarget): string =>
+  body === undefined && (method === undefined || method === "GET")
+    ? url
+    : `${method ?? "GET"} ${url}\n${body ?? ""}`
+
+/** Whether an outcome meets a filter. */
+export const matches = (outcome: FetchOutcome, host: string, filter: OutcomeFilter): boolean =>
+  (filter.failed !== true || !outcome.ok) &&
+  (filter.tag === undefined || outcome.error?._tag === filter.tag) &&
+  (filter.host === undefined || host === filter.host)
+
+/** When a deferred outcome's URL may be asked again, in milliseconds; `undefined` for one that is final. */
+export const deferredUntil = ({ error }: FetchOutcome): number | undefined => {
+  if (error?._tag !== "RetryAfterTooLong" || typeof error["retryAt"] !== "string") return undefined
+  const millis = Date.parse(error["retryAt"])
+  return Number.isNaN(millis) ? undefined : millis
+}

@@ -1,0 +1,229 @@
+/**
+ * What one process has leased of a run: the hosts that it works on and their URLs, in the order of their log.
+ *
+ * No I/O and no time in here: the frontier fills the book and asks it what to hand out, what to let go and where to go on after a
+ * crash.
+ */
+import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
+import type { FetchDemand } from "../../services/fetch/FetchSource.ts"
+import { identity } from "../../services/fetch/Frontier.ts"
+
+/** A leased URL. */
+export interface Lease {
+  readonly lane: LeasedLane
+  readonly seq: number
+  readonly key: string
+  readonly target: FetchTarget
+  state: "held" | "settling"
+  previous: Lease | undefined
+  next: Lease | undefined
+}
+
+/** A host that this process works on: its log from the oldest lease that is not settled. */
+export interface LeasedLane {
+  readonly id: bigint
+  readonly host: string
+  /** Up to here rows may have an outcome already. */
+  readonly redo: number
+  /** The last row that was read. */
+  read: number
+  /** Nothing was behind `read` at the last look. */
+  drained: boolean
+  /** A read is under way: it may not be given up. */
+  reading: boolean
+  /** Being given up: nothing more is read of it. */
+  leaving: boolean
+  first: Lease | undefined
+  last: Lease | undefined
+  /** The first lease that was not handed out yet. */
+  nextOut: Lease | undefined
+  waiting: number
+  unsettled: number
+  /** The `head` that the database knows. */
+  savedHead: number
+}
+
+/** Up to here everything has an outcome. */
+export const headOf = (lane: LeasedLane): number => lane.first === undefined ? lane.read : lane.first.seq - 1
+
+/** Leases of one process. */
+export class LeaseBook {
+  readonly lanes = new Map<bigint, LeasedLane>()
+  readonly #leases = new Map<string, Lease>()
+  /** Lanes with something to hand out, the one that waited longest first. */
+  readonly #ready = new Set<LeasedLane>()
+  /** Leases that were not handed out yet. */
+  waiting = 0
+
+  addLane(id: bigint, host: string, head: number, redo: number): LeasedLane {
+    const lane: LeasedLane = {
+      id,
+      host,
+      redo,
+      read: head,
+      drained: false,
+      reading: false,
+      leaving: false,
+      first: undefined,
+      last: undefined,
+      nextOut: undefined,
+      waiting: 0,
+      unsettled: 0,
+      savedHead: head
+    }
+    this.lanes.set(id, lane)
+    return lane
+  }
+
+  /** Enters a row that was read for a lane; rows come in the order of `seq`. */
+  enter(lane: LeasedLane, seq: number, target: FetchTarget): void {
+    const lease: Lease = {
+      lane,
+      seq,
+      key: identity(target),
+      target,
+      state: "held",
+      previous: lane.last,
+      next: undefined
+    }
+    if (lane.last === undefined) lane.first = lease
+    else lane.last.next = lease
+    lane.last = lease
+    lane.nextOut ??= lease
+    lane.read = seq
+    lane.waiting++
+    lane.unsettled++
+    this.waiting++
+    this.#leases.set(lease.key, lease)
+    this.#ready.add(lane)
+  }
+
+  /** Up to `limit` targets, spread over the hosts that are not closed. */
+  handOut({ closedHosts, limit }: FetchDemand): Array<FetchTarget> {
+    const open: Array<LeasedLane> = []
+    for (const lane of this.#ready) {
+      if (closedHosts.has(lane.host)) continue
+      open.push(lane)
+      if (open.length === limit) break
+    }
+    const targets: Array<FetchTarget> = []
+    for (
+      let lanes = open;
+      lanes.length > 0 && targets.length < limit;
+      lanes = lanes.filter((lane) => lane.waiting > 0)
+    ) {
+      const share = Math.ceil((limit - targets.length) / lanes.length)
+      for (const lane of lanes) this.#takeFrom(lane, Math.min(share, limit - targets.length), targets)
+    }
+    return targets
+  }
+
+  #takeFrom(lane: LeasedLane, limit: number, targets: Array<FetchTarget>): void {
+    const count = Math.min(limit, lane.waiting)
+    for (let left = count; left > 0 && lane.nextOut !== undefined; left--) {
+      targets.push(lane.nextOut.target)
+      lane.nextOut = lane.nextOut.next
+    }
+    lane.waiting -= count
+    this.waiting -= count
+    this.#ready.delete(lane)
+    if (lane.waiting > 0) this.#ready.add(lane)
+  }
+
+  /** Lanes that are open and have more to read, those with the least left to hand out first. */
+  refillable(closedHosts: ReadonlySet<string>, waitingMax: number): Array<LeasedLane> {
+    const lanes: Array<LeasedLane> = []
+    for (const lane of this.lanes.values()) {
+      if (lane.drained || lane.reading || lane.leaving || lane.waiting > waitingMax || closedHosts.has(lane.host)) {
+        continue
+      }
+      lanes.push(lane)
+    }
+    return lanes.sort((a, b) => a.waiting - b.waiting)
+  }
+
+  /** What could be handed out now, counted up to `enough`. */
+  openWaiting(closedHosts: ReadonlySet<string>, enough: number): number {
+    let waiting = 0
+    for (const lane of this.#ready) {
+      if (!closedHosts.has(lane.host)) waiting += lane.waiting
+      if (waiting >= enough) break
+    }
+    return waiting
+  }
+
+  /** The lease of a target, marked as being settled; none when it is not held. */
+  beginSettling(target: FetchTarget): Lease | undefined {
+    const lease = this.#leases.get(identity(target))
+    if (lease === undefined || lease.state !== "held") return undefined
+    lease.state = "settling"
+    lease.lane.unsettled--
+    return lease
+  }
+
+  /** The settling did not happen: held as before. */
+  abandonSettling(leases: Iterable<Lease>): void {
+    for (const lease of leases) {
+      lease.state = "held"
+      lease.lane.unsettled++
+    }
+  }
+
+  endSettling(leases: Iterable<Lease>): void {
+    for (const lease of leases) {
+      this.#leases.delete(lease.key)
+      // Unlinked at once: one slow URL must not keep all those after it in memory.
+      const { lane, next, previous } = lease
+      if (previous === undefined) lane.first = next
+      else previous.next = next
+      if (next === undefined) lane.last = previous
+      else next.previous = previous
+    }
+  }
+
+  /** Lanes with nothing left to do, marked as leaving. */
+  beginLeaving(candidates: Iterable<LeasedLane>): Array<LeasedLane> {
+    const lanes: Array<LeasedLane> = []
+    for (const lane of candidates) {
+      if (!lane.drained || lane.reading || lane.leaving || lane.unsettled > 0) continue
+      lane.leaving = true
+      lanes.push(lane)
+    }
+    return lanes
+  }
+
+  abandonLeaving(lanes: Iterable<LeasedLane>): void {
+    for (const lane of lanes) lane.leaving = false
+  }
+
+  endLeaving(lanes: Iterable<LeasedLane>): void {
+    for (const lane of lanes) this.lanes.delete(lane.id)
+  }
+
+  beginReading(lanes: Iterable<LeasedLane>): void {
+    for (const lane of lanes) {
+      lane.reading = true
+      // What is added from here on is not hidden by what this read finds.
+      lane.drained = true
+    }
+  }
+
+  /** `more` says of which lanes there is more to read. */
+  endReading(lanes: Iterable<LeasedLane>, more: (lane: LeasedLane) => boolean): void {
+    for (const lane of lanes) {
+      lane.reading = false
+      if (more(lane)) lane.drained = false
+    }
+  }
+
+  /** Something was added behind what was read of this lane. */
+  grown(id: bigint): void {
+    const lane = this.lanes.get(id)
+    if (lane !== undefined) lane.drained = false
+  }
+
+  /** Other processes may have added to lanes that looked drained. */
+  lookAgain(): void {
+    for (const lane of this.lanes.values()) lane.drained = false
+  }
+}

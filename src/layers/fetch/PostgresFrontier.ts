@@ -1,0 +1,142 @@
+/**
+ * Runs in Postgres: any length, any number of processes, nothing recorded lost or fetched again.
+ */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { Effect, Layer, Option, Stream } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Frontier from "../../services/fetch/Frontier.ts"
+import * as FrontierStatements from "./FrontierStatements.ts"
+import { outcomeOf, type OutcomeRow, outcomeSelect } from "./OutcomeRows.ts"
+import { openRun } from "./PostgresRun.ts"
+
+/** Outcomes that are read at once. */
+const pageSize = 1000
+
+/** Rows that are made pending again in one transaction. */
+const reopenBatch = 10_000
+
+/** Runs that are listed. */
+const runsMax = 10_000
+
+const failWith = (operation: string) => (cause: SqlError) => new Frontier.FrontierError({ operation, cause })
+
+interface RunRow {
+  readonly id: number
+  readonly name: string
+  readonly created_at: Date
+  readonly updated_at: Date
+  readonly pending: number
+  readonly leased: number
+  readonly done: number
+  readonly failed: number
+  readonly deferred: number
+}
+
+const runSelect = `select r.id, r.name, r.created_at, greatest(r.updated_at, m.seen_at) as updated_at,
+    (r.added + m.added - r.done - m.done - r.failed - m.failed - m.leased)::float8 as pending, m.leased::float8 as leased,
+    (r.done + m.done)::float8 as done, (r.failed + m.failed)::float8 as failed, (r.deferred + m.deferred)::float8 as deferred
+  from sluice.fetch_run r cross join lateral (
+    select coalesce(sum(added), 0) as added, coalesce(sum(done), 0) as done, coalesce(sum(failed), 0) as failed,
+      coalesce(sum(deferred), 0) as deferred, coalesce(sum(leased), 0) as leased, max(seen_at) as seen_at
+    from sluice.fetch_member where run_id = r.id
+  ) m`
+
+const summaryOf = (row: RunRow): Frontier.RunSummary => ({
+  name: row.name,
+  createdAt: new Date(row.created_at).toISOString(),
+  updatedAt: new Date(row.updated_at).toISOString(),
+  counts: {
+    pending: row.pending,
+    leased: row.leased,
+    done: row.done,
+    failed: row.failed,
+    deferred: row.deferred
+  }
+})
+
+const make = Effect.gen(function*() {
+  const sql = yield* PgClient.PgClient
+  const statements = FrontierStatements.make(sql)
+
+  const findRow = (name: string): Effect.Effect<RunRow, Frontier.FrontierError | Frontier.RunNotFound> =>
+    sql.unsafe<RunRow>(`${runSelect} where r.name = $1`, [name]).pipe(
+      Effect.mapError(failWith("find")),
+      Effect.flatMap(([row]) =>
+        row === undefined ? Effect.fail(new Frontier.RunNotFound({ name })) : Effect.succeed(row)
+      )
+    )
+
+  /** Makes recorded URLs pending again, in bounded transactions. */
+  const reopen = Effect.fnUntraced(function*(run: number, filter: Frontier.OutcomeFilter | "due") {
+    let count = reopenBatch
+    while (count === reopenBatch) {
+      count = yield* sql.withTransaction(
+        Effect.andThen(statements.lockRun(run), statements.reopen(run, filter, reopenBatch))
+      )
+    }
+  })
+
+  const open = Effect.fn("PostgresFrontier.open")(
+    function*(name: string, options?: Frontier.OpenOptions) {
+      const id = yield* statements.openRun(name)
+      // Insert or update: there is a row.
+      if (id === undefined) return yield* Effect.die(`run ${name} has no row`)
+      if (options?.retryFailed !== undefined) yield* reopen(id, options.retryFailed)
+      const counts = sql.unsafe<RunRow>(`${runSelect} where r.id = $1`, [id]).pipe(
+        Effect.mapError(failWith("counts")),
+        Effect.flatMap(([row]) =>
+          row === undefined
+            ? Effect.fail(
+              new Frontier.FrontierError({ operation: "counts", cause: new Frontier.RunNotFound({ name }) })
+            )
+            : Effect.succeed(summaryOf(row).counts)
+        )
+      )
+      return yield* openRun({ sql, statements, id, name, counts, reopenDue: reopen(id, "due") })
+    },
+    Effect.mapError(failWith("open"))
+  )
+
+  const page = (run: number, filter: Frontier.OutcomeFilter) => (after: number) =>
+    sql.unsafe<OutcomeRow>(
+      `select ${outcomeSelect} from sluice.fetch_outcome o
+        join sluice.fetch_url u on u.lane_id = o.lane_id and u.seq = o.seq
+      where o.run_id = $1 and o.seq > $2::int8 and (not $3 or o.state <> 0) and ($4::text is null or (o.tag = $4 and o.state <> 0))
+        and ($5::text is null or o.lane_id = (select id from sluice.fetch_lane where run_id = $1 and host = $5))
+      order by o.seq limit $6`,
+      [run, after, filter.failed === true, filter.tag ?? null, filter.host ?? null, pageSize]
+    ).pipe(Effect.mapError(failWith("outcomes")))
+
+  const outcomes = (name: string, filter: Frontier.OutcomeFilter = {}) =>
+    Stream.unwrap(
+      Effect.map(findRow(name), ({ id }) => {
+        const read = page(id, filter)
+        return Stream.paginate(0, (after) =>
+          Effect.map(read(after), (rows) => {
+            const last = rows.at(-1)
+            return [
+              rows.map(outcomeOf),
+              rows.length < pageSize || last === undefined ? Option.none<number>() : Option.some(last.seq)
+            ] as const
+          }))
+      })
+    )
+
+  return Frontier.Frontier.of({
+    open,
+    outcomes,
+    runs: sql.unsafe<RunRow>(`${runSelect} order by r.created_at desc limit ${runsMax}`).pipe(
+      Effect.mapBoth({ onFailure: failWith("runs"), onSuccess: (rows) => rows.map(summaryOf) })
+    ),
+    find: (name) => Effect.map(findRow(name), summaryOf),
+    tags: (name) =>
+      Effect.flatMap(findRow(name), ({ id }) =>
+        sql.unsafe<Frontier.TagCount>(
+          `select tag, count(*)::int4 as count from sluice.fetch_outcome where run_id = $1 group by tag order by 2 desc, 1`,
+          [id]
+        ).pipe(Effect.mapError(failWith("tags"))))
+  })
+})
+
+/** Runs in the database that `PgClient` is connected to; its schema must be there. */
+export const layer: Layer.Layer<Frontier.Frontier, never, PgClient.PgClient> = Layer.effect(Frontier.Frontier, make)

@@ -1,0 +1,292 @@
+/**
+ * An open run in Postgres: what this process adds, pulls and records.
+ */
+import { Clock, Deferred, Duration, Effect, type Scope, Semaphore } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Fetched } from "../../services/fetch/Fetcher.ts"
+import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
+import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
+import * as Frontier from "../../services/fetch/Frontier.ts"
+import type { UrlRow } from "./FrontierStatements.ts"
+import type { Lease, LeaseBook, LeasedLane } from "./LeaseBook.ts"
+import { outcomeColumns, tally, targetColumns, targetOf } from "./OutcomeRows.ts"
+import * as RunMembership from "./RunMembership.ts"
+
+/** Rows in one statement at most. */
+const batchMax = 1000
+/** URLs that are read ahead: at first, and at most. */
+const aheadMin = 64
+const aheadMax = 1024
+/** Hosts that are taken at once: at least, and at most. */
+const takeMin = 4
+const takeMax = 512
+/** Hosts that one process works on at most. */
+const lanesMax = 4096
+/** Hosts whose lane is remembered, so that adding need not ask for it. */
+const laneCacheMax = 50_000
+/** How often a process that found nothing looks again by itself. */
+const pollEvery = Duration.millis(250)
+/** How long an answer of "nothing now" holds while nothing has changed. */
+const emptyMillis = 20
+interface Options extends RunMembership.MembershipOptions {
+  readonly counts: Effect.Effect<Frontier.RunCounts, Frontier.FrontierError>
+}
+
+const failWith = (operation: string) => (cause: SqlError) => new Frontier.FrontierError({ operation, cause })
+
+/** Opens a run; closing the scope gives back what it leased. */
+export const openRun = Effect.fnUntraced(function*(
+  options: Options
+): Effect.fn.Return<Frontier.Run, SqlError, Scope.Scope> {
+  const run = new PostgresRun(options, yield* RunMembership.make(options))
+  const scope = yield* Effect.scope
+  return {
+    name: options.name,
+    add: run.add,
+    seal: run.seal,
+    source: { pull: run.pull(scope) },
+    settle: run.settle,
+    counts: options.counts
+  }
+})
+
+class PostgresRun {
+  readonly options: Options
+  readonly #lanes = new Map<string, bigint>()
+  readonly #reading = Semaphore.makeUnsafe(1)
+  readonly #member: RunMembership.RunMembership
+  #ahead = aheadMin
+  #take = takeMin
+  #refilling = false
+  #emptyAtMillis = 0
+  #emptySince: Deferred.Deferred<void> | undefined
+  #lookedMillis = 0
+
+  constructor(options: Options, member: RunMembership.RunMembership) {
+    this.options = options
+    this.#member = member
+  }
+
+  // ---------------------------------------------------------------- adding
+
+  readonly #laneIds = Effect.fnUntraced(function*(this: PostgresRun, targets: ReadonlyArray<FetchTarget>) {
+    if (this.#lanes.size > laneCacheMax) this.#lanes.clear()
+    let missing: ReadonlyArray<string>
+    do {
+      missing = Array.from(new Set(targets.map(({ host }) => host))).filter((host) => !this.#lanes.has(host))
+      if (missing.length === 0) break
+      // A lane that another process is adding at this moment shows at the second look.
+      for (const { host, id } of yield* this.options.statements.lanes(this.options.id, missing)) {
+        this.#lanes.set(host, id)
+      }
+    } while (missing.length > 0)
+    return targets.map(({ host }) => this.#lanes.get(host) ?? 0n)
+  })
+
+  readonly #addBatch = Effect.fnUntraced(function*(this: PostgresRun, targets: ReadonlyArray<FetchTarget>) {
+    const columns = targetColumns(targets, yield* this.#laneIds(targets))
+    while (true) {
+      const membership = this.#member.current
+      const rows = yield* this.options.statements.add(this.options.id, membership.id, columns, targets.length)
+      if (rows.length === 0) {
+        yield* this.#member.rejoin(membership)
+        continue
+      }
+      let added = 0
+      for (const { count, lane } of rows) {
+        added += count
+        if (count > 0) this.#member.current.book.grown(lane)
+      }
+      if (added > 0) this.#member.announce()
+      return added
+    }
+  })
+
+  readonly add = Effect.fnUntraced(function*(this: PostgresRun, targets: ReadonlyArray<FetchTarget>) {
+    let added = 0
+    for (let at = 0; at < targets.length; at += batchMax) {
+      added += yield* this.#addBatch(targets.slice(at, at + batchMax))
+    }
+    return added
+  }, Effect.mapError(failWith("add"))).bind(this)
+
+  readonly seal = Effect.suspend(() => {
+    this.#member.sealed = true
+    return this.options.statements.seal(this.#member.current.id)
+  }).pipe(
+    Effect.tap(() => Effect.sync(() => this.#member.announce())),
+    Effect.asVoid,
+    Effect.mapError(failWith("seal"))
+  )
+
+  // --------------------------------------------------------------- pulling
+
+  readonly pull = (scope: Scope.Scope) => (demand: FetchDemand): Effect.Effect<FetchSupply, Frontier.FrontierError> =>
+    Effect.suspend(() => {
+      const { book } = this.#member.current
+      const targets = book.handOut(demand)
+      if (targets.length === 0) return this.#reading.withPermit(Effect.uninterruptible(this.#pullFromStore(demand)))
+      const supply: FetchSupply = { _tag: "Targets", targets }
+      if (this.#refilling || book.waiting > this.#ahead / 2) return Effect.succeed(supply)
+      this.#refilling = true
+      return Effect.as(Effect.forkIn(this.#refillAhead(demand), scope), supply)
+    })
+
+  /** Reads on while the dispatcher is busy. Should it fail, then the next pull fails too, and tells. */
+  #refillAhead(demand: FetchDemand): Effect.Effect<void> {
+    return this.#reading.withPermit(Effect.uninterruptible(this.#refill(demand))).pipe(
+      Effect.ignore,
+      Effect.ensuring(Effect.sync(() => {
+        this.#refilling = false
+      }))
+    )
+  }
+
+  readonly #pullFromStore = Effect.fnUntraced(function*(this: PostgresRun, demand: FetchDemand) {
+    const before = this.#member.current.book.handOut(demand)
+    if (before.length > 0) return { _tag: "Targets", targets: before } satisfies FetchSupply
+    const nowMillis = yield* Clock.currentTimeMillis
+    const changed = this.#member.changed
+    const wait = (duration: Duration.Duration): FetchSupply => ({
+      _tag: "Wait",
+      wake: Effect.asVoid(Effect.timeoutOption(Deferred.await(changed), duration))
+    })
+    if (this.#emptySince === changed && nowMillis - this.#emptyAtMillis < emptyMillis) {
+      return wait(Duration.millis(emptyMillis))
+    }
+    if (nowMillis - this.#lookedMillis >= Duration.toMillis(pollEvery)) {
+      this.#lookedMillis = nowMillis
+      this.#member.current.book.lookAgain()
+    }
+    this.#ahead = Math.min(aheadMax, Math.max(this.#ahead * 2, demand.limit))
+    yield* this.#refill(demand)
+    const { book } = this.#member.current
+    const targets = book.handOut(demand)
+    if (targets.length > 0) return { _tag: "Targets", targets } satisfies FetchSupply
+    this.#ahead = aheadMin
+    this.#emptySince = changed
+    this.#emptyAtMillis = nowMillis
+    if (book.lanes.size > 0 || !this.#member.sealed) return wait(pollEvery)
+    const [status] = yield* this.options.statements.status(this.options.id)
+    if (status?.due === true) {
+      yield* this.options.reopenDue
+      return wait(Duration.zero)
+    }
+    const done = status !== undefined && !status.ready && !status.owned && !status.unsealed
+    return done ? { _tag: "Done" } satisfies FetchSupply : wait(pollEvery)
+  }, Effect.mapError(failWith("pull")))
+
+  /** Reads on in the hosts that this process works on, and takes others when those do not keep the dispatcher busy. */
+  readonly #refill = Effect.fnUntraced(function*(this: PostgresRun, { closedHosts, limit }: FetchDemand) {
+    const membership = this.#member.current
+    const { book } = membership
+    const missing = () => this.#ahead - book.openWaiting(closedHosts, this.#ahead)
+    const lanes = book.refillable(closedHosts, this.#ahead / 2).slice(0, takeMax)
+    if (lanes.length > 0) yield* this.#read(membership, lanes, Math.ceil(Math.max(1, missing()) / lanes.length))
+    while (
+      this.#member.current === membership && book.lanes.size < lanesMax && book.openWaiting(closedHosts, limit) < limit
+    ) {
+      const rows = yield* this.options.statements.take(this.options.id, membership.id, closedHosts, this.#take)
+      if (rows.length === 0) break
+      const taken = rows.map(({ head, host, id, redo }) => book.addLane(id, host, head, redo))
+      const wanted = missing()
+      yield* this.#read(membership, taken, Math.ceil(wanted / taken.length))
+      const got = wanted - missing()
+      this.#take = got < wanted / 2 ? Math.min(takeMax, this.#take * 2) : Math.max(takeMin, Math.ceil(this.#take / 2))
+    }
+    const idle = book.beginLeaving(book.lanes.values())
+    if (idle.length === 0) return
+    yield* Effect.onError(
+      this.options.statements.free(membership.id, idle),
+      () => Effect.sync(() => book.abandonLeaving(idle))
+    )
+    book.endLeaving(idle)
+  })
+
+  readonly #read = Effect.fnUntraced(function*(
+    this: PostgresRun,
+    membership: RunMembership.Membership,
+    lanes: ReadonlyArray<LeasedLane>,
+    limit: number
+  ) {
+    const { book, id } = membership
+    book.beginReading(lanes)
+    const rows = yield* Effect.onError(
+      this.options.statements.read(this.options.id, id, lanes, limit),
+      () => Effect.sync(() => book.endReading(lanes, () => true))
+    )
+    const counts = enter(book, rows, limit)
+    book.endReading(lanes, (lane) => counts.get(lane.id) === limit)
+    if (rows.length === 0) yield* this.#member.rejoin(membership)
+  })
+
+  // -------------------------------------------------------------- settling
+
+  readonly settle = Effect.fnUntraced(
+    function*(this: PostgresRun, fetched: ReadonlyArray<Fetched>) {
+      const recorded: Array<Fetched> = []
+      for (let at = 0; at < fetched.length; at += batchMax) {
+        recorded.push(...yield* this.#settleBatch(fetched.slice(at, at + batchMax)))
+      }
+      return recorded
+    },
+    Effect.uninterruptible,
+    Effect.mapError(failWith("settle"))
+  ).bind(this)
+
+  readonly #settleBatch = Effect.fnUntraced(function*(this: PostgresRun, fetched: ReadonlyArray<Fetched>) {
+    const membership = this.#member.current
+    const { book } = membership
+    const leases: Array<Lease> = []
+    const accepted = fetched.filter(({ target }) => {
+      const lease = book.beginSettling(target)
+      if (lease !== undefined) leases.push(lease)
+      return lease !== undefined
+    })
+    if (accepted.length === 0) return accepted
+    const outcomes = accepted.map(({ outcome }) => outcome)
+    const leaving = book.beginLeaving(new Set(leases.map(({ lane }) => lane)))
+    const rows = yield* Effect.onError(
+      this.options.statements.settle(
+        this.options.id,
+        membership.id,
+        tally(outcomes),
+        outcomeColumns(leases, outcomes),
+        leaving
+      ),
+      () =>
+        Effect.sync(() => {
+          book.abandonSettling(leases)
+          book.abandonLeaving(leaving)
+        })
+    )
+    if (rows.length === 0) {
+      yield* this.#member.rejoin(membership)
+      return []
+    }
+    book.endSettling(leases)
+    book.endLeaving(leaving)
+    this.#member.announce()
+    return accepted
+  })
+}
+
+/**
+ * Enters the rows of a read; says how many URLs there were of each lane. All that a lane with fewer than `limit` had when it was
+ * read counts as read, what has an outcome already included.
+ */
+const enter = (book: LeaseBook, rows: ReadonlyArray<UrlRow>, limit: number): ReadonlyMap<bigint, number> => {
+  const counts = new Map<bigint, number>()
+  for (const { lane: id, request, seq, url } of rows) {
+    const lane = book.lanes.get(id)
+    // A lane does not leave while it is read; this book may have been replaced.
+    if (lane === undefined || seq === null || url === null) continue
+    book.enter(lane, seq, targetOf(url, request))
+    counts.set(id, (counts.get(id) ?? 0) + 1)
+  }
+  for (const { lane: id, last } of rows) {
+    const lane = book.lanes.get(id)
+    if (lane !== undefined && (counts.get(id) ?? 0) < limit) lane.read = Math.max(lane.read, last)
+  }
+  return counts
+}

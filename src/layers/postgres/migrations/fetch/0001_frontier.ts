@@ -1,0 +1,91 @@
+/**
+ * The frontier's tables.
+ *
+ * A host of a run is a lane: a log of URLs in the order of `seq`. A process owns a lane while it works on it, and an outcome is a
+ * row of its own; so nothing is updated per URL, and a claim reads a range of an index. Everything up to a lane's `head` has an
+ * outcome; up to its `redo` some may have (the owner before died or left).
+ *
+ * Locks are taken in the order run, member, lanes by id; so nothing deadlocks.
+ */
+import { Effect } from "effect"
+import * as SqlClient from "effect/sql/SqlClient"
+
+export const step = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`create table sluice.fetch_run (
+    id int generated always as identity primary key,
+    name text not null unique,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    next_seq bigint not null default 1,
+    added bigint not null default 0,
+    done bigint not null default 0,
+    failed bigint not null default 0,
+    deferred bigint not null default 0
+  ) with (fillfactor = 50)`
+  // A process at work on a run. Its row is the fence: no row, no lease. Its tallies move to the run when it leaves.
+  yield* sql`create table sluice.fetch_member (
+    id int generated always as identity primary key,
+    run_id int not null references sluice.fetch_run (id) on delete cascade,
+    seen_at timestamptz not null default now(),
+    sealed boolean not null default false,
+    added bigint not null default 0,
+    done bigint not null default 0,
+    failed bigint not null default 0,
+    deferred bigint not null default 0,
+    leased bigint not null default 0
+  ) with (fillfactor = 10)`
+  yield* sql`create index fetch_member_run on sluice.fetch_member (run_id)`
+  yield* sql`create table sluice.fetch_lane (
+    id bigint generated always as identity primary key,
+    run_id int not null,
+    host text not null,
+    owner int,
+    head bigint not null default 0,
+    redo bigint not null default 0,
+    tail bigint not null default 0,
+    unique (run_id, host)
+  ) with (fillfactor = 70)`
+  yield* sql`create index fetch_lane_ready on sluice.fetch_lane (run_id, id) where owner is null and tail > head`
+  yield* sql`create index fetch_lane_owned on sluice.fetch_lane (run_id, owner) where owner is not null`
+  yield* sql`create table sluice.fetch_url (
+    run_id int not null,
+    lane_id bigint not null,
+    seq bigint not null,
+    hash bytea not null,
+    url text not null,
+    request text
+  )`
+  yield* sql`create unique index fetch_url_identity on sluice.fetch_url (run_id, hash)`
+  yield* sql`create index fetch_url_log on sluice.fetch_url (lane_id, seq)`
+  // state: 0 done, 1 failed, 2 deferred until due_at.
+  yield* sql`create table sluice.fetch_outcome (
+    run_id int not null,
+    seq bigint not null,
+    lane_id bigint not null,
+    state smallint not null,
+    status smallint,
+    attempts int not null,
+    bytes bigint not null,
+    duration_ms float8 not null,
+    started_at timestamptz not null,
+    due_at timestamptz,
+    sha256 bytea,
+    tag text,
+    content_type text,
+    final_url text,
+    saved_to text,
+    error json,
+    primary key (run_id, seq)
+  )`
+  yield* sql`create index fetch_outcome_failed on sluice.fetch_outcome (run_id, tag, seq) where state <> 0`
+  yield* sql`create index fetch_outcome_due on sluice.fetch_outcome (run_id, due_at) where state = 2`
+  yield* sql`create view sluice.fetch_outcomes as
+    select r.name as run, l.host, u.url, o.final_url, case o.state when 0 then 'done' when 1 then 'failed' else 'deferred' end as state,
+      o.status, o.tag, o.attempts, o.bytes, encode(o.sha256, 'hex') as sha256, o.content_type, o.started_at, o.duration_ms,
+      o.due_at, o.saved_to, o.error
+    from sluice.fetch_outcome o
+    join sluice.fetch_run r on r.id = o.run_id
+    join sluice.fetch_lane l on l.id = o.lane_id
+    join sluice.fetch_url u on u.lane_id = o.lane_id and u.seq = o.seq`
+})

@@ -1,0 +1,468 @@
+/**
+ * What every frontier does. A suite is run on each layer; `crash` (where a layer can) ends an open run as `kill -9` would.
+ */
+import { assert, layer } from "@effect/vitest"
+import { Effect, Exit, Fiber, type Layer, Result, Schema, Scope, Stream } from "effect"
+import type { Fetched } from "../../src/services/fetch/Fetcher.ts"
+import { RetryAfterTooLong, StatusError } from "../../src/services/fetch/FetchError.ts"
+import { failure, type FetchOutcome } from "../../src/services/fetch/FetchOutcome.ts"
+import * as FetchRequest from "../../src/services/fetch/FetchRequest.ts"
+import { Frontier, type OpenOptions, type Run } from "../../src/services/fetch/Frontier.ts"
+
+export interface Harness<R, E> {
+  readonly layer: Layer.Layer<Frontier | R, E>
+  /** Takes the membership of every process of a run away, as if those had been killed some seconds ago. */
+  readonly crash?: ((name: string) => Effect.Effect<void, never, R>) | undefined
+}
+
+export const target = (url: string, rest: Omit<FetchRequest.FetchRequest, "url"> = {}): FetchRequest.FetchTarget =>
+  Result.getOrThrow(FetchRequest.target({ url, ...rest }))
+
+const outcome = (url: string, error: FetchOutcome["error"] = null): FetchOutcome => ({
+  url,
+  finalUrl: url,
+  ok: error === null,
+  status: 200,
+  attempts: 1,
+  bytes: 5,
+  sha256: "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+  contentType: "text/plain",
+  startedAt: "2026-01-02T03:04:05.678Z",
+  durationMs: 12.25,
+  savedTo: null,
+  error
+})
+
+export const succeeded = (of: FetchRequest.FetchTarget): Fetched => ({ target: of, outcome: outcome(of.request.url) })
+
+const failed = (of: FetchRequest.FetchTarget): Fetched => ({
+  target: of,
+  outcome: outcome(of.request.url, failure(new StatusError({ url: of.url, status: 500 })))
+})
+
+const deferred = (of: FetchRequest.FetchTarget, retryAt: string): Fetched => ({
+  target: of,
+  outcome: outcome(
+    of.request.url,
+    failure(new RetryAfterTooLong({ url: of.url, status: 503, retryAfterMillis: 1, retryAt }))
+  )
+})
+
+const noHosts: ReadonlySet<string> = new Set()
+
+/** Pulls until there is something, or nothing ever again. */
+const pull = (run: Run, limit: number, closedHosts = noHosts): Effect.Effect<ReadonlyArray<FetchRequest.FetchTarget>> =>
+  Effect.flatMap(Effect.orDie(run.source.pull({ limit, closedHosts })), (supply) =>
+    supply._tag === "Targets"
+      ? Effect.succeed(supply.targets)
+      : supply._tag === "Done"
+      ? Effect.succeed([])
+      : Effect.andThen(supply.wake, Effect.suspend(() => pull(run, limit, closedHosts))))
+
+type Targets<N extends number> =
+  & ReadonlyArray<FetchRequest.FetchTarget>
+  & (
+    N extends 1 ? readonly [FetchRequest.FetchTarget, ...Array<FetchRequest.FetchTarget>]
+      : N extends 2 ? readonly [FetchRequest.FetchTarget, FetchRequest.FetchTarget, ...Array<FetchRequest.FetchTarget>]
+      : readonly [
+        FetchRequest.FetchTarget,
+        FetchRequest.FetchTarget,
+        FetchRequest.FetchTarget,
+        ...Array<FetchRequest.FetchTarget>
+      ]
+  )
+
+/** Just so many targets. */
+const all = <N extends number>(targets: ReadonlyArray<FetchRequest.FetchTarget>, count: N): Targets<N> => {
+  assert.strictEqual(targets.length, count)
+  // The length was checked, which TypeScript does not carry over to a tuple.
+  return targets as unknown as Targets<N>
+}
+
+/** Pulls and settles until nothing is left; the URLs in the order of recording. */
+const drain = Effect.fnUntraced(function*(run: Run, limit = 7, settled = succeeded) {
+  const urls: Array<string> = []
+  while (true) {
+    const targets = yield* pull(run, limit)
+    if (targets.length === 0) return urls
+    assert.isAtMost(targets.length, limit)
+    for (const { target } of yield* run.settle(targets.map(settled))) urls.push(target.url)
+  }
+})
+
+const openIn = (scope: Scope.Scope, name: string, options?: OpenOptions) =>
+  Effect.flatMap(Frontier, (frontier) => Scope.provide(frontier.open(name, options), scope))
+
+const urlsOf = (count: number, host = "a.test") => Array.from({ length: count }, (_, n) => `http://${host}/${n}`)
+
+const recordedUrls = (name: string, filter = {}) =>
+  Effect.flatMap(
+    Frontier,
+    (frontier) => Effect.map(Stream.runCollect(frontier.outcomes(name, filter)), (all) => all.map(({ url }) => url))
+  )
+
+/** The tests, on a clock that runs: a store has a clock of its own. */
+export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void =>
+  layer(harness.layer, { excludeTestServices: true })(name, (tester) => {
+    const it = (name: string, body: Effect.Effect<void, unknown, Frontier | R | Scope.Scope>) =>
+      tester.effect(name, () => body)
+
+    it(
+      "hands out every URL once and records it",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("all")
+        const urls = [...urlsOf(40), ...urlsOf(30, "b.test"), ...urlsOf(1, "c.test:8080")]
+        assert.strictEqual(yield* run.add(urls.map((url) => target(url))), urls.length)
+        yield* run.seal
+        assert.deepStrictEqual((yield* drain(run)).sort(), urls.toSorted())
+        assert.deepStrictEqual(yield* run.counts, { pending: 0, leased: 0, done: 71, failed: 0, deferred: 0 })
+        assert.deepStrictEqual(yield* recordedUrls("all"), urls, "in the order of adding")
+      })
+    )
+
+    it(
+      "knows a URL by method, canonical URL and body, and keeps it as it was written",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("dedup")
+        const post = { method: "POST", body: "x" } as const
+        const added = yield* run.add([
+          target("HTTP://A.test:80/x#one"),
+          target("http://a.test/x"),
+          target("http://a.test/x", { headers: { accept: "text/html" } }),
+          target("http://a.test/x", { method: "HEAD" }),
+          target("http://a.test/x", post),
+          target("http://a.test/x", post),
+          target("http://a.test/x", { ...post, body: "y" })
+        ])
+        assert.strictEqual(added, 4)
+        assert.strictEqual(yield* run.add([target("http://a.test/x#two")]), 0)
+        yield* run.seal
+        const targets = yield* pull(run, 10)
+        assert.deepStrictEqual(targets.map(({ request }) => request), [
+          { url: "HTTP://A.test:80/x#one" },
+          { url: "http://a.test/x", method: "HEAD" },
+          { url: "http://a.test/x", ...post },
+          { url: "http://a.test/x", ...post, body: "y" }
+        ])
+      })
+    )
+
+    it(
+      "gives outcomes back as they were recorded",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("exact")
+        yield* run.add([target("http://a.test/ok"), target("http://a.test/no")])
+        const [first, second] = all(yield* pull(run, 2), 2)
+        const bare: FetchOutcome = {
+          ...failed(second).outcome,
+          finalUrl: null,
+          status: null,
+          sha256: null,
+          contentType: null
+        }
+        yield* run.settle([succeeded(first), { target: second, outcome: bare }])
+        assert.deepStrictEqual(yield* Stream.runCollect(frontier.outcomes("exact")), [succeeded(first).outcome, bare])
+      })
+    )
+
+    it(
+      "skips closed hosts, however much waits on them",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("closed")
+        yield* run.add([...urlsOf(3000, "blocked.test"), ...urlsOf(5, "open.test")].map((url) => target(url)))
+        const targets = yield* pull(run, 100, new Set(["blocked.test"]))
+        assert.deepStrictEqual(targets.map(({ url }) => url).sort(), urlsOf(5, "open.test"))
+        const supply = yield* run.source.pull({ limit: 100, closedHosts: new Set(["blocked.test"]) })
+        assert.strictEqual(supply._tag, "Wait")
+        assert.strictEqual((yield* pull(run, 100)).length, 100)
+      })
+    )
+
+    it(
+      "waits while more may come, wakes when it does, and ends when it cannot",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("wait")
+        const waiting = yield* Effect.forkScoped(pull(run, 1))
+        yield* run.add([target("http://a.test/")])
+        const [only] = all(yield* Fiber.join(waiting), 1)
+        yield* run.seal
+        // Leased but not settled: not done.
+        assert.strictEqual((yield* run.source.pull({ limit: 1, closedHosts: noHosts }))._tag, "Wait")
+        const ending = yield* Effect.forkScoped(pull(run, 1))
+        yield* run.settle([succeeded(only)])
+        assert.deepStrictEqual(yield* Fiber.join(ending), [])
+      })
+    )
+
+    it(
+      "records an outcome once, and only for who holds the lease",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("once")
+        yield* run.add([target("http://a.test/1"), target("http://a.test/2")])
+        const targets = yield* pull(run, 2)
+        const [first] = all(targets, 2)
+        const other = yield* frontier.open("once")
+        assert.deepStrictEqual(yield* other.settle([succeeded(first)]), [])
+        assert.deepStrictEqual(yield* run.settle([succeeded(target("http://a.test/unknown"))]), [])
+        assert.strictEqual((yield* run.settle([succeeded(first), succeeded(first)])).length, 1)
+        assert.deepStrictEqual(yield* run.settle([failed(first)]), [])
+        assert.deepStrictEqual(yield* run.counts, { pending: 0, leased: 1, done: 1, failed: 0, deferred: 0 })
+      })
+    )
+
+    it(
+      "gives leases back at once when it is closed, and does not fetch again what is recorded",
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const first = yield* openIn(scope, "resume")
+        yield* first.add(urlsOf(50).map((url) => target(url)))
+        const targets = yield* pull(first, 20)
+        const settled = yield* first.settle(targets.filter((_, n) => n % 2 === 1).map(succeeded))
+        yield* Scope.close(scope, Exit.void)
+        const second = yield* (yield* Frontier).open("resume")
+        assert.deepStrictEqual(yield* second.counts, { pending: 40, leased: 0, done: 10, failed: 0, deferred: 0 })
+        assert.strictEqual(yield* second.add(urlsOf(51).map((url) => target(url))), 1)
+        yield* second.seal
+        const rest = yield* drain(second)
+        assert.deepStrictEqual([...settled.map(({ target }) => target.url), ...rest].sort(), urlsOf(51).toSorted())
+      })
+    )
+
+    it(
+      "shares a run: a host is worked on by one at a time, and both end",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const [one, two] = [yield* frontier.open("shared"), yield* frontier.open("shared")]
+        const urls = Array.from({ length: 20 }, (_, n) => urlsOf(10, `h${n}.test`)).flat()
+        yield* one.add(urls.map((url) => target(url)))
+        yield* one.seal
+        yield* two.seal
+        const busy = new Map<string, Run>()
+        const work = Effect.fnUntraced(function*(run: Run) {
+          const mine: Array<string> = []
+          while (true) {
+            const targets = yield* pull(run, 3)
+            if (targets.length === 0) return mine
+            for (const { host } of targets) {
+              assert.isTrue((busy.get(host) ?? run) === run, `${host} is worked on by both`)
+              busy.set(host, run)
+            }
+            yield* Effect.yieldNow
+            for (const { host } of targets) busy.delete(host)
+            for (const { target } of yield* run.settle(targets.map(succeeded))) mine.push(target.url)
+          }
+        })
+        const [a, b] = yield* Effect.all([work(one), work(two)], { concurrency: 2 })
+        assert.deepStrictEqual([...a, ...b].sort(), urls.toSorted())
+      })
+    )
+
+    it(
+      "retries what failed when asked to, by tag and host",
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const first = yield* openIn(scope, "retry")
+        yield* first.add([...urlsOf(4), ...urlsOf(2, "b.test")].map((url) => target(url)))
+        const [ok, ...rest] = all(yield* pull(first, 4), 4)
+        yield* first.settle([succeeded(ok), ...rest.map(failed)])
+        yield* first.settle((yield* pull(first, 9)).map(failed))
+        yield* Scope.close(scope, Exit.void)
+        const none = yield* Scope.make()
+        const second = yield* openIn(none, "retry", { retryFailed: { tag: "IdleTimeout" } })
+        assert.strictEqual((yield* second.counts).failed, 5)
+        yield* Scope.close(none, Exit.void)
+        const third = yield* (yield* Frontier).open("retry", { retryFailed: { tag: "StatusError", host: "b.test" } })
+        assert.deepStrictEqual(yield* third.counts, { pending: 2, leased: 0, done: 1, failed: 3, deferred: 0 })
+        yield* third.seal
+        assert.deepStrictEqual((yield* drain(third)).sort(), urlsOf(2, "b.test"))
+        const again = yield* (yield* Frontier).open("retry", { retryFailed: {} })
+        yield* again.seal
+        yield* drain(again)
+        assert.deepStrictEqual(yield* again.counts, { pending: 0, leased: 0, done: 6, failed: 0, deferred: 0 })
+      })
+    )
+
+    it(
+      "defers a URL whose server asks to come later, ends without it, and fetches it when it is time",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("later")
+        yield* run.add(urlsOf(3).map((url) => target(url)))
+        yield* run.seal
+        const [one, two, three] = all(yield* pull(run, 3), 3)
+        const recorded = yield* run.settle([
+          deferred(one, "2000-01-01T00:00:00.000Z"),
+          deferred(two, "2999-01-01T00:00:00.000Z"),
+          succeeded(three)
+        ])
+        assert.strictEqual(recorded.length, 3)
+        const [again] = yield* pull(run, 9)
+        assert.strictEqual(again?.url, one.url)
+        yield* run.settle([succeeded(one)])
+        assert.deepStrictEqual(yield* pull(run, 9), [], "done, though one is pending")
+        assert.deepStrictEqual(yield* run.counts, { pending: 1, leased: 0, done: 2, failed: 0, deferred: 1 })
+        assert.deepStrictEqual(yield* recordedUrls("later", { tag: "RetryAfterTooLong" }), [two.url])
+      })
+    )
+
+    it(
+      "lists runs, their counts, tags and filtered outcomes",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("listed")
+        yield* run.add([...urlsOf(3), ...urlsOf(1, "b.test")].map((url) => target(url)))
+        const targets = yield* pull(run, 4)
+        yield* run.settle(
+          targets.map((one) => one.host === "b.test" || one.path === "/0" ? failed(one) : succeeded(one))
+        )
+        yield* frontier.open("younger")
+        assert.deepStrictEqual((yield* frontier.runs).map(({ name }) => name).slice(0, 2), ["younger", "listed"])
+        assert.deepStrictEqual(
+          (yield* frontier.find("listed")).counts,
+          { pending: 0, leased: 0, done: 2, failed: 2, deferred: 0 }
+        )
+        assert.deepStrictEqual(
+          (yield* frontier.tags("listed")).toSorted((a, b) => Number(a.tag !== null) - Number(b.tag !== null)),
+          [{ tag: null, count: 2 }, { tag: "StatusError", count: 2 }]
+        )
+        assert.deepStrictEqual(yield* recordedUrls("listed", { failed: true, host: "b.test" }), ["http://b.test/0"])
+        assert.deepStrictEqual(yield* recordedUrls("listed", { tag: "StatusError" }), [
+          "http://a.test/0",
+          "http://b.test/0"
+        ])
+        assert.deepStrictEqual(yield* recordedUrls("listed", { tag: "DnsError" }), [])
+        const missing = yield* Effect.flip(frontier.find("nobody"))
+        assert.strictEqual(missing._tag, "RunNotFound")
+      })
+    )
+
+    const { crash } = harness
+    if (crash !== undefined) {
+      it(
+        "gives the leases of the dead to others, and refuses what they settle afterwards",
+        Effect.gen(function*() {
+          const frontier = yield* Frontier
+          const dead = yield* frontier.open("crash")
+          yield* dead.add(urlsOf(30).map((url) => target(url)))
+          yield* dead.seal
+          const targets = yield* pull(dead, 20)
+          yield* dead.settle(targets.slice(5, 10).map(succeeded))
+          yield* crash("crash")
+          const heir = yield* frontier.open("crash")
+          yield* heir.seal
+          const inherited = yield* pull(heir, 30)
+          const zombie = yield* dead.settle(targets.slice(10).map(succeeded))
+          assert.deepStrictEqual(zombie, [], "a lapsed lease records nothing")
+          yield* heir.settle(inherited.map(succeeded))
+          yield* drain(heir)
+          assert.deepStrictEqual(yield* heir.counts, { pending: 0, leased: 0, done: 30, failed: 0, deferred: 0 })
+          assert.deepStrictEqual((yield* recordedUrls("crash")).sort(), urlsOf(30).toSorted())
+        })
+      )
+    }
+
+    tester.effect.prop(
+      "any interleaving of adding, pulling, settling, leaving, dying and coming back records every URL exactly once",
+      { steps: Schema.Array(Step).check(Schema.isMaxLength(60)) },
+      ({ steps }) => interleave(harness, steps),
+      { arbitrary: { runs: process.env["SLUICE_LONG"] === "1" ? 300 : 25 } }
+    )
+  })
+
+const Step = Schema.Struct({
+  what: Schema.Literals(["add", "add", "pull", "pull", "pull", "settle", "settle", "fail", "leave", "crash", "count"]),
+  who: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 2 })),
+  size: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 20 }))
+})
+
+interface Worker {
+  readonly scope: Scope.Closeable
+  readonly run: Run
+  held: ReadonlyArray<FetchRequest.FetchTarget>
+}
+
+let interleavings = 0
+
+/**
+ * Three workers on one run, against a model that is only sets: what was added, what was recorded, and what each worker holds.
+ */
+const interleave = Effect.fnUntraced(function*<R, E>(harness: Harness<R, E>, steps: ReadonlyArray<typeof Step.Type>) {
+  const name = `interleaving-${interleavings++}`
+  const start = Effect.gen(function*() {
+    const scope = yield* Scope.make()
+    const worker: Worker = { scope, run: yield* openIn(scope, name), held: [] }
+    return worker
+  })
+  const workers: [Worker, Worker, Worker] = [yield* start, yield* start, yield* start]
+  const added = new Set<string>()
+  const recorded = new Map<string, boolean>()
+  const settle = Effect.fnUntraced(function*(worker: Worker, count: number, as: typeof succeeded) {
+    const batch = worker.held.slice(0, count)
+    worker.held = worker.held.slice(count)
+    const kept = yield* worker.run.settle(batch.map(as))
+    for (const { outcome, target } of kept) {
+      assert.isFalse(recorded.has(target.url), `${target.url} was recorded twice`)
+      recorded.set(target.url, outcome.ok)
+    }
+    return [kept.length, batch.length] as const
+  })
+  for (const { size, what, who } of steps) {
+    const worker = workers[who as 0 | 1 | 2]
+    if (what === "add") {
+      const urls = Array.from({ length: size * 3 }, (_, n) => `http://h${(n * size) % 5}.test/${(n * 7 + size) % 90}`)
+      const fresh = new Set(urls.filter((url) => !added.has(url)))
+      assert.strictEqual(yield* worker.run.add(urls.map((url) => target(url))), fresh.size)
+      for (const url of fresh) added.add(url)
+    } else if (what === "pull") {
+      const supply = yield* worker.run.source.pull({ limit: size, closedHosts: new Set([`h${who + 1}.test`]) })
+      assert.notStrictEqual(supply._tag, "Done", "nobody has sealed")
+      if (supply._tag === "Targets") {
+        for (const { url } of supply.targets) {
+          assert.isTrue(added.has(url) && !recorded.has(url), `${url} was handed out again`)
+          assert.isFalse(workers.some(({ held }) => held.some((one) => one.url === url)), `${url} is leased to two`)
+        }
+        worker.held = [...worker.held, ...supply.targets]
+      }
+    } else if (what === "settle" || what === "fail") {
+      const [kept, all] = yield* settle(worker, size, what === "fail" ? failed : succeeded)
+      assert.strictEqual(kept, all, "all were held")
+    } else if (what === "leave") {
+      yield* Scope.close(worker.scope, Exit.void)
+      workers[who as 0 | 1 | 2] = yield* start
+    } else if (what === "crash" && harness.crash !== undefined) {
+      yield* harness.crash(name)
+      // What the dead settle now is refused.
+      for (const dead of workers) {
+        const [kept] = yield* settle(dead, dead.held.length, succeeded)
+        assert.strictEqual(kept, 0)
+        yield* Scope.close(dead.scope, Exit.void)
+      }
+      for (const index of [0, 1, 2] as const) workers[index] = yield* start
+    } else if (what === "count") {
+      const { done, failed, leased, pending } = yield* worker.run.counts
+      assert.strictEqual(pending + leased, added.size - recorded.size)
+      assert.strictEqual(done + failed, recorded.size)
+      assert.strictEqual(failed, Array.from(recorded.values()).filter((ok) => !ok).length)
+    }
+  }
+  for (const { run, scope } of workers.slice(1)) {
+    yield* run.seal
+    yield* Scope.close(scope, Exit.void)
+  }
+  const [last] = workers
+  yield* settle(last, last.held.length, succeeded)
+  yield* last.run.seal
+  for (const url of yield* drain(last.run, 20)) {
+    assert.isFalse(recorded.has(url), `${url} was recorded twice`)
+    recorded.set(url, true)
+  }
+  assert.deepStrictEqual(Array.from(recorded.keys()).sort(), Array.from(added).sort())
+  assert.deepStrictEqual((yield* recordedUrls(name)).toSorted(), Array.from(added).sort())
+  yield* Scope.close(last.scope, Exit.void)
+})
