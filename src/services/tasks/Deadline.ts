@@ -143,15 +143,17 @@ class Timer implements Deadline {
       if (!Number.isFinite(this.node.atMillis)) return Effect.void
       const left = this.node.atMillis - this.clock.currentTimeMillisUnsafe()
       if (left <= 0) return Effect.sync(() => this.expire())
-      return Effect.map(
-        Effect.forkDetach(
-          Effect.andThen(this.clock.sleep(Duration.millis(left)), Effect.sync(() => this.expire())),
-          { startImmediately: true, uninterruptible: false }
-        ),
-        (fiber) => {
-          this.sleeper = fiber
-        }
-      )
+      return Effect.asVoid(Effect.forkDetach(this.sleep(left), { startImmediately: true, uninterruptible: false }))
+    })
+  }
+
+  /** Registers in its first step: whoever moves or stops the timer meanwhile finds it. */
+  private sleep(millis: number): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      if (this.isExpired) return Effect.void
+      this.sleeper?.interruptUnsafe(undefined)
+      this.sleeper = fiber
+      return Effect.andThen(this.clock.sleep(Duration.millis(millis)), Effect.sync(() => this.expire()))
     })
   }
 

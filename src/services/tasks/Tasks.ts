@@ -115,21 +115,30 @@ export const isolated = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>
 
 /** Runs an effect as a named task of the live tree, in the fiber that it is in. */
 export const named = (name: Label) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const parent = fiber.getRef(CurrentTask)
-    const node = new TaskNode("task", name, parent, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
-    node.attach()
-    return Effect.onExit(Effect.provideService(self, CurrentTask, node), () => Effect.sync(() => node.detach()))
+  Effect.suspend(() => {
+    let node: TaskNode | undefined
+    // It attaches inside of what detaches: an interruption may come between any two steps.
+    const attached = Effect.withFiber<A, E, R>((fiber) => {
+      const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+      node = new TaskNode("task", name, fiber.getRef(CurrentTask), now)
+      node.attach()
+      return Effect.provideService(self, CurrentTask, node)
+    })
+    return Effect.onExit(attached, () => Effect.sync(() => node?.detach()))
   })
 
 /** Shows, while the effect runs, what the current task waits for: `Tasks.waiting("permit of host example.org")`. */
 export const waiting = (what: Label) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const node = fiber.getRef(CurrentTask)
+  Effect.suspend(() => {
     const wait = { what }
-    node.waits ??= new Set()
-    node.waits.add(wait)
-    return Effect.onExit(self, () => Effect.sync(() => node.waits?.delete(wait)))
+    let node: TaskNode | undefined
+    const shown = Effect.withFiber<A, E, R>((fiber) => {
+      node = fiber.getRef(CurrentTask)
+      node.waits ??= new Set()
+      node.waits.add(wait)
+      return self
+    })
+    return Effect.onExit(shown, () => Effect.sync(() => node?.waits?.delete(wait)))
   })
 
 /** Sleeps as a visible wait: "backoff 3.2s". */

@@ -1,4 +1,4 @@
-import { type Cause, Effect, Exit, Queue, Schema, type Scope } from "effect"
+import { type Cause, Effect, Exit, MutableList, Queue, Schema } from "effect"
 import * as FanOut from "./FanOut.ts"
 import { type Label, render } from "./TaskNode.ts"
 import * as Tasks from "./Tasks.ts"
@@ -19,11 +19,10 @@ export interface WorkQueue<in out A> {
   readonly offer: (item: A) => Effect.Effect<void, QueueClosed>
   /**
    * Takes one item and runs the function on it; the item is done when the function has ended, failed or was
-   * interrupted. An interruption before the function has the item leaves it in the queue.
+   * interrupted. An interruption before the function has begun leaves the item first in the queue, or, when that has
+   * been shut down, among what `shutdownNow` gives back.
    */
   readonly process: <B, E, R>(f: (item: A) => Effect.Effect<B, E, R>) => Effect.Effect<B, E | QueueClosed, R>
-  /** Takes one item that is done when the scope closes. */
-  readonly takeScoped: Effect.Effect<A, QueueClosed, Scope.Scope>
   /** Waits until nothing is unfinished. */
   readonly join: Effect.Effect<void>
   /** No more offers; what is in the queue is still given out. */
@@ -82,6 +81,7 @@ class Bounded<A> implements WorkQueue<A> {
   private readonly queue: Queue.Queue<A, Cause.Done>
   private readonly name: Label
   private inFlight = 0
+  private readonly orphans: Array<A> = []
   private readonly joiners = new Set<() => void>()
 
   constructor(queue: Queue.Queue<A, Cause.Done>, name: Label) {
@@ -100,16 +100,14 @@ class Bounded<A> implements WorkQueue<A> {
 
   process<B, E, R>(f: (item: A) => Effect.Effect<B, E, R>): Effect.Effect<B, E | QueueClosed, R> {
     return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(
-        this.take(restore),
-        (item) => Effect.onExit(restore(Effect.suspend(() => f(item))), () => Effect.sync(() => this.done()))
-      )
-    )
-  }
-
-  get takeScoped(): Effect.Effect<A, QueueClosed, Scope.Scope> {
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.tap(this.take(restore), () => Effect.addFinalizer(() => Effect.sync(() => this.done())))
+      Effect.flatMap(this.take(restore), (item) => {
+        let hasBegun = false
+        const begin = Effect.suspend(() => {
+          hasBegun = true
+          return f(item)
+        })
+        return Effect.onExit(restore(begin), () => Effect.sync(() => hasBegun ? this.done() : this.putBack(item)))
+      })
     )
   }
 
@@ -133,7 +131,7 @@ class Bounded<A> implements WorkQueue<A> {
   get shutdownNow(): Effect.Effect<Array<A>> {
     return Effect.sync(() => {
       Queue.endUnsafe(this.queue)
-      const items: Array<A> = []
+      const items = this.orphans.splice(0)
       for (let exit = Queue.takeUnsafe(this.queue); exit !== undefined; exit = Queue.takeUnsafe(this.queue)) {
         if (!Exit.isSuccess(exit)) break
         items.push(exit.value)
@@ -173,6 +171,16 @@ class Bounded<A> implements WorkQueue<A> {
 
   private get awaitItem(): Effect.Effect<void> {
     return Tasks.waiting(() => `an item of ${render(this.name)}`)(Effect.exit(Queue.peek(this.queue)))
+  }
+
+  private putBack(item: A): void {
+    if (this.queue.state._tag === "Done") {
+      this.orphans.push(item)
+    } else {
+      MutableList.prepend(this.queue.messages, item)
+      Queue.flushUnsafe(this.queue)
+    }
+    this.done()
   }
 
   private done(): void {

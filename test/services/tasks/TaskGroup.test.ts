@@ -1,39 +1,9 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import * as Scheduler from "effect/Scheduler"
 import * as Deadline from "../../../src/services/tasks/Deadline.ts"
 import * as TaskGroup from "../../../src/services/tasks/TaskGroup.ts"
 import * as Tasks from "../../../src/services/tasks/Tasks.ts"
 import { leakFree } from "../../support/leakFree.ts"
-
-it.effect("interrupted at any operation, a group leaves no child behind", () =>
-  leakFree(Effect.gen(function*() {
-    for (let budget = 3; budget <= 32; budget++) {
-      for (let yields = 0; yields <= 16; yields++) {
-        let live = 0
-        const child = Effect.acquireUseRelease(
-          Effect.sync(() => live++),
-          () => Effect.never,
-          () => Effect.sync(() => live--)
-        )
-        const owner = yield* TaskGroup.use()((group) =>
-          Effect.gen(function*() {
-            for (let i = 0; i < 5; i++) yield* group.spawn(child)
-            yield* group.start((ready) => Effect.andThen(ready(1), child))
-            return yield* Effect.never
-          })
-        ).pipe(
-          Deadline.within("1 hour"),
-          Effect.provideService(Scheduler.MaxOpsBeforeYield, budget),
-          Effect.forkChild
-        )
-        for (let i = 0; i < yields; i++) yield* Effect.yieldNow
-        yield* Fiber.interrupt(owner)
-        assert.strictEqual(live, 0, `${budget}/${yields}`)
-        assert.strictEqual(yield* Tasks.liveCount, 0, `${budget}/${yields}`)
-      }
-    }
-  })))
 
 it.effect("a nest of ten thousand groups and deadlines starts, ends and is interrupted without a deep stack", () =>
   leakFree(Effect.gen(function*() {
