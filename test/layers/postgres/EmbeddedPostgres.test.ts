@@ -1,7 +1,7 @@
 /** The embedded server under everything that can happen to the processes around it. Real processes, real time. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Queue } from "effect"
+import { Clock, Effect, Exit, Fiber, Queue, Scheduler } from "effect"
 import {
   chownSync,
   existsSync,
@@ -16,6 +16,7 @@ import {
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Database from "../../../src/layers/postgres/Database.ts"
+import * as EmbeddedPostgres from "../../../src/layers/postgres/EmbeddedPostgres.ts"
 import * as Child from "../../support/Child.ts"
 import { processesNow, processesOf } from "../../support/Processes.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
@@ -266,6 +267,37 @@ describe("EmbeddedPostgres", () => {
         assert.notInclude(readFileSync(`/proc/${pid}/environ`, "utf8"), "secret-of-the-api")
       }
       yield* leave(user)
+    }))
+})
+
+describe("an interrupted attach", () => {
+  const turn = Effect.callback<void>((resume) => {
+    setImmediate(() => resume(Effect.void))
+  })
+
+  it.live("leaves no use behind, wherever it is interrupted", () =>
+    Effect.gen(function*() {
+      const directory = yield* TestDatabase.ownDirectory
+      const holder = yield* startUser(directory)
+      let interrupted = 0
+      for (let operations = 3; operations <= (long ? 40 : 5); operations++) {
+        // Each turn of the event loop at first, then ever longer strides, until the attach wins.
+        let isFinished = false
+        for (let turns = 0; !isFinished; turns += 1 + Math.floor(turns / 8)) {
+          const fiber = yield* Effect.scoped(EmbeddedPostgres.make({ directory })).pipe(
+            Effect.provideService(Scheduler.MaxOpsBeforeYield, operations),
+            Effect.forkChild
+          )
+          for (let n = 0; n < turns; n++) yield* turn
+          yield* Fiber.interrupt(fiber)
+          isFinished = Exit.isSuccess(yield* Fiber.await(fiber))
+          interrupted++
+        }
+      }
+      assert.isAbove(interrupted, 30)
+      // A use that leaked would keep the server up.
+      yield* leave(holder)
+      yield* gone(directory)
     }))
 })
 
