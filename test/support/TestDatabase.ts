@@ -108,7 +108,7 @@ export const layer: Layer.Layer<Database.Services | TestDatabase, SqlError | Dat
 /** An empty data directory for a server of the test's own. Dies when a process of it is left at the end. */
 export const ownDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => {
-    const directory = mkdtempSync(join(tmpdir(), "sluice-own-"))
+    const directory = mkdtempSync(join(tmpdir(), `sluice-own-${process.pid}-`))
     chmodSync(directory, 0o755)
     return directory
   }),

@@ -3,7 +3,7 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Redacted } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { randomBytes } from "node:crypto"
-import { chmod, mkdtemp, rm } from "node:fs/promises"
+import { chmod, mkdtemp, readdir, rm } from "node:fs/promises"
 import { connect } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -46,8 +46,25 @@ const dropAll = (url: string, run: string): Promise<void> =>
     yield* Effect.forEach(rows, ({ name }) => sql`drop database ${sql(name)} with (force)`)
   }).pipe(Effect.scoped, Effect.provide(Reactivity.layer), Effect.runPromise)
 
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+/** Takes away what runs left behind that were killed; their servers ended with their last user. */
+const removeStale = async (): Promise<void> => {
+  for (const name of await readdir(tmpdir())) {
+    const pid = /^sluice-(?:test|own)-(\d+)-/.exec(name)?.[1]
+    if (pid !== undefined && !isAlive(Number(pid))) await rm(join(tmpdir(), name), { recursive: true, force: true })
+  }
+}
+
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const directory = await mkdtemp(join(tmpdir(), "sluice-test-"))
+  await removeStale()
+  const directory = await mkdtemp(join(tmpdir(), `sluice-test-${process.pid}-`))
   await chmod(directory, 0o755)
   const run = randomBytes(4).toString("hex")
   project.provide("testDatabase", { directory, run })
