@@ -1,8 +1,10 @@
-import { type Duration, Effect } from "effect"
+import { type Duration, Effect, Predicate } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import * as Channels from "node:diagnostics_channel"
 import * as Fs from "node:fs"
 import * as Process from "node:process"
+import * as Threads from "node:worker_threads"
 import * as Leaks from "../../services/tasks/Leaks.ts"
 
 /** The names that Node gives to what it keeps open, by the kind that we report. */
@@ -14,16 +16,15 @@ const kinds: Readonly<Record<string, string>> = {
   TCPServerWrap: "servers",
   PipeServerWrap: "servers",
   Timeout: "timers",
-  Worker: "workers",
-  MessagePort: "workers",
+  MessagePort: "message ports",
   ProcessWrap: "processes",
   FSReqCallback: "file requests",
   FSReqPromise: "file requests"
 }
 
 /**
- * Sockets, servers, timers, worker threads, child processes and open files of this Node process. Open files are counted
- * where the system lists them (`/proc/self/fd`).
+ * Sockets, servers, timers, child processes and open files of this Node process. Open files are counted where the system
+ * lists them (`/proc/self/fd`).
  */
 export const count: Effect.Effect<Leaks.Counts> = Effect.sync(() => {
   const counts: Record<string, number> = { files: openFiles() }
@@ -64,10 +65,27 @@ export const check = (options?: {
   readonly also?: Readonly<Record<string, Effect.Effect<number>>> | undefined
 }) =>
 <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | Leaks.LeakFound, R> =>
-  Leaks.check({
-    settle: options?.settle,
-    count: Effect.map(Effect.all({ node: count, also: Effect.all(options?.also ?? {}) }), ({ also, node }) => ({
-      ...node,
-      ...also
-    }))
-  })(self)
+  Effect.suspend(() => {
+    const threads = watchThreads()
+    const counted = Effect.all({ node: count, also: Effect.all(options?.also ?? {}) })
+    return self.pipe(
+      Leaks.check({
+        settle: options?.settle,
+        count: Effect.map(counted, ({ also, node }) => ({ ...node, "worker threads": threads.live.size, ...also }))
+      }),
+      Effect.ensuring(Effect.sync(threads.stop))
+    )
+  })
+
+/** Node lists no worker threads, but announces each new one. */
+const watchThreads = () => {
+  const live = new Set<Threads.Worker>()
+  const onThread = (message: unknown) => {
+    if (!Predicate.hasProperty(message, "worker") || !(message.worker instanceof Threads.Worker)) return
+    const worker = message.worker
+    live.add(worker)
+    worker.once("exit", () => live.delete(worker))
+  }
+  Channels.subscribe("worker_threads", onThread)
+  return { live, stop: () => void Channels.unsubscribe("worker_threads", onThread) }
+}
