@@ -1,23 +1,11 @@
 /**
- * What the command line's exit codes mean, and which failure ends in which.
+ * What the command line's exit codes mean, and which ending has which.
  */
-import { Predicate } from "effect"
+import { Cause, Exit, Option, Predicate } from "effect"
 import * as CliError from "effect/cli/CliError"
 
-/** 0 every URL succeeded; 1 some failed (recorded); 2 usage; 3 the environment (no database, disk full); 130 and 143 interrupted by a signal. */
-export const ExitCode = { ok: 0, someFailed: 1, usage: 2, environment: 3, sigint: 130, sigterm: 143 } as const
-
-/** The exit code that a typed failure of the command line ends in. */
-export const of = (error: unknown): number => {
-  if (CliError.isCliError(error)) {
-    return error._tag === "ShowHelp" && error.errors.length === 0 ? ExitCode.ok : ExitCode.usage
-  }
-  if (Predicate.hasProperty(error, "_tag") && typeof error._tag === "string") {
-    if (environmental.has(error._tag)) return ExitCode.environment
-    if (usage.has(error._tag)) return ExitCode.usage
-  }
-  return ExitCode.someFailed
-}
+/** 0 every URL succeeded; 1 some failed (recorded); 2 usage; 3 the environment (no database, disk full). A signal's 130 or 143 is `Main`'s. */
+export const ExitCode = { ok: 0, someFailed: 1, usage: 2, environment: 3 } as const
 
 /** Failures of what surrounds the program: nothing in the input would mend them. */
 const environmental: ReadonlySet<string> = new Set([
@@ -25,10 +13,34 @@ const environmental: ReadonlySet<string> = new Set([
   "ConfigError",
   "DatabaseError",
   "FrontierError",
+  "JobQueueError",
   "PlatformError",
   "ServeError",
   "SqlError"
 ])
 
 /** Failures of what the user wrote. */
-const usage: ReadonlySet<string> = new Set(["RunNotFound", "UsageError", "EmptyInput"])
+const usage: ReadonlySet<string> = new Set(["JobNotFound", "RunNotFound", "UsageError", "EmptyInput"])
+
+const ofError = (error: unknown): number => {
+  if (CliError.isCliError(error)) {
+    return error._tag === "ShowHelp" && error.errors.length === 0 ? ExitCode.ok : ExitCode.usage
+  }
+  if (Predicate.hasProperty(error, "_tag") && Predicate.isString(error._tag)) {
+    if (environmental.has(error._tag)) return ExitCode.environment
+    if (usage.has(error._tag)) return ExitCode.usage
+  }
+  return ExitCode.someFailed
+}
+
+/** The exit code of a command line that ended by itself, without a defect. */
+export const of = <A, E>(exit: Exit.Exit<A, E>): number =>
+  Exit.isSuccess(exit)
+    ? ExitCode.ok
+    : Option.match(Cause.findErrorOption(exit.cause), { onNone: () => ExitCode.someFailed, onSome: ofError })
+
+/** What to say about a failure: nothing more about one that the command line has shown already. */
+export const describe = (error: unknown): string | undefined =>
+  CliError.isCliError(error)
+    ? undefined
+    : `sluice: ${error instanceof Error ? error.message : String(error)}`

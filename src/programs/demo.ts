@@ -3,7 +3,8 @@
  */
 import { Effect } from "effect"
 import * as FetchScenes from "./demo/FetchScenes.ts"
-import { say, scene } from "./demo/Scene.ts"
+import { scene } from "./demo/Scene.ts"
+import { say } from "./terminal/Say.ts"
 import { bold, dim } from "./terminal/Style.ts"
 
 /** Plays every scene, one after the other. */

@@ -31,9 +31,9 @@ const install = (): { readonly project: string; readonly files: ReadonlyArray<st
   assert.isDefined(packed)
   const home = join(project, "node_modules", "sluice")
   mkdirSync(home, { recursive: true })
-  execFileSync("tar", ["-xzf", join(project, packed!.filename), "-C", home, "--strip-components=1"])
+  execFileSync("tar", ["-xzf", join(project, packed.filename), "-C", home, "--strip-components=1"])
   symlinkSync(join(root, "node_modules"), join(home, "node_modules"))
-  return { project, files: packed!.files.map((file) => file.path) }
+  return { project, files: packed.files.map((file) => file.path) }
 }
 
 describe("the packed package", () => {

@@ -42,6 +42,7 @@ const body = (name: string) => `${name}\n`.padEnd(1024, "sluice ")
 const mebibyte = new Uint8Array(1024 * 1024)
 
 interface Visit {
+  readonly item: number
   readonly path: string
   /** 1 for the first time that this path is asked for. */
   readonly number: number
@@ -50,7 +51,8 @@ interface Visit {
 
 type Manner = (visit: Visit) => Effect.Effect<HttpServerResponse.HttpServerResponse>
 
-const well: Manner = ({ path }) => Effect.succeed(HttpServerResponse.text(body(path)))
+const well: Manner = ({ item, path }) =>
+  Effect.as(Effect.sleep(10 + 10 * (item % 5)), HttpServerResponse.text(body(path)))
 
 const silent: Manner = () => Effect.never
 
@@ -63,11 +65,11 @@ const truncated: Manner = ({ request }) =>
       const socket = NodeHttpServerRequest.toIncomingMessage(request).socket
       socket.end("HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\nhalf of a promise")
     }),
-    Effect.never
+    Effect.interrupt
   )
 
 const reset: Manner = ({ request }) =>
-  Effect.andThen(Effect.sync(() => NodeHttpServerRequest.toServerResponse(request).destroy()), Effect.never)
+  Effect.andThen(Effect.sync(() => NodeHttpServerRequest.toServerResponse(request).destroy()), Effect.interrupt)
 
 const missing: Manner = () => Effect.succeed(HttpServerResponse.text("no such item\n", { status: 404 }))
 
@@ -81,12 +83,12 @@ const flaky: Manner = (visit) =>
 
 /** How `/item/N` behaves: the first row whose divisor divides N. */
 const manners: ReadonlyArray<readonly [divisor: number, manner: Manner]> = [
+  [701, throttling],
   [401, silent],
   [211, endless],
   [97, truncated],
   [53, reset],
   [41, missing],
-  [29, throttling],
   [17, flaky],
   [1, well]
 ]
@@ -107,12 +109,13 @@ const make = Effect.gen(function*() {
     const visit = (visits.get(path) ?? 0) + 1
     if (visits.size < visitsMax) visits.set(path, visit)
     const [, manner] = manners.find(([divisor]) => number % divisor === 0) ?? [1, well]
-    return manner({ path, number: visit, request })
+    return manner({ item: number, path, number: visit, request })
   }
 
   const answer = Effect.gen(function*() {
     const request = yield* HttpServerRequest.HttpServerRequest
-    const [, kind, value] = request.url.split("/")
+    const [path = ""] = request.url.split("?")
+    const [, kind, value] = path.split("/")
     const number = Number(value)
     if (kind === "delay" && number >= 0) {
       return yield* Effect.as(Effect.sleep(number), HttpServerResponse.text(body(request.url)))
@@ -127,7 +130,7 @@ const make = Effect.gen(function*() {
       counts.inFlight++
       counts.inFlightMax = Math.max(counts.inFlightMax, counts.inFlight)
     }),
-    () => Effect.onInterrupt(answer, () => Effect.sync(() => counts.abandoned++)),
+    () => Effect.onInterrupt(Effect.interruptible(answer), () => Effect.sync(() => counts.abandoned++)),
     () => Effect.sync(() => counts.inFlight--)
   )
 

@@ -1,13 +1,13 @@
 /**
  * What the fetch wing shows in `sluice demo`: concurrency, limits and retries, a race, a clean interrupt.
  */
-import { ByteSize, Clock, Duration, Effect, Fiber, Schedule, Stream } from "effect"
-import { UnrulyOrigin } from "../../layers/fetch/UnrulyOrigin.ts"
+import { ByteSize, Clock, Context, Duration, Effect, Fiber, Layer, Schedule, Stream } from "effect"
+import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
 import { Fetcher } from "../../services/fetch/Fetcher.ts"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
-import { bar, bold, count, cyan, dim, green, red, seconds } from "../terminal/Style.ts"
+import { bar, bold, count, dim, green, red, seconds } from "../terminal/Style.ts"
 
 interface Lane {
   readonly name: string
@@ -16,48 +16,51 @@ interface Lane {
   endedAfterMillis: number | undefined
 }
 
+const laneUrls = 10
+
+const runLane = Effect.fnUntraced(function*(lane: Lane, startedAt: number) {
+  const fetcher = yield* Fetcher
+  // An origin of its own: a host's gate is shared by all that this process sends there.
+  const origin = Context.get(yield* Layer.build(Layer.fresh(UnrulyOrigin.layer)), UnrulyOrigin.UnrulyOrigin)
+  const urls = Stream.range(1, laneUrls).pipe(Stream.map((item) => ({ url: `${origin.url}/delay/1000?${item}` })))
+  yield* fetcher.fetchAll(urls).pipe(
+    Stream.runForEach((outcome) =>
+      Effect.sync(() => {
+        if (outcome.ok) lane.done++
+      })
+    ),
+    Effect.provideService(
+      FetchPolicy.FetchPolicy,
+      FetchPolicy.make({ concurrency: lane.concurrency, perHost: lane.concurrency })
+    )
+  )
+  lane.endedAfterMillis = (yield* Clock.currentTimeMillis) - startedAt
+}, Effect.scoped)
+
+const renderLane = (lane: Lane, nowMillis: number, referenceMillis: number | undefined) => {
+  const millis = lane.endedAfterMillis ?? nowMillis
+  const gain = referenceMillis === undefined ? "" : dim(`${(referenceMillis / millis).toFixed(1)}x`)
+  const time = lane.endedAfterMillis === undefined ? dim(seconds(millis)) : green(seconds(millis))
+  const done = `${String(lane.done).padStart(3)}/${laneUrls}`
+  return `  ${lane.name.padEnd(15)} ${bar(lane.done / laneUrls, 30)} ${done}  ${time}  ${gain}`
+}
+
 /** Ten one-second URLs, fetched one by one, by three workers, and all at once, side by side. */
 export const lanes = Effect.gen(function*() {
-  const fetcher = yield* Fetcher
-  const origin = yield* UnrulyOrigin
   const startedAt = yield* Clock.currentTimeMillis
   const all: ReadonlyArray<Lane> = [
     { name: "one by one", concurrency: 1, done: 0, endedAfterMillis: undefined },
     { name: "three workers", concurrency: 3, done: 0, endedAfterMillis: undefined },
-    { name: "all at once", concurrency: 10, done: 0, endedAfterMillis: undefined }
+    { name: "all at once", concurrency: laneUrls, done: 0, endedAfterMillis: undefined }
   ]
-  const urls = Array.from({ length: 10 }, () => ({ url: `${origin.url}/delay/1000` }))
-
-  const run = (lane: Lane) =>
-    fetcher.fetchAll(Stream.fromIterable(urls)).pipe(
-      Stream.runForEach((outcome) =>
-        Effect.sync(() => {
-          if (outcome.ok) lane.done++
-        })
-      ),
-      Effect.provideService(
-        FetchPolicy.FetchPolicy,
-        FetchPolicy.make({ concurrency: lane.concurrency, perHost: lane.concurrency })
-      ),
-      Effect.andThen(Clock.currentTimeMillis),
-      Effect.map((now) => {
-        lane.endedAfterMillis = now - startedAt
-      })
-    )
-
-  const slowest = () => all[0]?.endedAfterMillis
-  const render = Effect.map(Clock.currentTimeMillis, (now) =>
-    all.map((lane) => {
-      const millis = lane.endedAfterMillis ?? now - startedAt
-      const reference = slowest()
-      const gain = reference === undefined ? "" : dim(`${(reference / millis).toFixed(1)}x`)
-      const time = lane.endedAfterMillis === undefined ? dim(seconds(millis)) : green(seconds(millis))
-      return `  ${lane.name.padEnd(15)} ${bar(lane.done / urls.length, 30)} ${
-        String(lane.done).padStart(3)
-      }/10  ${time}  ${gain}`
-    }))
-
-  yield* withLiveRegion(Effect.forEach(all, run, { concurrency: all.length, discard: true }), render)
+  const render = Effect.map(
+    Clock.currentTimeMillis,
+    (now) => all.map((lane) => renderLane(lane, now - startedAt, all[0]?.endedAfterMillis))
+  )
+  yield* withLiveRegion(
+    Effect.forEach(all, (lane) => runLane(lane, startedAt), { concurrency: all.length, discard: true }),
+    render
+  )
 })
 
 const itemCount = 3000
@@ -65,7 +68,7 @@ const itemCount = 3000
 /** Thousands of items through limits and retries; ends in a table by outcome tag. */
 export const bulk = Effect.gen(function*() {
   const fetcher = yield* Fetcher
-  const origin = yield* UnrulyOrigin
+  const origin = yield* UnrulyOrigin.UnrulyOrigin
   const before = yield* origin.counts
   const startedAt = yield* Clock.currentTimeMillis
   const tags = new Map<string, { urls: number; attempts: number; message: string }>()
@@ -119,11 +122,21 @@ const bulkPolicy = FetchPolicy.make({
   maxBody: ByteSize.kibibytes(256)
 })
 
+/** Waits until the origin's counts are so; what never comes is a failure of the demo, not a demo without end. */
+const until = Effect.fnUntraced(function*(hold: (counts: UnrulyOrigin.OriginCounts) => boolean) {
+  const origin = yield* UnrulyOrigin.UnrulyOrigin
+  return yield* Effect.repeat(origin.counts, { schedule: Schedule.spaced("5 millis"), until: hold }).pipe(
+    Effect.timeout("10 seconds")
+  )
+})
+
+const quiet = until((counts) => counts.inFlight === 0)
+
 /** Three mirrors asked at once: the first that answers wins, and the losers' requests are cancelled. */
 export const race = Effect.gen(function*() {
   const fetcher = yield* Fetcher
-  const origin = yield* UnrulyOrigin
-  const before = yield* origin.counts
+  const origin = yield* UnrulyOrigin.UnrulyOrigin
+  const before = yield* quiet
   const mirrors = [900, 80, 400]
   const winner = yield* Effect.raceAllFirst(
     mirrors.map((millis) => Effect.as(fetcher.fetch({ url: `${origin.url}/delay/${millis}` }), millis))
@@ -135,19 +148,10 @@ export const race = Effect.gen(function*() {
   ]
 })
 
-/** Waits until the origin answers nobody any more; fails to end if something was leaked, which the demo's own deadline then shows. */
-const quiet = Effect.gen(function*() {
-  const origin = yield* UnrulyOrigin
-  return yield* Effect.repeat(origin.counts, {
-    schedule: Schedule.spaced("5 millis"),
-    until: (counts) => counts.inFlight === 0
-  })
-})
-
 /** Two hundred requests in flight, interrupted: how long until nothing of ours is open. */
 export const interrupt = Effect.gen(function*() {
   const fetcher = yield* Fetcher
-  const origin = yield* UnrulyOrigin
+  const origin = yield* UnrulyOrigin.UnrulyOrigin
   const inFlight = 200
   const fiber = yield* fetcher.fetchAll(
     Stream.range(1, 1000).pipe(Stream.map((item) => ({ url: `${origin.url}/delay/60000?${item}` })))
@@ -156,16 +160,13 @@ export const interrupt = Effect.gen(function*() {
     Effect.provideService(FetchPolicy.FetchPolicy, FetchPolicy.make({ concurrency: inFlight, perHost: inFlight })),
     Effect.forkChild
   )
-  const busy = yield* Effect.repeat(origin.counts, {
-    schedule: Schedule.spaced("5 millis"),
-    until: (counts) => counts.inFlight === inFlight
-  })
+  const busy = yield* until((counts) => counts.inFlight === inFlight)
   const [duration] = yield* Effect.timed(Effect.andThen(Fiber.interrupt(fiber), quiet))
   const after = yield* origin.counts
   return [
-    `  interrupted ${busy.inFlight} requests in flight on ${busy.sockets} sockets; ${
+    `  interrupted ${busy.inFlight} requests in flight on ${busy.sockets} sockets; `
+    + `${
       bold(`${Duration.toMillis(duration).toFixed(0)} ms`)
-    } later the origin has `
-    + `${after.inFlight} requests of ours and ${cyan(count(after.requests))} answered in all`
+    } later ${after.inFlight} requests and ${after.sockets} sockets are open`
   ]
 })

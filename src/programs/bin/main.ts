@@ -1,0 +1,50 @@
+#!/usr/bin/env node
+/**
+ * The command line `sluice`: every program under one root. The only place where the whole app is provided and run.
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Effect, Layer, type Stdio } from "effect"
+import * as Command from "effect/cli/Command"
+import { readFileSync } from "node:fs"
+import * as HttpFetcher from "../../layers/fetch/HttpFetcher.ts"
+import * as UndiciHttpClient from "../../layers/fetch/UndiciHttpClient.ts"
+import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
+import * as EmbeddedPostgres from "../../layers/postgres/EmbeddedPostgres.ts"
+import { migrate } from "../commands/MigrateCommand.ts"
+import { demo } from "../demo.ts"
+import * as ExitCode from "../ExitCode.ts"
+import * as Main from "../Main.ts"
+import { say } from "../terminal/Say.ts"
+import { dim } from "../terminal/Style.ts"
+
+const { version }: { readonly version: string } = JSON.parse(
+  readFileSync(new URL("../../../package.json", import.meta.url), "utf8")
+)
+
+const fetcher = HttpFetcher.layer.pipe(Layer.provide(UndiciHttpClient.layer()))
+
+const playDemo = Effect.provide(demo, Layer.merge(UnrulyOrigin.layer, fetcher))
+
+const sluice = Command.make("sluice").pipe(
+  Command.withDescription(
+    "Pulls very many requests through typed limits, retries and deadlines, keeps what must not be lost in Postgres, and cancels everything it started when it stops. With no command: the demo."
+  ),
+  Command.withHandler(() => playDemo),
+  Command.withSubcommands([
+    migrate,
+    Command.make("demo", {}, () => playDemo).pipe(
+      Command.withDescription("The whole system on a loopback origin that misbehaves on purpose")
+    )
+  ])
+)
+
+/** What takes a moment says so; everything for people goes to standard error. */
+const tellProgress = Effect.provideServiceEffect(
+  EmbeddedPostgres.Progress,
+  Effect.map(Effect.context<Stdio.Stdio>(), (context) => (text: string) => Effect.provide(say([dim(text)]), context))
+)
+
+Main.run(Command.run(sluice, { version }).pipe(tellProgress, Effect.provide(NodeServices.layer)), {
+  exitCode: ExitCode.of,
+  describe: ExitCode.describe
+})
