@@ -1,4 +1,4 @@
-import { Clock, Duration, Effect, Fiber, Schema } from "effect"
+import { Clock, Context, Duration, Effect, Fiber, Schema } from "effect"
 import { CurrentTask, type Kind, type Label, makeRoot, render, TaskNode } from "./TaskNode.ts"
 
 /** What a task is doing: `cancelling` has been interrupted and cleans up, `overstaying` was left behind after its grace. */
@@ -116,29 +116,42 @@ export const isolated = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>
 /** Runs an effect as a named task of the live tree, in the fiber that it is in. */
 export const named = (name: Label) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
-    let node: TaskNode | undefined
-    // It attaches inside of what detaches: an interruption may come between any two steps.
-    const attached = Effect.withFiber<A, E, R>((fiber) => {
+    let leave: (() => void) | undefined
+    // It enters inside of what leaves: an interruption may come between any two steps. The context is changed in place,
+    // as Effect.scoped does it, because this runs once for each request.
+    const entered = Effect.withFiber<A, E, R>((fiber) => {
+      const context = fiber.context
       const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
-      node = new TaskNode("task", name, fiber.getRef(CurrentTask), now)
+      const node = new TaskNode("task", name, fiber.getRef(CurrentTask), now)
       node.attach()
-      return Effect.provideService(self, CurrentTask, node)
+      fiber.setContext(Context.add(context, CurrentTask, node))
+      leave = () => {
+        node.detach()
+        fiber.setContext(context)
+      }
+      return self
     })
-    return Effect.onExit(attached, () => Effect.sync(() => node?.detach()))
+    return Effect.onExit(entered, () => {
+      leave?.()
+      return Effect.void
+    })
   })
 
 /** Shows, while the effect runs, what the current task waits for: `Tasks.waiting("permit of host example.org")`. */
 export const waiting = (what: Label) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
     const wait = { what }
-    let node: TaskNode | undefined
+    let waits: Set<{ readonly what: Label }> | undefined
     const shown = Effect.withFiber<A, E, R>((fiber) => {
-      node = fiber.getRef(CurrentTask)
-      node.waits ??= new Set()
-      node.waits.add(wait)
+      const node = fiber.getRef(CurrentTask)
+      waits = node.waits ??= new Set()
+      waits.add(wait)
       return self
     })
-    return Effect.onExit(shown, () => Effect.sync(() => node?.waits?.delete(wait)))
+    return Effect.onExit(shown, () => {
+      waits?.delete(wait)
+      return Effect.void
+    })
   })
 
 /** Sleeps as a visible wait: "backoff 3.2s". */
