@@ -75,7 +75,6 @@ export default {
     doNotFollow: { path: "node_modules" },
     exclude: { path: "^dist/" },
     parser: "swc",
-    tsPreCompilationDeps: true,
     enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "default", "types"] }
   }
 }
