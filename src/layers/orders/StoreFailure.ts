@@ -1,9 +1,10 @@
 /** From the database's errors to the orders wing's own, and the retries that some of them deserve. */
-import { Effect, Option, Schedule } from "effect"
+import { Cause, Effect, Option, Schedule } from "effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { JobQueueError } from "../../services/jobs/JobError.ts"
 import { OrdersStoreError } from "../../services/orders/OrdersError.ts"
+import * as Deadline from "../../services/tasks/Deadline.ts"
 
 /** What the server says when it is starting, stopping, full, or has ended our session. */
 const unavailableCodes: ReadonlySet<string> = new Set(["57P01", "57P02", "57P03", "57P05", "53300", "53400", "25006"])
@@ -34,16 +35,22 @@ const isQueueError = (error: unknown): error is JobQueueError => error instanceo
 export const from = (operation: string, error: SqlError | JobQueueError): OrdersStoreError =>
   new OrdersStoreError({ operation, reason: isSqlError(error) ? reasonOf(error) : error.reason, cause: error })
 
-/** Turns what the database and the queue fail with into the wing's own error. */
+/**
+ * Turns what the database and the queue fail with into the wing's own error. A connection that breaks inside a transaction also breaks its ROLLBACK,
+ * which Effect's client reports as a defect: that is an outage, and not a bug.
+ */
 export const named = (operation: string) =>
 <A, E, R>(
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> =>
-  Effect.mapError(self, (error) =>
-    isSqlError(error) || isQueueError(error)
-      ? from(operation, error)
-      // What is neither is in the type by exclusion, which TypeScript does not see.
-      : error as Exclude<E, SqlError | JobQueueError>)
+  Effect.catchCause(self, (cause): Effect.Effect<never, Exclude<E, SqlError | JobQueueError> | OrdersStoreError> => {
+    for (const reason of cause.reasons) {
+      const error = Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
+      if (isSqlError(error) || isQueueError(error)) return Effect.fail(from(operation, error))
+    }
+    // Without the two, E is what is left.
+    return Effect.failCause(cause as Cause.Cause<Exclude<E, SqlError | JobQueueError>>)
+  })
 
 /** The jitter keeps two that collided from colliding again. */
 const conflictSchedule = Schedule.jittered(Schedule.exponential("5 millis", 2))
@@ -54,6 +61,18 @@ const conflictTries = 6
 const isConflict = (error: unknown): boolean => error instanceof OrdersStoreError && error.reason === "Conflict"
 
 /**
+ * Gives the statements of a transaction no more time than the caller has left: the server stops them by itself, even when this process is frozen or gone.
+ * Without a deadline it does nothing, and the pool's own timeout holds.
+ */
+const untilDeadline = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
+  Effect.withFiber((fiber) => {
+    const millis = Deadline.remainingMillisUnsafe(fiber)
+    return Number.isFinite(millis)
+      ? Effect.asVoid(sql`select set_config('statement_timeout', ${String(Math.max(1, Math.ceil(millis)))}, true)`)
+      : Effect.void
+  })
+
+/**
  * One transaction, run again after a deadlock or a serialization failure. Inside a caller's transaction it only joins: after such a failure that
  * transaction is lost as a whole, and its owner has to run it again.
  */
@@ -62,7 +81,7 @@ export const transact = (sql: SqlClient.SqlClient, operation: string) =>
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> => {
   const alone: Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> = named(operation)(
-    sql.withTransaction(self)
+    sql.withTransaction(Effect.andThen(untilDeadline(sql), self))
   )
   return Effect.flatMap(Effect.serviceOption(sql.transactionService), (outer) =>
     Option.isSome(outer)

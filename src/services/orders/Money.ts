@@ -23,10 +23,14 @@ const digits = Schema.String.check(
 )
 
 /** Minor units, of any sign: a balance or one side of a ledger entry. A decimal string on the wire. */
-export const Amount = signedDigits.pipe(Schema.decodeTo(Schema.BigIntFromString))
+export const Amount = signedDigits.pipe(Schema.decodeTo(
+  Schema.BigIntFromString.check(Schema.isBetweenBigInt({ minimum: -maxBalance, maximum: maxBalance }))
+))
 
 /** Minor units that move: positive, at most {@link maxAmount}. A decimal string on the wire. */
-export const PositiveAmount = digits.pipe(Schema.decodeTo(Schema.BigIntFromString))
+export const PositiveAmount = digits.pipe(Schema.decodeTo(
+  Schema.BigIntFromString.check(Schema.isBetweenBigInt({ minimum: 1n, maximum: maxAmount }))
+))
 
 /** An amount with its currency. */
 export const Money = Schema.Struct({ amount: Amount, currency: Currency })

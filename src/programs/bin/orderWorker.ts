@@ -1,0 +1,22 @@
+#!/usr/bin/env node
+/** A process that only works on orders: for the demo and for tests that kill it. `sluice work` does this and more. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Config, Console, Duration, Effect, Layer } from "effect"
+import * as Main from "../Main.ts"
+import * as OrdersApp from "../orders/OrdersApp.ts"
+import * as OrderWorker from "../orders/OrderWorker.ts"
+
+const worker = Layer.unwrap(Effect.gen(function*() {
+  const picking = yield* Config.Duration("SLUICE_PICKING").pipe(Config.withDefault(Duration.zero))
+  const concurrency = yield* Config.Int("SLUICE_WORKERS").pipe(Config.withDefault(5))
+  return OrderWorker.layer({ picking, concurrency })
+}))
+
+const program = Layer.launch(
+  Layer.effectDiscard(Console.log(JSON.stringify({ ready: true }))).pipe(
+    Layer.provide(worker),
+    Layer.provide(OrdersApp.layerConfig)
+  )
+)
+
+Main.run(Effect.provide(program, NodeServices.layer))

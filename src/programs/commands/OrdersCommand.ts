@@ -1,0 +1,102 @@
+/** `sluice orders`: a shop to try things with, load for it, and whether its books balance. */
+import { Config, Console, Effect, Option, Redacted, Schema } from "effect"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as UndiciHttpClient from "../../layers/fetch/UndiciHttpClient.ts"
+import { isSound, Ledger } from "../../services/orders/Ledger.ts"
+import { format } from "../../services/orders/Money.ts"
+import { Orders } from "../../services/orders/Orders.ts"
+import { load } from "../orders/load.ts"
+import * as OrdersApp from "../orders/OrdersApp.ts"
+import { currency, seed } from "../orders/seed.ts"
+
+const positive = (name: string, description: string, fallback: number) =>
+  Flag.Int(name).pipe(
+    Flag.withDescription(description),
+    Flag.withSchema(Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))),
+    Flag.withDefault(fallback)
+  )
+
+const customers = positive("customers", "how many customers there are", 1000)
+const products = positive("products", "how many products there are", 100)
+
+const seedCommand = Command.make("seed", {
+  customers,
+  products,
+  funds: positive("funds", "what each customer gets, in cents", 1_000_000),
+  stock: positive("stock", "how many of each product there are", 1_000_000)
+}, ({ customers, funds, products, stock }) =>
+  Effect.gen(function*() {
+    yield* seed({ customers, products, funds: BigInt(funds), stock })
+    yield* Console.log(
+      `${customers} customers with ${
+        format({ amount: BigInt(funds), currency })
+      } each, ${products} products, ${stock} of each`
+    )
+  })).pipe(
+    Command.withDescription("Open customers' accounts, fill them, and put products on the shelf"),
+    Command.provide(OrdersApp.layerConfig)
+  )
+
+const loadCommand = Command.make("load", {
+  url: Flag.String("url").pipe(
+    Flag.withDescription("the server"),
+    Flag.withDefault("http://127.0.0.1:3000")
+  ),
+  orders: positive("orders", "how many orders to place", 10_000),
+  clients: positive("clients", "how many are placed at the same time", 64),
+  customers,
+  products
+}, ({ clients, customers, orders, products, url }) =>
+  Effect.gen(function*() {
+    const token = yield* Config.option(Config.Redacted("SLUICE_API_TOKEN"))
+    const report = yield* load({
+      url,
+      orders,
+      clients,
+      customers,
+      products,
+      token: Option.getOrUndefined(Option.map(token, (value) => Redacted.value(value)))
+    })
+    yield* Console.log(
+      `${report.orders} orders placed in ${report.seconds.toFixed(2)} s: ${Math.round(report.perSecond)}/s, ` +
+        `p50 ${report.p50Millis.toFixed(1)} ms, p99 ${report.p99Millis.toFixed(1)} ms, max ${
+          report.maxMillis.toFixed(1)
+        } ms; ` +
+        `all settled after ${report.settledSeconds.toFixed(2)} s`
+    )
+  })).pipe(
+    Command.withDescription("Place orders over HTTP as fast as so many clients can, and say how fast that was"),
+    Command.provide(UndiciHttpClient.layer())
+  )
+
+/** The books do not balance. */
+export class BooksUnsound extends Schema.TaggedError<BooksUnsound>()("BooksUnsound", {}) {
+  override get message(): string {
+    return "the books do not balance: see the lines above"
+  }
+}
+
+const auditCommand = Command.make("audit", {}, () =>
+  Effect.gen(function*() {
+    const ledger = yield* Ledger
+    const orders = yield* Orders
+    const lines = yield* ledger.audit
+    for (const line of lines) {
+      yield* Console.log(
+        `${line.currency}: ${line.accounts} accounts, entries sum to ${line.entriesSum}, balances to ${line.balancesSum}, ` +
+          `${line.unbalancedAccounts} unbalanced, ${line.unheldAccounts} wrongly held, ${line.overdrawnAccounts} overdrawn`
+      )
+    }
+    for (const { orders: count, status } of yield* orders.count) yield* Console.log(`${status}: ${count}`)
+    return yield* isSound(lines) ? Effect.void : Effect.fail(new BooksUnsound())
+  })).pipe(
+    Command.withDescription("Recompute every balance from the ledger's entries"),
+    Command.provide(OrdersApp.layerConfig)
+  )
+
+/** The command with its subcommands. */
+export const orders = Command.make("orders").pipe(
+  Command.withDescription("Try the order pipeline: seed a shop, load it, audit its books"),
+  Command.withSubcommands([seedCommand, loadCommand, auditCommand])
+)

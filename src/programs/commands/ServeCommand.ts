@@ -1,0 +1,45 @@
+/** `sluice serve`: the HTTP API, with its order workers in the same process. */
+import { Console, Duration, Effect, Option, Schema } from "effect"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as OrdersApp from "../orders/OrdersApp.ts"
+import * as Serve from "../serve.ts"
+
+/** `500ms`, `2s` and the like. */
+const DurationFlag = Schema.DurationFromString
+
+/** The command. */
+export const serve = Command.make("serve", {
+  port: Flag.Int("port").pipe(
+    Flag.withAlias("p"),
+    Flag.withDescription("the port to listen on; 0 takes a free one (default: PORT, else 3000)"),
+    Flag.optional
+  ),
+  host: Flag.String("host").pipe(
+    Flag.withDescription("the address to listen on; more than loopback needs SLUICE_API_TOKEN"),
+    Flag.optional
+  ),
+  workers: Flag.Int("workers").pipe(
+    Flag.withDescription("orders that are charged and shipped at the same time; 0 for none in this process"),
+    Flag.withDefault(5)
+  ),
+  picking: Flag.String("picking").pipe(
+    Flag.withDescription("how long picking one order takes, like 500ms"),
+    Flag.withSchema(DurationFlag),
+    Flag.withDefault(Duration.zero)
+  )
+}, ({ host, picking, port, workers }) =>
+  Effect.gen(function*() {
+    const fallback = yield* Serve.portConfig
+    const options = {
+      port: Option.getOrElse(port, () => fallback),
+      host: Option.getOrUndefined(host),
+      workers: Math.max(0, workers),
+      picking
+    }
+    return yield* Serve.serve(options, (address) =>
+      Console.error(`listening on ${address}  (API: ${address}/docs, ready: ${address}/readyz)`))
+  })).pipe(
+    Command.withDescription("The HTTP API and, unless told otherwise, order workers in the same process"),
+    Command.provide(OrdersApp.layerConfig)
+  )

@@ -1,0 +1,83 @@
+/** `sluice serve`: the API, with workers in the same process unless told otherwise. */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { Config, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServer from "effect/http/HttpServer"
+import { createServer } from "node:http"
+import * as ApiRoutes from "../layers/http/ApiRoutes.ts"
+import * as PostgresReadiness from "../layers/http/PostgresReadiness.ts"
+import { ApiSettings } from "../services/http/ApiSettings.ts"
+import { Ledger } from "../services/orders/Ledger.ts"
+import * as OrderWorker from "./orders/OrderWorker.ts"
+
+/** What can be said on the command line. */
+export interface Options {
+  /** 0 takes a free one. */
+  readonly port: number
+  /** The address to listen on; loopback when there is no token. */
+  readonly host: string | undefined
+  /** Orders that are charged and shipped at the same time; 0 leaves that to `sluice work`. */
+  readonly workers: number
+  /** How long picking one order takes. */
+  readonly picking: Duration.Duration
+}
+
+/** A server without a token must not be reachable from elsewhere. */
+export class HostNeedsToken extends Schema.TaggedError<HostNeedsToken>()("HostNeedsToken", { host: Schema.String }) {
+  override get message(): string {
+    return `listening on ${this.host} needs SLUICE_API_TOKEN: without it anybody who reaches the port may move money`
+  }
+}
+
+const settings = Config.all({
+  token: Config.option(Config.Redacted("SLUICE_API_TOKEN")).pipe(
+    Config.map((token) => Option.getOrUndefined(Option.filter(token, (value) => Redacted.value(value).trim() !== "")))
+  ),
+  deadline: Config.Duration("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
+  maxBodyBytes: Config.Int("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536))
+})
+
+/** The port when the command line names none. */
+export const portConfig = Config.Port("PORT").pipe(Config.withDefault(3000))
+
+const loopback = new Set(["127.0.0.1", "::1", "localhost"])
+
+const server = (options: Options) =>
+  Layer.unwrap(Effect.gen(function*() {
+    const { token } = yield* ApiSettings
+    const host = options.host ?? (token === undefined ? "127.0.0.1" : "0.0.0.0")
+    if (token === undefined && !loopback.has(host)) return yield* new HostNeedsToken({ host })
+    return NodeHttpServer.layer(createServer, { port: options.port, host, gracefulShutdownTimeout: "10 seconds" })
+  }))
+
+/** Pending transfers whose time is over are looked for every few seconds; several processes may do so. */
+const expiry = Layer.effectDiscard(Effect.flatMap(Ledger, (ledger) =>
+  ledger.expireDue.pipe(
+    Effect.catchTag("OrdersStoreError", (error) => Effect.logDebug("cannot expire transfers now", error)),
+    Effect.delay("5 seconds"),
+    Effect.forever,
+    Effect.forkScoped
+  )))
+
+/** The API and its workers, as a layer that serves as long as it is open. */
+export const layer = (options: Options) =>
+  Layer.mergeAll(
+    HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true }),
+    expiry,
+    options.workers === 0 ? Layer.empty : OrderWorker.layer({ concurrency: options.workers, picking: options.picking })
+  ).pipe(
+    Layer.provideMerge(server(options)),
+    Layer.provide(PostgresReadiness.layer),
+    Layer.provide(Layer.effect(ApiSettings, settings))
+  )
+
+/** Serves until it is interrupted; `onListen` is told the address. */
+export const serve = Effect.fnUntraced(function*<E, R>(
+  options: Options,
+  onListen: (address: string) => Effect.Effect<void, E, R>
+) {
+  return yield* HttpServer.addressFormattedWith(onListen).pipe(
+    Effect.andThen(Effect.never),
+    Effect.provide(layer(options))
+  )
+})

@@ -1,0 +1,127 @@
+/** The routes of orders. */
+import { Schema } from "effect"
+import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
+import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
+import * as OpenApi from "effect/http-api/OpenApi"
+import { AccountId } from "../orders/Account.ts"
+import { OrderId } from "../orders/Ids.ts"
+import { Order, OrderEvent, OrderRequest, OrderStatus } from "../orders/Order.ts"
+import * as Problem from "./Problem.ts"
+
+/** What every route may answer. */
+export const common = [
+  Problem.InvalidRequest,
+  Problem.Unauthorized,
+  Problem.Unavailable,
+  Problem.DeadlineExceeded,
+  Problem.Internal
+] as const
+
+/** Limit of a page, 1 to 200. */
+export const Limit = Schema.FiniteFromString.check(
+  Schema.isInt(),
+  Schema.isBetween({ minimum: 1, maximum: 200 })
+)
+
+/** A cursor from an earlier page. */
+export const CursorText = Schema.String.check(Schema.isMaxLength(200))
+
+const documented = (summary: string, description: string) => OpenApi.annotations({ summary, description })
+
+const place = HttpApiEndpoint.post("placeOrder", "/v1/orders", {
+  headers: { "idempotency-key": Schema.String, prefer: Schema.optionalKey(Schema.String) },
+  payload: OrderRequest,
+  success: [
+    HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }).pipe(HttpApiSchema.status(202)), {
+      location: Schema.String,
+      etag: Schema.String,
+      "idempotent-replayed": Schema.optionalKey(Schema.String)
+    }),
+    HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }).pipe(HttpApiSchema.status(200)), {
+      location: Schema.String,
+      etag: Schema.String,
+      "preference-applied": Schema.optionalKey(Schema.String)
+    })
+  ],
+  error: [
+    ...common,
+    Problem.IdempotencyKeyMissing,
+    Problem.IdempotencyKeyInFlight,
+    Problem.IdempotencyKeyReused,
+    Problem.OrderRefused,
+    Problem.PayloadTooLarge,
+    Problem.UnsupportedMediaType
+  ]
+}).annotateMerge(documented(
+  "Place an order",
+  "Answers 202 when the order is on disk; workers pay and ship it. With `Prefer: wait=N` (seconds, at most 30) it waits for the order's end and answers 200 " +
+    "with it, or 202 with where it is by then. A repeated Idempotency-Key gets the first answer again, with `Idempotent-Replayed: true`."
+))
+
+const get = HttpApiEndpoint.get("getOrder", "/v1/orders/:id", {
+  params: { id: OrderId },
+  headers: { "if-none-match": Schema.optionalKey(Schema.String) },
+  success: [
+    HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }), { etag: Schema.String }),
+    HttpApiSchema.Empty(304)
+  ],
+  error: [...common, Problem.OrderNotFound]
+}).annotateMerge(
+  documented("Read an order", "The ETag is the order's version: strong, and good for If-None-Match and for If-Match.")
+)
+
+const Page = Schema.Struct({
+  orders: Schema.Array(Order.annotate({ identifier: "Order" })),
+  /** The cursor of the next page; absent on the last one. */
+  next: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "OrderPage" })
+
+const list = HttpApiEndpoint.get("listOrders", "/v1/orders", {
+  query: {
+    customerId: Schema.optionalKey(AccountId),
+    status: Schema.optionalKey(OrderStatus),
+    limit: Schema.optionalKey(Limit),
+    cursor: Schema.optionalKey(CursorText)
+  },
+  success: HttpApiSchema.WithHeaders(Page, { link: Schema.optionalKey(Schema.String) }),
+  error: common
+}).annotateMerge(documented(
+  "List orders",
+  "The latest first, 50 on a page unless `limit` says otherwise. The next page is at `Link: rel=\"next\"`; there are no totals, and no page slows down with its depth."
+))
+
+const cancel = HttpApiEndpoint.post("cancelOrder", "/v1/orders/:id/cancel", {
+  params: { id: OrderId },
+  headers: { "if-match": Schema.optionalKey(Schema.String) },
+  success: HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }), { etag: Schema.String }),
+  error: [
+    ...common,
+    Problem.OrderNotFound,
+    Problem.OrderStateConflict,
+    Problem.VersionMismatch,
+    Problem.TransferRefused
+  ]
+}).annotateMerge(documented(
+  "Cancel an order",
+  "While it is accepted or paid. Money and stock go back in the same transaction. With If-Match only the version that you read."
+))
+
+const events = HttpApiEndpoint.get("orderEvents", "/v1/orders/:id/events", {
+  params: { id: OrderId },
+  headers: { "last-event-id": Schema.optionalKey(Schema.String) },
+  success: HttpApiSchema.StreamSse({ data: OrderEvent.annotate({ identifier: "OrderEvent" }) }),
+  error: [...common, Problem.OrderNotFound]
+}).annotateMerge(documented(
+  "Follow an order",
+  "Server-sent events: everything that has happened, then what happens, until the order's end. The event id is the order's version; after a reconnect " +
+    "Last-Event-ID continues where the stream broke."
+))
+
+/** The routes that HttpApiBuilder serves. */
+export const served = HttpApiGroup.make("orders").add(place, list, cancel, events)
+
+/** All routes, for the document and for clients: `getOrder` is routed by hand, because that is measured to pay. */
+export const group = HttpApiGroup.make("orders").add(place, get, list, cancel, events).annotateMerge(
+  OpenApi.annotations({ description: "Orders: placed once, followed, cancelled." })
+)

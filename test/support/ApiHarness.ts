@@ -1,0 +1,35 @@
+/** The API on a real port, on the memory layers or on a database of the test's own, with its workers in the same process. */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { Duration, Effect, Layer } from "effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServer from "effect/http/HttpServer"
+import { createServer } from "node:http"
+import * as ApiRoutes from "../../src/layers/http/ApiRoutes.ts"
+import * as MemoryJobQueue from "../../src/layers/jobs/MemoryJobQueue.ts"
+import * as MemoryBooks from "../../src/layers/orders/MemoryBooks.ts"
+import * as MemoryCatalog from "../../src/layers/orders/MemoryCatalog.ts"
+import * as MemoryLedger from "../../src/layers/orders/MemoryLedger.ts"
+import * as MemoryOrders from "../../src/layers/orders/MemoryOrders.ts"
+import { ApiSettings, type Settings } from "../../src/services/http/ApiSettings.ts"
+import { Readiness } from "../../src/services/http/Readiness.ts"
+
+export const settings: Settings = { token: undefined, maxBodyBytes: 65_536, deadline: Duration.seconds(10) }
+
+export const memory = Layer.mergeAll(MemoryLedger.layer, MemoryCatalog.layer, MemoryOrders.layer).pipe(
+  Layer.provideMerge(MemoryBooks.layer),
+  Layer.provideMerge(MemoryJobQueue.layerMemory)
+)
+
+export const ready = Layer.succeed(Readiness, Readiness.of({ problem: Effect.undefined }))
+
+/** Serves the API of the given services on a free port of the loopback interface. */
+export const serve = (options: Partial<Settings> = {}) =>
+  HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true }).pipe(
+    Layer.provide(Layer.succeed(ApiSettings, { ...settings, ...options })),
+    Layer.provideMerge(
+      NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1", gracefulShutdownTimeout: "1 second" })
+    )
+  )
+
+/** Where the server of the test listens. */
+export const baseUrl = HttpServer.addressFormattedWith((address) => Effect.succeed(address))
