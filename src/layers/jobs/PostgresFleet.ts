@@ -8,6 +8,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { JobId } from "../../services/jobs/Job.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { Beat, CronEntry, JoinOptions, Membership, NewJob, Signal } from "../../services/jobs/JobStore.ts"
+import { Outage } from "../../services/jobs/Outage.ts"
 import { channel, idOf, operation, texts, workerLockClass } from "./JobSql.ts"
 
 /** What of the layer's options the fleet needs. */
@@ -33,8 +34,9 @@ interface BeatRow {
   readonly cancelled: ReadonlyArray<bigint> | null
 }
 
+/** For what the next round makes up for; outages are told of by the worker's heartbeat. */
 const quietly = (what: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
-  Effect.catchCause(Effect.asVoid(self), (cause) => Effect.logWarning(`jobs: ${what} failed`, cause))
+  Effect.catchCause(Effect.asVoid(self), (cause) => Effect.logDebug(`jobs: ${what} failed`, cause))
 
 /**
  * Holds one connection outside the pool that listens and carries the worker's session lock, and connects it anew when it
@@ -44,7 +46,8 @@ const listener = Effect.fnUntraced(function*(
   sql: PgClient.PgClient,
   worker: number,
   queues: ReadonlySet<string>,
-  signals: Queue.Queue<Signal>
+  signals: Queue.Queue<Signal>,
+  outage: Outage
 ): Effect.fn.Return<void, SqlError, Scope.Scope> {
   const connection = yield* Effect.flatMap(
     PgConnection.make({ ...sql.config, multiplex: false, applicationName: "sluice-jobs-listen" }),
@@ -53,6 +56,7 @@ const listener = Effect.fnUntraced(function*(
   yield* connection.query("select pg_advisory_lock($1::int4, $2::int4)", [workerLockClass, worker], false)
   const notifications = yield* connection.listen(channel)
   yield* sql`update sluice.job_worker set locked = true where id = ${worker}`
+  yield* outage.worked
   // Whatever was announced while nobody listened.
   yield* Queue.offer(signals, { _tag: "Wake" })
   let heardAt = yield* Clock.currentTimeMillis
@@ -84,10 +88,11 @@ const listenAlways = (
   sql: PgClient.PgClient,
   worker: number,
   queues: ReadonlySet<string>,
-  signals: Queue.Queue<Signal>
+  signals: Queue.Queue<Signal>,
+  outage: Outage
 ): Effect.Effect<never> =>
-  Effect.scoped(listener(sql, worker, queues, signals)).pipe(
-    Effect.catchCause((cause) => Effect.logWarning("jobs: listener lost, connecting it anew", cause)),
+  Effect.scoped(listener(sql, worker, queues, signals, outage)).pipe(
+    Effect.catchCause((cause) => outage.failed("listening", cause)),
     Effect.andThen(Effect.sleep(relistenMillis)),
     Effect.forever
   )
@@ -127,7 +132,10 @@ export const join = Effect.fnUntraced(function*(
     )))
   )
   const signals = yield* Queue.sliding<Signal>(4096)
-  if (options.listen) yield* Effect.forkScoped(listenAlways(sql, worker, new Set(joining.queues), signals))
+  if (options.listen) {
+    const outage = new Outage("the listener's connection is lost; the poll finds jobs meanwhile")
+    yield* Effect.forkScoped(listenAlways(sql, worker, new Set(joining.queues), signals, outage))
+  }
   yield* Effect.forkScoped(housekeeping(sql, options))
   const beat: Effect.Effect<Beat, JobQueueError> = Effect.map(
     operation("heartbeat")(sql.unsafe<BeatRow>("select * from sluice.job_beat($1)", [worker])),

@@ -52,7 +52,14 @@ const make = Effect.fnUntraced(function*(options: Options) {
           jobs.some((job) => job.unique !== null || job.key !== null)
         return isAlone ? direct(jobs) : grouped(jobs)
       }),
-    transact: (effect) => operation("transaction")(sql.withTransaction(effect)),
+    transact: (effect, limits) =>
+      operation("transaction")(sql.withTransaction(
+        limits === undefined ? effect : Effect.andThen(
+          sql`select set_config('idle_in_transaction_session_timeout', ${String(Math.ceil(limits.idle))}, true),
+            set_config('lock_timeout', ${String(Math.ceil(limits.lock))}, true)`,
+          effect
+        )
+      )),
     claim: (worker, queues) => operation("claim")(PostgresJobSettle.claim(sql, worker, queues)),
     settle: (worker, settlements) =>
       Effect.map(

@@ -11,6 +11,7 @@ import { JobRunner } from "./JobRunner.ts"
 import type { EngineOptions, Session, Tally } from "./JobSession.ts"
 import { JobSettler } from "./JobSettler.ts"
 import type { ClaimedJob, JobStore, Membership } from "./JobStore.ts"
+import { Outage } from "./Outage.ts"
 
 /** Claims ahead of the slots for so long at the speed of the moment, so that fast handlers never wait for a round trip. */
 const aheadMillis = 50
@@ -34,8 +35,10 @@ export class JobEngine<R> {
   private readonly wake = Latch.makeUnsafe(false)
   private readonly want = Latch.makeUnsafe(true)
   private readonly idlers: Array<Deferred.Deferred<void>> = []
+  private readonly outage = new Outage("the job store does not answer")
   private claiming = false
   private exhausted = false
+  private nudged = false
   private isIdle = false
   private nextDueMillis: number | undefined
   private ratePerMilli = 0
@@ -68,6 +71,7 @@ export class JobEngine<R> {
       group,
       options,
       tally,
+      outage: this.outage,
       onRoom: () => {
         // When the last claim found less than it asked for, there is nothing to claim until we are told.
         if (!this.exhausted || this.idlers.length > 0) this.want.openUnsafe()
@@ -109,17 +113,18 @@ export class JobEngine<R> {
           continue
         }
         this.wake.closeUnsafe()
+        this.nudged = false
         this.claiming = true
         const claimed = yield* Effect.exit(this.store.claim(this.member.worker, requests))
         this.claiming = false
         if (Exit.isFailure(claimed)) {
-          yield* Effect.logWarning("jobs: claim failed, trying again", claimed.cause)
+          yield* this.outage.failed("claiming", claimed.cause)
           yield* Effect.sleep(Math.min(1000, this.options.pollMillis))
           continue
         }
-        this.exhausted = requests.every(({ limit, queue }) =>
-          claimed.value.filter((job) => job.queue === queue).length < limit
-        )
+        // What became ready while the claim was on its way may have been missed by it.
+        this.exhausted = !this.nudged &&
+          requests.every(({ limit, queue }) => claimed.value.filter((job) => job.queue === queue).length < limit)
         if (claimed.value.length > 0) {
           yield* this.accept(claimed.value)
           if (this.isIdle && now - busySince > busyMillis) yield* this.announce(false)
@@ -194,6 +199,7 @@ export class JobEngine<R> {
   // ------------------------------------------------- liveness, time, signals
 
   private nudge(): void {
+    this.nudged = true
     this.exhausted = false
     this.wake.openUnsafe()
     this.want.openUnsafe()
@@ -212,7 +218,7 @@ export class JobEngine<R> {
   private get cron(): Effect.Effect<void> {
     return Effect.matchEffect(this.store.tick(this.options.crons), {
       onSuccess: () => Effect.void,
-      onFailure: (error) => Effect.logWarning("jobs: cron failed", error)
+      onFailure: (error) => this.outage.failed("cron", error)
     })
   }
 
@@ -221,8 +227,9 @@ export class JobEngine<R> {
       while (true) {
         const beat = yield* Effect.exit(this.member.beat)
         let pause = this.options.beatMillis
-        if (Exit.isFailure(beat)) yield* Effect.logWarning("jobs: heartbeat failed", beat.cause)
+        if (Exit.isFailure(beat)) yield* this.outage.failed("heartbeat", beat.cause)
         else {
+          yield* this.outage.worked
           if (!beat.value.alive) {
             yield* Effect.logWarning(`jobs: worker ${this.member.worker} was declared dead: joining anew`)
             yield* this.runner.stop(() => true, "lost")

@@ -4,7 +4,7 @@ import * as Schema from "effect/Schema"
  * The storage behind the queue did not do what was asked.
  *
  * `reason` is what a caller branches on: `Unavailable` (no connection, restart, pool exhausted: try again), `Conflict`
- * (deadlock or serialization failure: run the transaction again), `Rejected` (the statement itself is wrong: do not).
+ * (deadlock, lock timeout or serialization failure: run the transaction again), `Rejected` (the statement itself is wrong: do not).
  */
 export class JobQueueError extends Schema.TaggedError<JobQueueError>()("JobQueueError", {
   operation: Schema.String,

@@ -90,7 +90,8 @@ export const plain = <N extends string, P, S, F, X extends Effect.Effect<S, unkn
  *
  * Up to `maxGroup` waiting jobs run one after another in one transaction, committed together; when one of them fails,
  * the transaction is rolled back and each runs again in a transaction of its own. `maxGroup: 1` gives each job its own
- * from the start.
+ * from the start. A handler must not pause between statements for longer than the worker's lease: the database then ends
+ * the transaction, so that a frozen worker does not hold its locks.
  *
  * @default maxGroup 32
  */

@@ -12,6 +12,33 @@ export interface Lane<R> {
   readonly solo: Array<ClaimedJob>
   /** How many jobs share a transaction now: it shrinks when groups fail and grows while they succeed. */
   group: number
+  /** Groups that met others' locks stay at one job until then; each time for twice as long. */
+  aloneUntilMillis: number
+  aloneMillis: number
+}
+
+/** How long a lane goes without groups after its first conflict, and at most. */
+const aloneFirstMillis = 5_000
+const aloneMaxMillis = 600_000
+
+/** A group succeeded: the next may be larger. */
+export const grow = <R>(lane: Lane<R>, nowMillis: number): void => {
+  if (nowMillis < lane.aloneUntilMillis) return
+  lane.group = Math.min(lane.handler.maxGroup, Math.ceil(lane.group * 1.25) + 1)
+}
+
+/** A group failed for one of its jobs: smaller groups lose less. */
+export const shrink = <R>(lane: Lane<R>): void => {
+  lane.group = Math.max(1, Math.floor(lane.group / 4))
+}
+
+/** A group met locks of others: what they lock has no common order, so that groups would deadlock again and again. */
+export const goAlone = <R>(lane: Lane<R>, nowMillis: number): void => {
+  if (nowMillis >= lane.aloneUntilMillis) {
+    lane.aloneMillis = Math.min(aloneMaxMillis, Math.max(aloneFirstMillis, lane.aloneMillis * 2))
+  }
+  lane.group = 1
+  lane.aloneUntilMillis = nowMillis + lane.aloneMillis
 }
 
 /** Work for one slot. */
@@ -33,7 +60,15 @@ export class JobLedger<R> {
   private turn = 0
 
   constructor(handlers: ReadonlyArray<Handler<R>>) {
-    this.lanes = handlers.map((handler) => ({ handler, jobs: [], head: 0, solo: [], group: handler.maxGroup }))
+    this.lanes = handlers.map((handler) => ({
+      handler,
+      jobs: [],
+      head: 0,
+      solo: [],
+      group: handler.maxGroup,
+      aloneUntilMillis: 0,
+      aloneMillis: 0
+    }))
     this.byKind = new Map(this.lanes.map((lane) => [lane.handler.kind.name, lane]))
   }
 

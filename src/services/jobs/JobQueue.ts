@@ -132,7 +132,7 @@ const make = Effect.gen(function*() {
         (ids) => ids[0] === undefined ? Effect.die("JobStore.insert answered no id") : Effect.succeed(ids[0])
       ),
     enqueueMany,
-    transaction: store.transact,
+    transaction: (effect) => store.transact(effect),
     cancel: Effect.fn("JobQueue.cancel")(function*(id: JobId) {
       const outcome = yield* records.cancel(id)
       return outcome === "unknown" ? yield* new JobNotFound({ id }) : outcome

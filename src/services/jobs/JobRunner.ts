@@ -7,7 +7,7 @@ import type * as TaskGroup from "../tasks/TaskGroup.ts"
 import type { Attempt } from "./Job.ts"
 import { JobDiscard, JobLeaseLost } from "./JobError.ts"
 import type { BatchItem } from "./JobHandler.ts"
-import type { JobLedger, Lane, Unit } from "./JobLedger.ts"
+import { goAlone, grow, type JobLedger, type Lane, shrink, type Unit } from "./JobLedger.ts"
 import type { Session } from "./JobSession.ts"
 import type { JobSettler } from "./JobSettler.ts"
 import type { ClaimedJob, Settlement, Verdict } from "./JobStore.ts"
@@ -17,6 +17,9 @@ import * as JobVerdict from "./JobVerdict.ts"
 const conflictRetries = 5
 /** A job whose attempt the database cut short waits so long. */
 const givenBackMillis = 500
+
+/** A group waits no longer for a lock: groups lock in no common order, and the server finds a deadlock only after a second. */
+const groupLockMillis = 100
 
 interface Slot<R> {
   unit: Unit<R> | undefined
@@ -150,6 +153,7 @@ export class JobRunner<R> {
     items: ReadonlyArray<BatchItem<unknown>>,
     retries: number
   ): Effect.Effect<void, never, R> {
+    const isGroup = jobs.length > 1 && lane.handler.mode === "transactional"
     const transaction = this.session.store.transact(
       Effect.flatMap(lane.handler.run(items), (values): Effect.Effect<void, unknown> => {
         const settlements: Array<Settlement> = []
@@ -160,15 +164,15 @@ export class JobRunner<R> {
           settlements.push({ job, verdict })
         }
         return this.session.store.settleAll(this.session.worker, settlements)
-      })
+      }),
+      { idle: this.session.options.leaseMillis, lock: isGroup ? groupLockMillis : 0 }
     )
     return Effect.matchCauseEffect(transaction, {
       onSuccess: (): Effect.Effect<void, never, R> => {
         this.session.tally.settled += jobs.length
-        lane.group = Math.min(lane.handler.maxGroup, Math.ceil(lane.group * 1.25) + 1)
         // What waited behind these keys is ready now.
         if (jobs.some((job) => job.key !== null)) this.session.onReady()
-        return Effect.void
+        return Effect.map(Clock.currentTimeMillis, (now) => grow(lane, now))
       },
       onFailure: (cause) => {
         if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause as Cause.Cause<never>)
@@ -185,6 +189,12 @@ export class JobRunner<R> {
     retries: number
   ): Effect.Effect<void, never, R> {
     const trouble = JobVerdict.troubleOf(cause)
+    if (trouble === "conflict" && jobs.length > 1 && lane.handler.mode === "transactional") {
+      return Effect.map(Clock.currentTimeMillis, (now) => {
+        goAlone(lane, now)
+        this.ledger.again(lane, jobs)
+      })
+    }
     if (trouble === "conflict" && retries > 0) {
       const pause = 5 + ((Number(jobs[0]?.id ?? 0) * 7 + retries * 13) % 30)
       return Effect.delay(this.runTransaction(lane, jobs, items, retries - 1), pause)
@@ -194,7 +204,7 @@ export class JobRunner<R> {
       return Effect.void
     }
     if (jobs.length > 1) {
-      lane.group = Math.max(1, Math.floor(lane.group / 4))
+      shrink(lane)
       this.ledger.again(lane, jobs)
       return Effect.void
     }
@@ -218,7 +228,7 @@ export class JobRunner<R> {
     switch (unit.stop) {
       case "timeout":
         if (jobs.length > 1) {
-          lane.group = Math.max(1, Math.floor(lane.group / 4))
+          shrink(lane)
           return Effect.sync(() => this.ledger.again(lane, jobs))
         }
         return Effect.forEach(

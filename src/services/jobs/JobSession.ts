@@ -1,5 +1,6 @@
 import type * as TaskGroup from "../tasks/TaskGroup.ts"
 import type { CronEntry, JobStore } from "./JobStore.ts"
+import type { Outage } from "./Outage.ts"
 
 /** What a worker was told, in milliseconds. */
 export interface EngineOptions {
@@ -29,6 +30,7 @@ export interface Session {
   readonly group: TaskGroup.TaskGroup
   readonly options: EngineOptions
   readonly tally: Tally
+  readonly outage: Outage
   /** A slot or a settlement was freed: there may be room to claim. */
   readonly onRoom: () => void
   /** Something of ours became ready, or may have: claim again soon. */

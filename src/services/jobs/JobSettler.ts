@@ -75,7 +75,7 @@ export class JobSettler {
 
   private writeAgain(batch: ReadonlyArray<Settlement>, error: JobQueueError): Effect.Effect<void> {
     if (error.reason !== "Rejected") {
-      return Effect.logWarning("jobs: settle failed, trying again", error).pipe(
+      return this.session.outage.failed("settling", error).pipe(
         Effect.andThen(Effect.delay(this.write(batch), 200))
       )
     }

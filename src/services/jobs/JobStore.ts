@@ -85,6 +85,14 @@ export interface JoinOptions {
   readonly beatMillis: number
 }
 
+/** What the store puts an end to by itself, in milliseconds. */
+export interface TransactionLimits {
+  /** A pause between statements: so that a frozen worker holds no locks. */
+  readonly idle: number
+  /** A wait for a lock, which is then a `Conflict`; 0 for no limit. */
+  readonly lock: number
+}
+
 /** A job that is enqueued on each tick of a cron expression. */
 export interface CronEntry {
   readonly name: string
@@ -103,7 +111,10 @@ export class JobStore extends Context.Service<JobStore, {
   /** Stores jobs, in the caller's transaction when there is one; a unique job that is already live answers its id. */
   readonly insert: (jobs: ReadonlyArray<NewJob>) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
   /** Runs an effect in one transaction: what it inserts, settles and writes happens together or not at all. */
-  readonly transact: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | JobQueueError, R>
+  readonly transact: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    limits?: TransactionLimits
+  ) => Effect.Effect<A, E | JobQueueError, R>
   /** Takes up to `limit` ready jobs of each queue, best first; paused queues and spent rates yield none. */
   readonly claim: (
     worker: number,

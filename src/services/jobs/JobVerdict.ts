@@ -105,8 +105,8 @@ export const troubleOf = (cause: Cause.Cause<unknown>): Trouble => {
 export const reasonOf = (error: SqlError): JobQueueError["reason"] => {
   switch (error.reason._tag) {
     case "ConnectionError":
-    case "LockTimeoutError":
       return "Unavailable"
+    case "LockTimeoutError":
     case "DeadlockError":
     case "SerializationError":
       return "Conflict"
