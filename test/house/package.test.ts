@@ -22,7 +22,7 @@ const install = (): { readonly project: string; readonly files: ReadonlyArray<st
   const [packed]: ReadonlyArray<
     { readonly filename: string; readonly files: ReadonlyArray<{ readonly path: string }> }
   > = JSON.parse(
-    execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", project], {
+    execFileSync("npm", ["pack", "--json", "--pack-destination", project], {
       cwd: root,
       encoding: "utf8",
       stdio: ["ignore", "pipe", "ignore"]
