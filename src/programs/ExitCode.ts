@@ -1,7 +1,7 @@
 /**
  * What the command line's exit codes mean, and which ending has which.
  */
-import { Cause, Exit, Option, Predicate } from "effect"
+import { Cause, Config, Exit, Option, Predicate } from "effect"
 import * as CliError from "effect/cli/CliError"
 
 /** 0 every URL succeeded; 1 some failed (recorded); 2 usage; 3 the environment (no database, disk full). A signal's 130 or 143 is `Main`'s. */
@@ -40,7 +40,10 @@ export const of = <A, E>(exit: Exit.Exit<A, E>): number =>
     : Option.match(Cause.findErrorOption(exit.cause), { onNone: () => ExitCode.someFailed, onSome: ofError })
 
 /** What to say about a failure: nothing more about one that the command line has shown already. */
-export const describe = (error: unknown): string | undefined =>
-  CliError.isCliError(error)
-    ? undefined
-    : `sluice: ${error instanceof Error ? error.message : String(error)}`
+export const describe = (error: unknown): string | undefined => {
+  if (CliError.isCliError(error)) return undefined
+  if (error instanceof Config.ConfigError) {
+    return `sluice: configuration: ${error.cause.message.replaceAll(/\s+/g, " ")}`
+  }
+  return `sluice: ${error instanceof Error ? error.message : String(error)}`
+}

@@ -11,8 +11,11 @@ import * as UndiciHttpClient from "../../layers/fetch/UndiciHttpClient.ts"
 import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
 import * as EmbeddedPostgres from "../../layers/postgres/EmbeddedPostgres.ts"
 import { migrate } from "../commands/MigrateCommand.ts"
+import { orders } from "../commands/OrdersCommand.ts"
+import { serve } from "../commands/ServeCommand.ts"
 import { demo } from "../demo.ts"
 import * as ExitCode from "../ExitCode.ts"
+import * as Logging from "../Logging.ts"
 import * as Main from "../Main.ts"
 import { say } from "../terminal/Say.ts"
 import { dim } from "../terminal/Style.ts"
@@ -31,6 +34,8 @@ const sluice = Command.make("sluice").pipe(
   ),
   Command.withHandler(() => playDemo),
   Command.withSubcommands([
+    serve,
+    orders,
     migrate,
     Command.make("demo", {}, () => playDemo).pipe(
       Command.withDescription("The whole system on a loopback origin that misbehaves on purpose")
@@ -44,7 +49,10 @@ const tellProgress = Effect.provideServiceEffect(
   Effect.map(Effect.context<Stdio.Stdio>(), (context) => (text: string) => Effect.provide(say([dim(text)]), context))
 )
 
-Main.run(Command.run(sluice, { version }).pipe(tellProgress, Effect.provide(NodeServices.layer)), {
-  exitCode: ExitCode.of,
-  describe: ExitCode.describe
-})
+Main.run(
+  Command.run(sluice, { version }).pipe(tellProgress, Effect.provide(Layer.merge(NodeServices.layer, Logging.layer))),
+  {
+    exitCode: ExitCode.of,
+    describe: ExitCode.describe
+  }
+)
