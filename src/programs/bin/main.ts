@@ -9,16 +9,23 @@ import { readFileSync } from "node:fs"
 import * as HttpFetcher from "../../layers/fetch/HttpFetcher.ts"
 import * as UndiciHttpClient from "../../layers/fetch/UndiciHttpClient.ts"
 import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
+import * as Database from "../../layers/postgres/Database.ts"
 import * as EmbeddedPostgres from "../../layers/postgres/EmbeddedPostgres.ts"
+import type * as JobWorker from "../../services/jobs/JobWorker.ts"
+import { jobs } from "../commands/JobsCommand.ts"
 import { migrate } from "../commands/MigrateCommand.ts"
 import { orders } from "../commands/OrdersCommand.ts"
 import { serve } from "../commands/ServeCommand.ts"
+import { work } from "../commands/WorkCommand.ts"
 import { demo } from "../demo.ts"
 import * as ExitCode from "../ExitCode.ts"
 import * as Logging from "../Logging.ts"
 import * as Main from "../Main.ts"
+import * as OrdersApp from "../orders/OrdersApp.ts"
+import * as OrderWorker from "../orders/OrderWorker.ts"
 import { say } from "../terminal/Say.ts"
 import { dim } from "../terminal/Style.ts"
+import * as Work from "../work.ts"
 
 const { version }: { readonly version: string } = JSON.parse(
   readFileSync(new URL("../../../package.json", import.meta.url), "utf8")
@@ -28,6 +35,12 @@ const fetcher = HttpFetcher.layer.pipe(Layer.provide(UndiciHttpClient.layer()))
 
 const playDemo = Effect.provide(demo, Layer.merge(UnrulyOrigin.layer, fetcher))
 
+/** Everything that `sluice work` can do; `sluice serve` does the orders by itself. */
+const crews = [
+  Work.demo,
+  { name: "orders", worker: (options: JobWorker.WorkerOptions) => OrderWorker.layer({ concurrency: 5, ...options }) }
+]
+
 const sluice = Command.make("sluice").pipe(
   Command.withDescription(
     "Pulls very many requests through typed limits, retries and deadlines, keeps what must not be lost in Postgres, and cancels everything it started when it stops. With no command: the demo."
@@ -35,6 +48,8 @@ const sluice = Command.make("sluice").pipe(
   Command.withHandler(() => playDemo),
   Command.withSubcommands([
     serve,
+    work(crews).pipe(Command.provide(OrdersApp.layerConfig)),
+    jobs.pipe(Command.provide(Database.layerConfig())),
     orders,
     migrate,
     Command.make("demo", {}, () => playDemo).pipe(
