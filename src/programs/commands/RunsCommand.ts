@@ -1,0 +1,117 @@
+/**
+ * `sluice runs`: past fetch runs; `sluice runs show NAME`: what became of one.
+ */
+import { Effect, Option, Stream } from "effect"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
+import { Frontier, type OutcomeFilter, type RunSummary, type TagCount } from "../../services/fetch/Frontier.ts"
+import * as Outcomes from "../fetch/Outcomes.ts"
+import { count } from "../terminal/Style.ts"
+
+const json = Flag.Boolean("json").pipe(
+  Flag.withDescription("NDJSON instead of a table"),
+  Flag.withDefault(false)
+)
+
+/** Writes lines to standard output; a reader that has gone is the end, not a failure. */
+const print = <E, R>(lines: Stream.Stream<string, E, R>) =>
+  Effect.scoped(Effect.gen(function*() {
+    const out = yield* Outcomes.stdoutText
+    yield* Stream.runForEachArray(lines, (chunk) => out(chunk.map((line) => `${line}\n`).join(""))).pipe(
+      Effect.catchIf(Outcomes.isOutputClosed, () => Effect.void)
+    )
+  }))
+
+const minute = (iso: string): string => iso.slice(0, 16).replace("T", " ")
+
+const columns = ["pending", "leased", "done", "failed"] as const
+
+/** Runs as a table. */
+export const runTable = (runs: ReadonlyArray<RunSummary>): ReadonlyArray<string> => {
+  const width = Math.max(4, ...runs.map(({ name }) => name.length))
+  return [
+    `${"run".padEnd(width)}  ${"started (UTC)".padEnd(16)}  ${columns.map((column) => column.padStart(11)).join("")}`,
+    ...runs.map(({ counts, createdAt, name }) =>
+      `${name.padEnd(width)}  ${minute(createdAt)}  ${
+        columns.map((column) => count(counts[column]).padStart(11)).join("")
+      }`
+    )
+  ]
+}
+
+/** A run and how its outcomes ended. */
+export const runPage = ({ counts, createdAt, name, updatedAt }: RunSummary, tags: ReadonlyArray<TagCount>) => [
+  `run ${name}, started ${minute(createdAt)}, last at work ${minute(updatedAt)} (UTC)`,
+  [
+    `${count(counts.done)} done`,
+    `${count(counts.failed)} failed`,
+    `${count(counts.pending)} pending${counts.deferred > 0 ? ` (${count(counts.deferred)} to be asked later)` : ""}`,
+    `${count(counts.leased)} leased`
+  ].join(", "),
+  ...tags.map(({ count: many, tag }) => `  ${(tag ?? "ok").padEnd(22)}${count(many).padStart(12)}`)
+]
+
+/** An outcome in a line, for people. */
+export const outcomeLine = ({ bytes, durationMs, error, status, url }: FetchOutcome): string =>
+  error === null
+    ? `ok  ${status ?? ""}  ${count(bytes)} B  ${Math.round(durationMs)} ms  ${url}`
+    : `${error._tag}  ${error.message}  ${url}`
+
+const list = Effect.fn("sluice runs")(function*({ json }: { readonly json: boolean }) {
+  const runs = yield* (yield* Frontier).runs
+  yield* print(Stream.fromIterable(
+    json
+      ? runs.map((run) => JSON.stringify(run))
+      : runs.length === 0
+      ? ["no runs yet: sluice fetch makes one"]
+      : runTable(runs)
+  ))
+})
+
+const show = Command.make("show", {
+  name: Argument.String("name").pipe(Argument.withDescription("Name of the run")),
+  failed: Flag.Boolean("failed").pipe(Flag.withDescription("List its failures"), Flag.withDefault(false)),
+  tag: Flag.String("tag").pipe(
+    Flag.withMetavar("tag"),
+    Flag.withDescription("List failures of this kind, such as IdleTimeout"),
+    Flag.optional
+  ),
+  host: Flag.String("host").pipe(
+    Flag.withMetavar("host"),
+    Flag.withDescription("List outcomes of this host (with its port, if it has one)"),
+    Flag.optional
+  ),
+  json
+}, ({ failed, host, json, name, tag }) =>
+  Effect.gen(function*() {
+    const frontier = yield* Frontier
+    const filter: OutcomeFilter = { failed, tag: Option.getOrUndefined(tag), host: Option.getOrUndefined(host) }
+    const isFiltered = failed || Option.isSome(tag) || Option.isSome(host)
+    const outcomes = frontier.outcomes(name, filter)
+    if (json) {
+      yield* print(Stream.map(outcomes, (outcome) => Outcomes.toNdjson(outcome).trimEnd()))
+    } else if (isFiltered) {
+      yield* print(Stream.map(outcomes, outcomeLine))
+    } else {
+      yield* print(Stream.fromIterable(runPage(yield* frontier.find(name), yield* frontier.tags(name))))
+    }
+  })).pipe(
+    Command.withDescription(
+      "What became of a run: counts by outcome; with a filter or --json, the outcomes themselves"
+    ),
+    Command.withExamples([
+      {
+        command: "sluice runs show crawl-1 --tag IdleTimeout --host example.com",
+        description: "Failures of a kind on a host"
+      },
+      { command: "sluice runs show crawl-1 --json", description: "All outcomes as NDJSON" }
+    ])
+  )
+
+/** `sluice runs`. Needs `Frontier` from the root. */
+export const runs = Command.make("runs", { json }, list).pipe(
+  Command.withDescription("Past fetch runs and their counts"),
+  Command.withSubcommands([show])
+)

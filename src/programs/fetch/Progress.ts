@@ -1,0 +1,84 @@
+/**
+ * The live lines of a fetch on a terminal. A pure picture of the meter; drawing is `LiveRegion`'s.
+ */
+import { bar, bold, count, cyan, dim, red, yellow } from "../terminal/Style.ts"
+import type { RunMeter } from "./RunMeter.ts"
+
+const units = ["B", "KiB", "MiB", "GiB", "TiB"] as const
+
+/** Bytes for people. */
+export const size = (bytes: number): string => {
+  let value = bytes
+  let unit = 0
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1024
+    unit++
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
+}
+
+/** Seconds for people: `42 s`, `3:05`, `2:00:07`. */
+export const clock = (seconds: number): string => {
+  const whole = Math.ceil(seconds)
+  if (whole < 60) return `${whole} s`
+  const pad = (value: number) => String(value).padStart(2, "0")
+  const minutes = Math.floor(whole / 60)
+  return minutes < 60
+    ? `${minutes}:${pad(whole % 60)}`
+    : `${Math.floor(minutes / 60)}:${pad(minutes % 60)}:${pad(whole % 60)}`
+}
+
+/** Lines that hosts may take. */
+const hostsShown = 4
+
+const totals = (name: string, meter: RunMeter, columns: number): string => {
+  const done = Math.min(meter.total, meter.before + meter.done)
+  const share = meter.total === 0 ? 0 : done / meter.total
+  const figures = `${count(done)}/${count(meter.total)}${meter.inputDone ? "" : "+"}`
+  const percent = meter.inputDone ? `${(Math.floor(share * 1000) / 10).toFixed(1)} %` : "reading"
+  const shown = name.length > 24 ? `${name.slice(0, 23)}…` : name
+  const width = Math.max(8, Math.min(40, columns - shown.length - figures.length - percent.length - 10))
+  return `  ${bold(shown)}  ${bar(share, width)}  ${figures}  ${dim(percent)}`
+}
+
+const pace = (meter: RunMeter, nowMillis: number): string => {
+  const elapsed = Math.max(0.001, (nowMillis - meter.startedMillis) / 1000)
+  const rate = meter.rate(nowMillis)
+  const left = meter.total - meter.before - meter.done
+  return [
+    `${count(rate)} URLs/s`,
+    `${size(meter.bytes / elapsed)}/s`,
+    `${count(meter.inFlight)} in flight`,
+    ...(meter.retries > 0 ? [yellow(`${count(meter.retries)} retries`)] : []),
+    ...(meter.failed > 0 ? [red(`${count(meter.failed)} failed`)] : []),
+    ...(meter.malformed > 0 ? [red(`${count(meter.malformed)} lines malformed`)] : []),
+    ...(meter.inputDone && rate > 0 && left > 0 ? [`${clock(left / rate)} left`] : [])
+  ].join(dim(" · "))
+}
+
+/** The busiest hosts, when there is more than one. */
+const hosts = (meter: RunMeter): ReadonlyArray<string> => {
+  if (meter.hosts.size < 2) return []
+  return Array.from(meter.hosts)
+    .filter(([, host]) => host.taken > 0)
+    .toSorted(([, a], [, b]) => b.taken - a.taken || b.done - a.done)
+    .slice(0, hostsShown)
+    .map(([name, host]) =>
+      `    ${cyan((name.length > 40 ? `${name.slice(0, 39)}…` : name).padEnd(40))} ${
+        dim(`${String(meter.inFlightTo(host)).padStart(4)} in flight  ${count(host.done).padStart(9)} done`)
+      }${host.failed > 0 ? red(`  ${count(host.failed)} failed`) : ""}`
+    )
+}
+
+/** The lines of one frame. Retries are no URLs: they move neither the bar nor the rate. */
+export const render = (
+  name: string,
+  meter: RunMeter,
+  nowMillis: number,
+  columns: number,
+  rows: number
+): ReadonlyArray<string> => [
+  totals(name, meter, columns),
+  `  ${pace(meter, nowMillis)}`,
+  ...hosts(meter).slice(0, Math.max(0, rows - 4))
+]

@@ -1,0 +1,126 @@
+/**
+ * What a running fetch counts about itself, for its progress and its summary. Plain fields, because it is touched for each URL.
+ */
+import type { Fetched } from "../../services/fetch/Fetcher.ts"
+import type { RunCounts } from "../../services/fetch/Frontier.ts"
+
+/** What is known of a host while something of it is in flight. */
+export interface HostMeter {
+  taken: number
+  done: number
+  failed: number
+}
+
+/** Hosts that are counted at once. */
+const hostsMax = 10_000
+/** Seconds over which the rate is taken. */
+const rateSeconds = 8
+
+/** How often outcomes ended so. */
+export interface TagMeter {
+  count: number
+  /** A message that came with it. */
+  readonly message: string
+}
+
+/** Counts of one invocation. */
+export class RunMeter {
+  readonly startedMillis: number
+  /** URLs of the run, and how many of them were recorded before this invocation. */
+  total = 0
+  before = 0
+  added = 0
+  known = 0
+  malformed = 0
+  inputDone = false
+  /** Taken from the frontier and not ended. */
+  taken = 0
+  ok = 0
+  failed = 0
+  bytes = 0
+  /** Requests that were sent, the first of a URL included. */
+  requests = 0
+  retries = 0
+  readonly tags = new Map<string, TagMeter>()
+  readonly hosts = new Map<string, HostMeter>()
+  readonly #ticks: Array<{ readonly second: number; count: number }> = []
+
+  readonly #limits: { readonly concurrency: number; readonly perHost: number }
+
+  constructor(nowMillis: number, limits: { readonly concurrency: number; readonly perHost: number }) {
+    this.startedMillis = nowMillis
+    this.#limits = limits
+  }
+
+  /** Requests in flight: what was taken beyond the limit waits in the dispatcher. */
+  get inFlight(): number {
+    return Math.min(this.taken, this.#limits.concurrency)
+  }
+
+  /** Requests in flight to a host. */
+  inFlightTo(host: HostMeter): number {
+    return Math.min(host.taken, this.#limits.perHost)
+  }
+
+  /** The run as it was found. */
+  opened({ deferred, done, failed, leased, pending }: RunCounts): void {
+    this.before = done + failed + deferred
+    this.total = done + failed + leased + pending
+  }
+
+  addedTo(fresh: number, of: number): void {
+    this.added += fresh
+    this.known += of - fresh
+    this.total += fresh
+  }
+
+  started(host: string): void {
+    this.taken++
+    const meter = this.hosts.get(host)
+    if (meter !== undefined) meter.taken++
+    else if (this.hosts.size < hostsMax) this.hosts.set(host, { taken: 1, done: 0, failed: 0 })
+  }
+
+  /** A URL has ended, whether or not its outcome will be recorded. */
+  ended({ outcome, target }: Fetched): void {
+    this.taken--
+    const meter = this.hosts.get(target.host)
+    if (meter === undefined) return
+    meter.taken--
+    meter.done++
+    if (!outcome.ok) meter.failed++
+    if (meter.taken <= 0 && this.hosts.size > hostsMax / 2) this.hosts.delete(target.host)
+  }
+
+  recorded({ outcome }: Fetched, nowMillis: number): void {
+    const tag = outcome.error?._tag ?? "ok"
+    const known = this.tags.get(tag)
+    if (known === undefined) this.tags.set(tag, { count: 1, message: outcome.error?.message ?? "" })
+    else known.count++
+    if (outcome.ok) this.ok++
+    else this.failed++
+    this.bytes += outcome.bytes
+    this.requests += outcome.attempts
+    this.retries += Math.max(0, outcome.attempts - 1)
+    const second = Math.floor(nowMillis / 1000)
+    const last = this.#ticks.at(-1)
+    if (last?.second === second) last.count++
+    else {
+      this.#ticks.push({ second, count: 1 })
+      while ((this.#ticks[0]?.second ?? second) < second - rateSeconds) this.#ticks.shift()
+    }
+  }
+
+  /** Recorded by this invocation. */
+  get done(): number {
+    return this.ok + this.failed
+  }
+
+  /** URLs per second lately. */
+  rate(nowMillis: number): number {
+    const from = Math.max(this.startedMillis, nowMillis - rateSeconds * 1000)
+    const fromSecond = Math.floor(from / 1000)
+    const count = this.#ticks.reduce((sum, tick) => tick.second >= fromSecond ? sum + tick.count : sum, 0)
+    return count / Math.max(0.25, (nowMillis - Math.max(this.startedMillis, fromSecond * 1000)) / 1000)
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * What a fetch came to, for people: a table by outcome, and what to do about the rest.
+ */
+import type { RunReport } from "../fetchRun.ts"
+import { bold, count, dim, green, red, yellow } from "../terminal/Style.ts"
+import { clock, size } from "./Progress.ts"
+import type { RunMeter } from "./RunMeter.ts"
+
+const line = ({ done, durationMillis, meter }: RunReport): string => {
+  const seconds = durationMillis / 1000
+  return [
+    `${count(done)} ${done === 1 ? "URL" : "URLs"} in ${seconds < 60 ? `${seconds.toFixed(1)} s` : clock(seconds)}`,
+    `${count(done / Math.max(0.001, seconds))}/s`,
+    size(meter.bytes),
+    `${count(meter.requests)} requests`
+  ].join(", ")
+}
+
+/** What is left to do, and how. */
+const next = ({ counts, name, stopped }: RunReport): ReadonlyArray<string> => {
+  const waiting = counts.pending + counts.leased - counts.deferred
+  const again = `sluice fetch --run ${name}`
+  return [
+    ...(stopped === "deadline" ? [yellow("the deadline of the run has passed")] : []),
+    ...(waiting > 0 ? [`${count(waiting)} left to fetch: ${bold(again)}`] : []),
+    ...(counts.deferred > 0 ? [`${count(counts.deferred)} may be asked again later: ${bold(again)}`] : []),
+    ...(counts.failed > 0 ? [`${count(counts.failed)} failed: ${bold(`${again} --retry-failed`)}`] : [])
+  ]
+}
+
+const inputNotes = ({ meter, name }: RunReport): ReadonlyArray<string> => [
+  ...(meter.known > 0 ? [`${count(meter.known)} of the input were known to run ${name} already`] : []),
+  ...(meter.malformed > 0 ? [red(`${count(meter.malformed)} lines of the input were malformed`)] : [])
+]
+
+/** What to say to who interrupts. */
+export const interrupted = (name: string, { done, inputDone }: RunMeter): string =>
+  `interrupted; ${count(done)} recorded here. Go on with: sluice fetch --run ${name}${
+    inputDone ? "" : ", and with the input again, which was not read to its end"
+  }`
+
+/** The table: one row for each way in which outcomes ended, the most frequent first. */
+export const table = (report: RunReport): ReadonlyArray<string> => {
+  const { meter } = report
+  const rows = Array.from(meter.tags).toSorted(([, a], [, b]) => b.count - a.count)
+  const share = (part: number) => `${((part / Math.max(1, report.done)) * 100).toFixed(1)} %`
+  return [
+    ...(rows.length === 0 ? [] : [dim(`  ${"outcome".padEnd(22)}${"URLs".padStart(12)}${"share".padStart(10)}`)]),
+    ...rows.map(([tag, { count: many, message }]) =>
+      `  ${(tag === "ok" ? green : red)(tag.padEnd(22))}${count(many).padStart(12)}${share(many).padStart(10)}  ${
+        dim(message)
+      }`
+    ),
+    ...(rows.length === 0 ? [] : [""]),
+    `  ${line(report)}`,
+    ...[...inputNotes(report), ...next(report)].map((text) => `  ${text}`)
+  ]
+}
+
+/** The same in a line or so, where there is no terminal. */
+export const brief = (report: RunReport): ReadonlyArray<string> => {
+  const { meter, name } = report
+  const tags = Array.from(meter.tags)
+    .filter(([tag]) => tag !== "ok")
+    .toSorted(([, a], [, b]) => b.count - a.count)
+    .map(([tag, { count: many }]) => `${many} ${tag}`)
+  return [
+    `run ${name}: ${line(report)}: ${[`${meter.ok} ok`, ...tags].join(", ")}`,
+    ...inputNotes(report),
+    ...next(report)
+  ]
+}

@@ -1,0 +1,95 @@
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FileSystem, Sink, Stdio } from "effect"
+import * as PlatformError from "effect/PlatformError"
+import * as Outcomes from "../../../src/programs/fetch/Outcomes.ts"
+import { StatusError } from "../../../src/services/fetch/FetchError.ts"
+import { failure, type FetchOutcome } from "../../../src/services/fetch/FetchOutcome.ts"
+
+/** Fields in another order than the printed one. */
+const outcome: FetchOutcome = {
+  error: failure(new StatusError({ url: "http://a.test/", status: 404 })),
+  savedTo: null,
+  durationMs: 1.5,
+  startedAt: "2026-01-02T03:04:05.678Z",
+  contentType: "text/html; charset=\"utf-8\"",
+  sha256: null,
+  bytes: 3,
+  attempts: 2,
+  status: 404,
+  ok: false,
+  finalUrl: "http://a.test/b,c",
+  url: "http://a.test/"
+}
+
+const line =
+  "{\"url\":\"http://a.test/\",\"finalUrl\":\"http://a.test/b,c\",\"ok\":false,\"status\":404,\"attempts\":2,\"bytes\":3," +
+  "\"sha256\":null,\"contentType\":\"text/html; charset=\\\"utf-8\\\"\",\"startedAt\":\"2026-01-02T03:04:05.678Z\",\"durationMs\":1.5," +
+  "\"savedTo\":null,\"error\":{\"_tag\":\"StatusError\",\"message\":\"status 404\",\"url\":\"http://a.test/\",\"status\":404}}\n"
+
+const row =
+  "http://a.test/,\"http://a.test/b,c\",false,404,2,3,,\"text/html; charset=\"\"utf-8\"\"\",2026-01-02T03:04:05.678Z,1.5,," +
+  "StatusError,status 404\r\n"
+
+describe("Outcomes", () => {
+  it("prints fields in one order", () => {
+    assert.strictEqual(Outcomes.toNdjson(outcome), line)
+    assert.strictEqual(Outcomes.toCsv(outcome), row)
+  })
+
+  it.effect("writes a file by its name, and appends to that of a run that goes on", () =>
+    Effect.gen(function*() {
+      const files = yield* FileSystem.FileSystem
+      const directory = yield* files.makeTempDirectoryScoped()
+      const write = (name: string, append: boolean) =>
+        Effect.scoped(
+          Effect.flatMap(Outcomes.file(`${directory}/${name}`, append), (output) => output.write([outcome, outcome]))
+        )
+      const text = (name: string) => files.readFileString(`${directory}/${name}`)
+      yield* write("a.ndjson", false)
+      yield* write("a.ndjson", true)
+      assert.strictEqual(yield* text("a.ndjson"), line.repeat(4))
+      yield* write("a.ndjson", false)
+      assert.strictEqual(yield* text("a.ndjson"), line.repeat(2))
+      yield* write("a.csv", true)
+      yield* write("a.csv", true)
+      assert.strictEqual(yield* text("a.csv"), Outcomes.csvHeader + row.repeat(4))
+    }).pipe(Effect.provide(NodeFileSystem.layer)))
+
+  it.effect("has written everything to standard output when its scope closes", () =>
+    Effect.gen(function*() {
+      const written: Array<string | Uint8Array> = []
+      const sink = Sink.forEach((chunk: string | Uint8Array) =>
+        Effect.andThen(Effect.yieldNow, Effect.sync(() => void written.push(chunk)))
+      )
+      yield* Effect.scoped(Effect.gen(function*() {
+        const output = yield* Outcomes.stdout
+        for (let n = 0; n < 40; n++) yield* output.write([outcome])
+      })).pipe(Effect.provide(Stdio.layerTest({ stdout: () => sink })))
+      assert.strictEqual(written.join(""), line.repeat(40))
+    }))
+
+  it.effect("says that the output is closed when its reader has gone, and fails on any other error", () =>
+    Effect.gen(function*() {
+      const breaking = (code: string) =>
+        Stdio.layerTest({
+          stdout: () =>
+            Sink.fail(PlatformError.systemError({
+              _tag: "Unknown",
+              module: "Stdio",
+              method: "stdout",
+              cause: Object.assign(new Error(code), { code })
+            }))
+        })
+      const writeOn = Effect.scoped(
+        Effect.flatMap(
+          Outcomes.stdout,
+          (output) => Effect.forever(Effect.andThen(output.write([outcome]), Effect.yieldNow))
+        )
+      )
+      const closed = yield* Effect.flip(Effect.provide(writeOn, breaking("EPIPE")))
+      assert.strictEqual(closed._tag, "OutputClosed")
+      const full = yield* Effect.flip(Effect.provide(writeOn, breaking("ENOSPC")))
+      assert.strictEqual(full._tag, "PlatformError")
+    }))
+})

@@ -1,0 +1,119 @@
+import { assert, describe, it } from "@effect/vitest"
+import { stripVTControlCharacters } from "node:util"
+import * as Progress from "../../../src/programs/fetch/Progress.ts"
+import { RunMeter } from "../../../src/programs/fetch/RunMeter.ts"
+import * as Summary from "../../../src/programs/fetch/Summary.ts"
+import type { Fetched } from "../../../src/services/fetch/Fetcher.ts"
+import { succeeded, target } from "../../conformance/Frontier.suite.ts"
+
+const fetched = (url: string, more: Partial<Fetched["outcome"]> = {}): Fetched => {
+  const { outcome, target: of } = succeeded(target(url))
+  return { target: of, outcome: { ...outcome, ...more } }
+}
+
+const limits = { concurrency: 4, perHost: 2 }
+
+/** A run of 10: 2 recorded before, then 3 on `a.test` with retries and 1 failure on `b.test`, one URL a second. */
+const meterAt = (startMillis: number): RunMeter => {
+  const meter = new RunMeter(startMillis, limits)
+  meter.opened({ pending: 3, leased: 0, done: 1, failed: 1, deferred: 0 })
+  meter.addedTo(5, 6)
+  for (let n = 0; n < 6; n++) meter.started("a.test")
+  meter.started("b.test")
+  const ends = [
+    fetched("http://a.test/1", { attempts: 3, bytes: 2048 }),
+    fetched("http://a.test/2"),
+    fetched("http://a.test/3"),
+    fetched("http://b.test/", { ok: false, error: { _tag: "IdleTimeout", message: "stood still" } })
+  ]
+  ends.forEach((end, n) => {
+    meter.ended(end)
+    meter.recorded(end, startMillis + (n + 1) * 1000)
+  })
+  return meter
+}
+
+const plain = (lines: ReadonlyArray<string>) => lines.map(stripVTControlCharacters)
+
+describe("Progress", () => {
+  it("shows what is done, how fast, and what is left; retries move nothing", () => {
+    const meter = meterAt(100_000)
+    const [first, second, ...hosts] = plain(Progress.render("crawl", meter, 104_000, 80, 24))
+    assert.match(first ?? "", /^ {2}crawl {2}█+.*6\/10\+ {2}reading$/)
+    assert.strictEqual(second, "  1 URLs/s · 516 B/s · 3 in flight · 2 retries · 1 failed")
+    assert.deepStrictEqual(hosts, [`    ${"a.test".padEnd(40)}    2 in flight          3 done`])
+    meter.inputDone = true
+    const [done, pace] = plain(Progress.render("crawl", meter, 104_000, 80, 24))
+    assert.include(done, "6/10  60.0 %")
+    assert.include(pace, "4 s left")
+  })
+
+  it("fits the terminal, however small", () => {
+    const meter = meterAt(100_000)
+    assert.strictEqual(Progress.render("crawl", meter, 104_000, 80, 4).length, 2, "no room for hosts")
+    for (const columns of [60, 80, 200]) {
+      const [first] = plain(Progress.render("a-name-that-is-much-too-long-for-a-line", meter, 104_000, columns, 24))
+      assert.isBelow(first?.length ?? 0, columns)
+    }
+  })
+
+  it("starts at nothing and never divides by it", () => {
+    assert.deepStrictEqual(
+      plain(Progress.render("r", new RunMeter(0, limits), 0, 40, 24))[1],
+      "  0 URLs/s · 0 B/s · 0 in flight"
+    )
+  })
+
+  it("writes sizes and times for people", () => {
+    assert.deepStrictEqual([0, 999, 1000, 1536, 150 * 1024, 5 * 1024 ** 3].map(Progress.size), [
+      "0 B",
+      "999 B",
+      "1.0 KiB",
+      "1.5 KiB",
+      "150 KiB",
+      "5.0 GiB"
+    ])
+    assert.deepStrictEqual([0.2, 59, 60, 3605, 7207].map(Progress.clock), ["1 s", "59 s", "1:00", "1:00:05", "2:00:07"])
+  })
+
+  it("forgets hosts that are done, so that a million of them do not grow it", () => {
+    const meter = new RunMeter(0, limits)
+    for (let n = 0; n < 100_000; n++) {
+      meter.started(`h${n}.test`)
+      meter.ended(fetched(`http://h${n}.test/`))
+    }
+    assert.isAtMost(meter.hosts.size, 10_000)
+  })
+})
+
+describe("Summary", () => {
+  const report = (meter: RunMeter) => ({
+    name: "crawl",
+    meter,
+    done: meter.done,
+    durationMillis: 4000,
+    counts: { pending: 4, leased: 0, done: 4, failed: 2, deferred: 1 },
+    stopped: undefined
+  })
+
+  it("tells what came of it and how to go on", () => {
+    const meter = meterAt(0)
+    meter.malformed = 2
+    assert.deepStrictEqual(plain(Summary.table(report(meter))), [
+      "  outcome                       URLs     share",
+      "  ok                               3    75.0 %  ",
+      "  IdleTimeout                      1    25.0 %  stood still",
+      "",
+      "  4 URLs in 4.0 s, 1/s, 2.0 KiB, 6 requests",
+      "  1 of the input were known to run crawl already",
+      "  2 lines of the input were malformed",
+      "  3 left to fetch: sluice fetch --run crawl",
+      "  1 may be asked again later: sluice fetch --run crawl",
+      "  2 failed: sluice fetch --run crawl --retry-failed"
+    ])
+    assert.strictEqual(
+      plain(Summary.brief(report(meter)))[0],
+      "run crawl: 4 URLs in 4.0 s, 1/s, 2.0 KiB, 6 requests: 3 ok, 1 IdleTimeout"
+    )
+  })
+})
