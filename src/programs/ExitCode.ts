@@ -41,7 +41,7 @@ export const of = <A, E>(exit: Exit.Exit<A, E>): number =>
 
 /** What to say about a failure: nothing more about one that the command line has shown already. */
 export const describe = (error: unknown): string | undefined => {
-  if (CliError.isCliError(error)) return undefined
+  if (CliError.isCliError(error) || Predicate.isTagged(error, "RunIncomplete")) return undefined
   if (error instanceof Config.ConfigError) {
     return `sluice: configuration: ${error.cause.message.replaceAll(/\s+/g, " ")}`
   }

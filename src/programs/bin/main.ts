@@ -7,14 +7,17 @@ import { Effect, Layer, type Stdio } from "effect"
 import * as Command from "effect/cli/Command"
 import { readFileSync } from "node:fs"
 import * as HttpFetcher from "../../layers/fetch/HttpFetcher.ts"
+import * as PostgresFrontier from "../../layers/fetch/PostgresFrontier.ts"
 import * as UndiciHttpClient from "../../layers/fetch/UndiciHttpClient.ts"
 import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
 import * as Database from "../../layers/postgres/Database.ts"
 import * as EmbeddedPostgres from "../../layers/postgres/EmbeddedPostgres.ts"
 import type * as JobWorker from "../../services/jobs/JobWorker.ts"
+import { fetch } from "../commands/FetchCommand.ts"
 import { jobs } from "../commands/JobsCommand.ts"
 import { migrate } from "../commands/MigrateCommand.ts"
 import { orders } from "../commands/OrdersCommand.ts"
+import { runs } from "../commands/RunsCommand.ts"
 import { serve } from "../commands/ServeCommand.ts"
 import { work } from "../commands/WorkCommand.ts"
 import { demo } from "../demo.ts"
@@ -33,6 +36,8 @@ const { version }: { readonly version: string } = JSON.parse(
 
 const fetcher = HttpFetcher.layer.pipe(Layer.provide(UndiciHttpClient.layer()))
 
+const frontier = PostgresFrontier.layer.pipe(Layer.provide(Database.layerConfig()))
+
 const playDemo = Effect.provide(demo, Layer.merge(UnrulyOrigin.layer, fetcher))
 
 /** Everything that `sluice work` can do; `sluice serve` does the orders by itself. */
@@ -47,6 +52,8 @@ const sluice = Command.make("sluice").pipe(
   ),
   Command.withHandler(() => playDemo),
   Command.withSubcommands([
+    Command.provide(fetch, Layer.merge(fetcher, frontier)),
+    Command.provide(runs, frontier),
     serve,
     work(crews).pipe(Command.provide(OrdersApp.layerConfig)),
     jobs.pipe(Command.provide(Database.layerConfig())),
