@@ -1,0 +1,2 @@
+/** The job of the piscina contender. */
+export const halve = (n) => n / 2
