@@ -2,7 +2,6 @@
 import { Effect, Fiber, Semaphore } from "effect"
 import pLimit from "p-limit"
 import PQueue from "p-queue"
-import { Piscina } from "piscina"
 import * as NodeLoopMonitor from "../../src/layers/tasks/NodeLoopMonitor.ts"
 import * as WorkerThreads from "../../src/layers/tasks/WorkerThreads.ts"
 import * as Deadline from "../../src/services/tasks/Deadline.ts"
@@ -137,14 +136,7 @@ const overhead: Record<string, () => Promise<number>> = {
         return (system + user) / 4_000_000 * 100
       }).pipe(Effect.provide(NodeLoopMonitor.layer({ log: false })))
     ),
-  "offload round trip, piscina, us": async () => {
-    const pool = new Piscina({ filename: new URL("./halve.mjs", import.meta.url).href, minThreads: 1, maxThreads: 1 })
-    await pool.run(2, { name: "halve" })
-    const start = performance.now()
-    for (let i = 0; i < 2000; i++) await pool.run(2, { name: "halve" })
-    return (performance.now() - start) * 1000 / 2000
-  },
-  "offload round trip, sluice, us": () =>
+  "offload round trip, us": () =>
     Effect.runPromise(
       Effect.gen(function*() {
         const offload = yield* Offload

@@ -1,2 +1,0 @@
-/** The job of the piscina contender. */
-export const halve = (n) => n / 2
