@@ -83,7 +83,7 @@ const flaky: Manner = (visit) =>
 
 /** How `/item/N` behaves: the first row whose divisor divides N. */
 const manners: ReadonlyArray<readonly [divisor: number, manner: Manner]> = [
-  [701, throttling],
+  [1499, throttling],
   [401, silent],
   [211, endless],
   [97, truncated],

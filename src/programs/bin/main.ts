@@ -38,7 +38,7 @@ const fetcher = HttpFetcher.layer.pipe(Layer.provide(UndiciHttpClient.layer()))
 
 const frontier = PostgresFrontier.layer.pipe(Layer.provide(Database.layerConfig()))
 
-const playDemo = Effect.provide(demo, Layer.merge(UnrulyOrigin.layer, fetcher))
+const playDemo = Effect.provide(demo, Layer.mergeAll(UnrulyOrigin.layer, fetcher, frontier))
 
 /** Everything that `sluice work` can do; `sluice serve` does the orders by itself. */
 const crews = [

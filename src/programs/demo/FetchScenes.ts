@@ -1,13 +1,18 @@
 /**
  * What the fetch wing shows in `sluice demo`: concurrency, limits and retries, a race, a clean interrupt.
  */
-import { ByteSize, Clock, Context, Duration, Effect, Fiber, Layer, Schedule, Stream } from "effect"
+import { ByteSize, Clock, Context, Duration, Effect, Fiber, Layer, Schedule, Stream, Terminal } from "effect"
 import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
 import { Fetcher } from "../../services/fetch/Fetcher.ts"
-import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
+import * as Inputs from "../fetch/Inputs.ts"
+import * as Outcomes from "../fetch/Outcomes.ts"
+import * as Progress from "../fetch/Progress.ts"
+import { RunMeter } from "../fetch/RunMeter.ts"
+import * as Summary from "../fetch/Summary.ts"
+import { fetchRun } from "../fetchRun.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
-import { bar, bold, count, dim, green, red, seconds } from "../terminal/Style.ts"
+import { bar, bold, count, dim, green, seconds } from "../terminal/Style.ts"
 
 interface Lane {
   readonly name: string
@@ -65,61 +70,46 @@ export const lanes = Effect.gen(function*() {
 
 const itemCount = 3000
 
-/** Thousands of items through limits and retries; ends in a table by outcome tag. */
-export const bulk = Effect.gen(function*() {
-  const fetcher = yield* Fetcher
-  const origin = yield* UnrulyOrigin.UnrulyOrigin
-  const before = yield* origin.counts
-  const startedAt = yield* Clock.currentTimeMillis
-  const tags = new Map<string, { urls: number; attempts: number; message: string }>()
-  let done = 0
-  let attempts = 0
-
-  const record = (outcome: FetchOutcome) => {
-    const tag = outcome.error?._tag ?? "ok"
-    const row = tags.get(tag) ?? { urls: 0, attempts: 0, message: outcome.error?.message ?? "" }
-    tags.set(tag, { ...row, urls: row.urls + 1, attempts: row.attempts + outcome.attempts })
-    done++
-    attempts += outcome.attempts
-  }
-  const render = Effect.map(Clock.currentTimeMillis, (now) => {
-    const elapsedMillis = Math.max(1, now - startedAt)
-    return [
-      `  ${bar(done / itemCount, 30)} ${count(done)}/${count(itemCount)}  ${seconds(elapsedMillis)}  `
-      + dim(`${count((done / elapsedMillis) * 1000)} URLs/s, ${count(attempts - done)} retries`)
-    ]
-  })
-
-  yield* withLiveRegion(
-    fetcher.fetchAll(Stream.range(1, itemCount).pipe(Stream.map((item) => ({ url: `${origin.url}/item/${item}` }))))
-      .pipe(
-        Stream.runForEach((outcome) => Effect.sync(() => record(outcome))),
-        Effect.provideService(FetchPolicy.FetchPolicy, bulkPolicy)
-      ),
-    render
-  )
-  const after = yield* origin.counts
-  const rows = Array.from(tags).toSorted(([, a], [, b]) => b.urls - a.urls)
-  return [
-    "",
-    dim(`  ${"outcome".padEnd(18)}${"URLs".padStart(6)}${"attempts".padStart(10)}  what it means`),
-    ...rows.map(([tag, row]) =>
-      `  ${(tag === "ok" ? green : red)(tag.padEnd(18))}${count(row.urls).padStart(6)}${
-        count(row.attempts).padStart(10)
-      }  ${dim(row.message)}`
-    ),
-    "",
-    `  ${count(after.requests - before.requests)} requests, never more than ${bold(String(after.inFlightMax))} at once`
-  ]
-})
-
 const bulkPolicy = FetchPolicy.make({
   concurrency: 64,
   perHost: 64,
   perHostRatePerSecond: 2000,
-  timeouts: { headers: Duration.millis(500) },
+  timeouts: { headers: Duration.millis(400) },
   retry: { times: 3, base: Duration.millis(50) },
   maxBody: ByteSize.kibibytes(256)
+})
+
+/** Thousands of items through limits and retries, recorded as a run; ends in the table that `sluice fetch` ends in. */
+export const bulk = Effect.gen(function*() {
+  const origin = yield* UnrulyOrigin.UnrulyOrigin
+  const terminal = yield* Terminal.Terminal
+  const startedMillis = yield* Clock.currentTimeMillis
+  const before = yield* origin.counts
+  const meter = new RunMeter(startedMillis, bulkPolicy)
+  const name = `demo-${startedMillis}`
+  const draw = Effect.map(
+    Effect.all([Clock.currentTimeMillis, terminal.columns, terminal.rows]),
+    ([nowMillis, columns, rows]) => Progress.render(name, meter, nowMillis, columns, rows)
+  )
+  const report = yield* withLiveRegion(
+    fetchRun({
+      name,
+      inputs: Inputs.fromArguments(Array.from({ length: itemCount }, (_, item) => `${origin.url}/item/${item + 1}`)),
+      output: Outcomes.none,
+      onMalformed: () => Effect.void,
+      meter
+    }).pipe(Effect.provideService(FetchPolicy.FetchPolicy, bulkPolicy)),
+    draw
+  )
+  const after = yield* origin.counts
+  return [
+    "",
+    ...Summary.table(report),
+    `  the origin saw ${count(after.requests - before.requests)} requests, never more than ${
+      bold(String(after.inFlightMax))
+    } at once`,
+    `  every outcome is in Postgres: ${bold(`npm start -- runs show ${name} --failed`)}`
+  ]
 })
 
 /** Waits until the origin's counts are so; what never comes is a failure of the demo, not a demo without end. */

@@ -9,7 +9,7 @@ const framesPerSecond = 10
 
 const hideCursor = "\u001b[?25l"
 const showCursor = "\u001b[?25h"
-const clearLine = "\u001b[2K"
+const clearBelow = "\u001b[J"
 const up = (lines: number) => lines === 0 ? "" : `\u001b[${lines}A`
 
 /** Cut at the terminal's edge: a line that wraps would break the count of lines to go back up. */
@@ -37,7 +37,7 @@ export const withLiveRegion = Effect.fnUntraced(function*<A, E, R>(
   const frame = Effect.gen(function*() {
     const columns = yield* terminal.columns
     const lines = (yield* render).map((line) => live ? clip(line, columns) : line)
-    const text = up(drawn) + lines.map((line) => `${live ? clearLine : ""}${line}\n`).join("")
+    const text = (live ? up(drawn) + clearBelow : "") + lines.map((line) => `${line}\n`).join("")
     drawn = lines.length
     yield* write(text)
   })
