@@ -11,11 +11,14 @@ import type { FetchError } from "../../services/fetch/FetchError.ts"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import { FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import { type FetchRequest, target } from "../../services/fetch/FetchRequest.ts"
-import { type AttemptEnd, headerOf } from "./fetcher/Attempt.ts"
+import { CurrentDeadline, effectiveMillis } from "../../services/tasks/CurrentDeadline.ts"
+import { CurrentTask } from "../../services/tasks/TaskNode.ts"
 import * as Dispatch from "./fetcher/Dispatch.ts"
 import { Engine } from "./fetcher/Engine.ts"
 import * as Limits from "./fetcher/Limits.ts"
-import { type Fork, Session } from "./fetcher/Session.ts"
+import { type AttemptEnd, headerOf } from "./fetcher/Reception.ts"
+import { Session } from "./fetcher/Session.ts"
+import * as Sink from "./fetcher/Sink.ts"
 import * as StreamSource from "./fetcher/StreamSource.ts"
 import * as Task from "./fetcher/Task.ts"
 
@@ -29,8 +32,23 @@ export const layer: Layer.Layer<Fetcher, never, HttpClient.HttpClient> = Layer.e
   const random = yield* Random.Random
   const timers = yield* FiberSet.make<void>()
   const engine = new Engine(client, clock, random, yield* FiberSet.runtime(timers)())
-  const fibers = yield* FiberSet.make<AttemptEnd, HttpClientError.HttpClientError | FetchError>()
-  const single = singles(engine, yield* FiberSet.runtime(fibers)())
+  const sinks = new Set<Sink.Sink>()
+  // Added before the fibers, so run after them: what they leave of bodies is thrown away when they have ended.
+  yield* Effect.addFinalizer(() => Sink.closeAll(sinks))
+  const fibers = yield* FiberSet.make<unknown, HttpClientError.HttpClientError | FetchError>()
+  const run = yield* FiberSet.runtime(fibers)()
+  const parent = yield* CurrentTask
+  const sessionOf = sessions((limits) =>
+    new Session(engine, limits, {
+      fork: (effect, task) => run(task?.context === undefined ? effect : Effect.provideContext(effect, task.context)),
+      parent,
+      sinks,
+      remainingMillis: ({ context }) => context === undefined ? Infinity : remainingMillis(context, clock),
+      hasRoom: () => true,
+      onRoom: () => {}
+    })
+  )
+  const single = singles(sessionOf)
 
   return Fetcher.of({
     fetch: (request) =>
@@ -76,45 +94,45 @@ const dispatch = <E, R>(
     const limits = Limits.of(fiber.getRef(FetchPolicy))
     const store = Context.getOrUndefined(fiber.context, BodyStore)
     const window = Math.max(windowMin, 4 * limits.concurrency, 256)
-    return Effect.succeed(Dispatch.stream({ engine, limits, wants: { store, keeps: false }, window }, makeSource))
+    const wants = { store, keeps: false, cutBytes: undefined }
+    return Effect.succeed(Dispatch.stream({ engine, limits, wants, fiber, window }, makeSource))
   }))
 
-/** One request at a time, from any number of fibers: those of one policy share a session, and so its limits. */
-const singles = (engine: Engine, run: (effect: Parameters<Fork>[0]) => ReturnType<Fork>) => {
-  const sessions = new WeakMap<Limits.Limits, Session>()
-  const fork: Fork = (effect, task) =>
-    run(task.context === undefined ? effect : Effect.provideContext(effect, task.context))
-  const sessionOf = (limits: Limits.Limits): Session => {
-    let session = sessions.get(limits)
-    if (session === undefined) {
-      session = new Session(engine, limits, { fork, hasRoom: () => true, onRoom: () => {} })
-      sessions.set(limits, session)
-    }
+/** Milliseconds that the deadline of this context leaves. */
+const remainingMillis = (context: Context.Context<never>, clock: Clock.Clock): number =>
+  effectiveMillis(Context.get(context, CurrentDeadline)) - clock.currentTimeMillisUnsafe()
+
+/** Requests of one policy share a session, and so its limits. */
+const sessions = (make: (limits: Limits.Limits) => Session) => {
+  const known = new WeakMap<Limits.Limits, Session>()
+  return (limits: Limits.Limits): Session => {
+    const session = known.get(limits) ?? make(limits)
+    known.set(limits, session)
     return session
   }
-  return <A, E>(
-    request: FetchRequest,
-    keeps: boolean,
-    settle: (resume: (effect: Effect.Effect<A, E>) => void) => Task.Settle,
-    onInvalid: (error: FetchError) => Effect.Effect<A, E>
-  ): Effect.Effect<A, E> =>
-    Effect.withFiber((fiber) => {
-      const checked = target(request)
-      if (Result.isFailure(checked)) return onInvalid(checked.failure)
-      const limits = Limits.of(fiber.getRef(FetchPolicy))
-      const session = sessionOf(limits)
-      const wants = { keeps, store: Context.getOrUndefined(fiber.context, BodyStore) }
-      return Effect.callback<A, E>((resume) => {
-        const task = Task.make(checked.success, limits, wants, fiber.context, settle(resume))
-        session.add(task)
-        session.pump()
-        return Effect.suspend(() => {
-          const underWay = session.cancel(task)
-          return underWay === undefined ? Effect.void : Fiber.interrupt(underWay)
-        })
-      })
-    })
 }
+
+/** One request at a time, from any number of fibers. */
+const singles = (sessionOf: (limits: Limits.Limits) => Session) =>
+<A, E>(
+  request: FetchRequest,
+  keeps: boolean,
+  settle: (resume: (effect: Effect.Effect<A, E>) => void) => Task.Settle,
+  onInvalid: (error: FetchError) => Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  Effect.withFiber((fiber) => {
+    const checked = target(request)
+    if (Result.isFailure(checked)) return onInvalid(checked.failure)
+    const limits = Limits.of(fiber.getRef(FetchPolicy))
+    const session = sessionOf(limits)
+    const wants = { keeps, store: Context.getOrUndefined(fiber.context, BodyStore), cutBytes: undefined }
+    return Effect.callback<A, E>((resume) => {
+      const task = Task.make(checked.success, limits, wants, fiber.context, settle(resume))
+      session.add(task)
+      session.pump()
+      return Effect.suspend(() => Fiber.interruptAll(session.cancel(task)))
+    })
+  })
 
 const flatHeaders = (end: AttemptEnd): Readonly<Record<string, string>> => {
   const flat: Record<string, string> = {}

@@ -15,7 +15,7 @@ import { type Dispatcher, FormData as UndiciFormData } from "undici"
 import { TransportWatch } from "../../services/fetch/TransportWatch.ts"
 import { TlsSessions } from "./undici/Connection.ts"
 import { ConnectionPool } from "./undici/ConnectionPool.ts"
-import { DnsCache } from "./undici/DnsCache.ts"
+import { type Answer, DnsCache, type DnsCacheOptions } from "./undici/DnsCache.ts"
 import { Exchange, type Received } from "./undici/Exchange.ts"
 import { UndiciResponse } from "./undici/UndiciResponse.ts"
 
@@ -31,7 +31,12 @@ export interface Options {
   readonly inlineBytes?: number | undefined
   /** Trust and identity for https: `ca`, `cert`, `key`, `rejectUnauthorized`. */
   readonly tls?: ConnectionOptions | undefined
+  /** How names are resolved and for how long that is remembered. @default the system's resolver, 30 seconds */
+  readonly dns?: DnsCacheOptions | undefined
 }
+
+/** What a resolver of one's own answers. */
+export type DnsAnswer = Answer
 
 /** An `HttpClient` of its own connections; closing the scope closes them. */
 export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
@@ -40,7 +45,7 @@ export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient>
       Effect.acquireRelease(
         Effect.sync(() =>
           new ConnectionPool({
-            dns: new DnsCache(() => clock.currentTimeMillisUnsafe()),
+            dns: new DnsCache(() => clock.currentTimeMillisUnsafe(), options.dns),
             sessions: new TlsSessions(),
             tls: options.tls,
             keepAliveMillis: Duration.toMillis(options.keepAlive ?? "10 seconds"),

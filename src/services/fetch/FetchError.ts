@@ -50,6 +50,20 @@ export class ForbiddenAddress extends Schema.TaggedError<ForbiddenAddress>()("Fo
 /** A deadline passed: which one, its length, and how far the attempt got. */
 const deadline = { ...at, limitMillis: Schema.Finite, bytesReceived: Schema.Finite }
 
+/** The host name did not resolve within the limit. */
+export class DnsTimeout extends Schema.TaggedError<DnsTimeout>()("DnsTimeout", deadline) {
+  override get message(): string {
+    return `host name did not resolve within ${this.limitMillis} ms`
+  }
+}
+
+/** The TLS handshake did not end within the limit. */
+export class TlsTimeout extends Schema.TaggedError<TlsTimeout>()("TlsTimeout", deadline) {
+  override get message(): string {
+    return `TLS handshake did not end within ${this.limitMillis} ms`
+  }
+}
+
 /** No connection (DNS, TCP and TLS together) within the limit. */
 export class ConnectTimeout extends Schema.TaggedError<ConnectTimeout>()("ConnectTimeout", deadline) {
   override get message(): string {
@@ -68,6 +82,13 @@ export class HeadersTimeout extends Schema.TaggedError<HeadersTimeout>()("Header
 export class IdleTimeout extends Schema.TaggedError<IdleTimeout>()("IdleTimeout", deadline) {
   override get message(): string {
     return `body stood still for ${this.limitMillis} ms after ${this.bytesReceived} bytes`
+  }
+}
+
+/** The body came, but slower than the minimum speed. */
+export class TooSlow extends Schema.TaggedError<TooSlow>()("TooSlow", { ...deadline, bytesPerSecond: Schema.Finite }) {
+  override get message(): string {
+    return `body came slower than ${this.bytesPerSecond} bytes per second over ${this.limitMillis} ms`
   }
 }
 
@@ -164,14 +185,15 @@ export class RedirectError extends Schema.TaggedError<RedirectError>()("Redirect
   }
 }
 
-/** The host's circuit breaker is open, or its retry budget is spent: nothing was sent. */
+/** The host's circuit breaker is open, and for longer than the patience: nothing was sent. */
 export class HostUnavailable extends Schema.TaggedError<HostUnavailable>()("HostUnavailable", {
   ...at,
   host: Schema.String,
-  problem: Schema.Literals(["circuit open", "retry budget spent"])
+  problem: Schema.Literals(["circuit open"]),
+  retryAfterMillis: Schema.Finite
 }) {
   override get message(): string {
-    return `${this.host}: ${this.problem}`
+    return `${this.host}: ${this.problem} for another ${this.retryAfterMillis} ms`
   }
 }
 
@@ -200,9 +222,12 @@ export const FetchError = Schema.Union([
   ConnectError,
   TlsError,
   ForbiddenAddress,
+  DnsTimeout,
+  TlsTimeout,
   ConnectTimeout,
   HeadersTimeout,
   IdleTimeout,
+  TooSlow,
   AttemptTimeout,
   DeadlineExceeded,
   ProtocolError,

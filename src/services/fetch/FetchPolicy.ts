@@ -5,6 +5,10 @@ import { ByteSize, Context, Duration } from "effect"
 
 /** Limits of one attempt and of the whole. */
 export interface FetchTimeouts {
+  /** Resolving the host name. @default 5 seconds */
+  readonly dns: Duration.Duration
+  /** The TLS handshake. @default 10 seconds */
+  readonly tls: Duration.Duration
   /** DNS, TCP and TLS together. @default 10 seconds */
   readonly connect: Duration.Duration
   /** From the request's last byte to the response's head. @default 30 seconds */
@@ -29,6 +33,39 @@ export interface FetchRetry {
   readonly patience: Duration.Duration
   /** Whether methods that are not idempotent (RFC 9110 section 9.2.2) are retried too. @default false */
   readonly unsafeMethods: boolean
+  /** Retries per request that each host is given on average, those that wait included. @default 0.2 */
+  readonly budgetRatio: number
+  /** Retries per second that each host is given on top; up to ten seconds' worth are saved. @default 10 */
+  readonly budgetPerSecond: number
+}
+
+/** The slowest that a body may come. */
+export interface MinSpeed {
+  readonly bytesPerSecond: number
+  /** Judged over each stretch of this length. */
+  readonly over: Duration.Duration
+}
+
+/** When a request that has no answer yet is sent a second time; the first answer counts, the other request is ended. */
+export interface Hedge {
+  /** How long the first is waited for; a little above the usual (Dean and Barroso, "The Tail at Scale", 2013). */
+  readonly after: Duration.Duration
+  /** Second requests per request, on average. @default 0.05 */
+  readonly ratio?: number | undefined
+}
+
+/** What a host is given that throttles, or does not answer. */
+export interface HostPatience {
+  /** Whether the concurrency is lowered to what the host takes (429 or 503 above it). @default true */
+  readonly adaptive: boolean
+  /** Longest block for a host that throttles without Retry-After; it starts at `retry.base` and doubles. @default 10 minutes */
+  readonly blockMax: Duration.Duration
+  /** Quiet after which such a block starts small again. @default 10 minutes */
+  readonly forgiveAfter: Duration.Duration
+  /** Connections in a row that come to nothing before the circuit opens. @default 8 */
+  readonly breakerFailures: number
+  /** First time that the circuit stays open; doubles with each probe that fails. @default 1 second */
+  readonly breakerCooldown: Duration.Duration
 }
 
 /** Every limit of a fetch. */
@@ -42,7 +79,16 @@ export interface FetchPolicy {
   /** Requests started per second to one host; `Infinity` is no limit. @default Infinity */
   readonly perHostRatePerSecond: number
   readonly timeouts: FetchTimeouts
+  /** @default undefined: any speed, as long as `timeouts.idle` is kept */
+  readonly minSpeed: MinSpeed | undefined
   readonly retry: FetchRetry
+  readonly hosts: HostPatience
+  /** For GET and HEAD. @default undefined: never */
+  readonly hedge: Hedge | undefined
+  /** Whether robots.txt is asked and obeyed (RFC 9309). @default false */
+  readonly robots: boolean
+  /** Sent as User-Agent, and looked for in robots.txt. @default "sluice/0.1" */
+  readonly userAgent: string
   /** Largest decoded body. @default 64 MiB */
   readonly maxBody: ByteSize.ByteSize
   /** Times that a compressed body of more than 1 MiB may grow when it is decoded. @default 256 */
@@ -60,6 +106,8 @@ export const defaults: FetchPolicy = {
   ratePerSecond: Infinity,
   perHostRatePerSecond: Infinity,
   timeouts: {
+    dns: Duration.seconds(5),
+    tls: Duration.seconds(10),
     connect: Duration.seconds(10),
     headers: Duration.seconds(30),
     idle: Duration.seconds(30),
@@ -71,8 +119,21 @@ export const defaults: FetchPolicy = {
     base: Duration.millis(250),
     cap: Duration.seconds(30),
     patience: Duration.minutes(1),
-    unsafeMethods: false
+    unsafeMethods: false,
+    budgetRatio: 0.2,
+    budgetPerSecond: 10
   },
+  minSpeed: undefined,
+  hosts: {
+    adaptive: true,
+    blockMax: Duration.minutes(10),
+    forgiveAfter: Duration.minutes(10),
+    breakerFailures: 8,
+    breakerCooldown: Duration.seconds(1)
+  },
+  hedge: undefined,
+  robots: false,
+  userAgent: "sluice/0.1",
   maxBody: ByteSize.mebibytes(64),
   maxDecodeRatio: 256,
   maxRedirects: 10,
@@ -80,9 +141,10 @@ export const defaults: FetchPolicy = {
 }
 
 /** What may be changed of the defaults. */
-export interface FetchPolicyInput extends Partial<Omit<FetchPolicy, "timeouts" | "retry">> {
+export interface FetchPolicyInput extends Partial<Omit<FetchPolicy, "timeouts" | "retry" | "hosts">> {
   readonly timeouts?: Partial<FetchTimeouts>
   readonly retry?: Partial<FetchRetry>
+  readonly hosts?: Partial<HostPatience>
 }
 
 /** The defaults, changed where the input says so; inputs compose left to right. */
@@ -93,7 +155,8 @@ export const make = (...inputs: ReadonlyArray<FetchPolicyInput>): FetchPolicy =>
       ...policy,
       ...input,
       timeouts: { ...policy.timeouts, ...input.timeouts },
-      retry: { ...policy.retry, ...input.retry }
+      retry: { ...policy.retry, ...input.retry },
+      hosts: { ...policy.hosts, ...input.hosts }
     }
   }
   return policy

@@ -3,6 +3,7 @@
  */
 import { Result, Schema } from "effect"
 import { InvalidRequest } from "./FetchError.ts"
+import * as Redact from "./Redact.ts"
 
 /** Methods that a fetch may use. */
 export const Method = Schema.Literals(["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
@@ -49,7 +50,7 @@ export const urlLengthMax = 8192
 const lineBreak = /[\r\n\0]/
 
 const invalid = (request: FetchRequest, problem: string) =>
-  Result.fail(new InvalidRequest({ url: request.url.slice(0, 200), problem }))
+  Result.fail(new InvalidRequest({ url: Redact.url(request.url.slice(0, 200)), problem }))
 
 /**
  * Checks a request and names its canonical URL, host and path.

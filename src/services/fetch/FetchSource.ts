@@ -3,6 +3,7 @@
  */
 import type { Effect } from "effect"
 import type { FetchTarget } from "./FetchRequest.ts"
+import type { HostState } from "./HostState.ts"
 
 /** What a dispatcher can take: at most `limit` targets, none of them on a host in `closedHosts`. */
 export interface FetchDemand {
@@ -15,7 +16,12 @@ export interface FetchDemand {
  * What a source can give: some targets (never none); nothing before `wake` ends (new input, a lapsed lease, a host's `next_at`); or nothing ever again.
  */
 export type FetchSupply =
-  | { readonly _tag: "Targets"; readonly targets: ReadonlyArray<FetchTarget> }
+  | {
+    readonly _tag: "Targets"
+    readonly targets: ReadonlyArray<FetchTarget>
+    /** What was remembered of hosts among them (`Fetched.host`): blocks and limits are taken up again. */
+    readonly hosts?: ReadonlyArray<HostState> | undefined
+  }
   | { readonly _tag: "Wait"; readonly wake: Effect.Effect<void> }
   | { readonly _tag: "Done" }
 

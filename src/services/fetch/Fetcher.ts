@@ -7,6 +7,7 @@ import type { FetchError } from "./FetchError.ts"
 import type { FetchOutcome } from "./FetchOutcome.ts"
 import type { FetchRequest, FetchTarget } from "./FetchRequest.ts"
 import type { FetchSource } from "./FetchSource.ts"
+import type { HostState } from "./HostState.ts"
 
 /** A response whose whole body was received, checked and decoded. */
 export interface FetchResponse {
@@ -20,6 +21,8 @@ export interface FetchResponse {
 export interface Fetched {
   readonly target: FetchTarget
   readonly outcome: FetchOutcome
+  /** What is worth remembering of its host, when there is something: blocks, a learned limit, an open circuit. */
+  readonly host?: HostState | undefined
 }
 
 /**

@@ -5,6 +5,7 @@ import { Result } from "effect"
 import { RedirectError } from "./FetchError.ts"
 import type { FetchRequest, FetchTarget, Method } from "./FetchRequest.ts"
 import * as Request from "./FetchRequest.ts"
+import * as Redact from "./Redact.ts"
 
 /** Statuses that redirect when a Location comes with them. */
 export const isRedirect = (status: number): boolean =>
@@ -50,7 +51,13 @@ export const next = (
   location: string
 ): Result.Result<FetchTarget, RedirectError> => {
   const refused = () =>
-    Result.fail(new RedirectError({ url: from.url, problem: "location", location: location.slice(0, 500) }))
+    Result.fail(
+      new RedirectError({
+        url: Redact.url(from.url),
+        problem: "location",
+        location: Redact.url(location.slice(0, 500))
+      })
+    )
   const url = URL.parse(location, from.url)
   if (url === null) return refused()
   const method: Method = from.request.method ?? "GET"

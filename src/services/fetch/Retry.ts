@@ -19,6 +19,9 @@ export const isTransientStatus = (status: number): boolean => transientStatuses.
 export const isTransient = (error: FetchError): boolean => {
   switch (error._tag) {
     case "ConnectError":
+    case "DnsTimeout":
+    case "TlsTimeout":
+    case "TooSlow":
     case "ConnectTimeout":
     case "HeadersTimeout":
     case "IdleTimeout":
@@ -33,6 +36,23 @@ export const isTransient = (error: FetchError): boolean => {
       return error.code !== "ENOTFOUND"
     case "StatusError":
       return isTransientStatus(error.status)
+    default:
+      return false
+  }
+}
+
+/** Whether the host gave no answer at all: what its circuit breaker counts. */
+export const isHostFault = (error: FetchError): boolean => {
+  switch (error._tag) {
+    case "ConnectError":
+    case "ConnectTimeout":
+    case "DnsTimeout":
+    case "TlsTimeout":
+    case "HeadersTimeout":
+      return true
+    // A name that does not exist is an answer, and a cheap one.
+    case "DnsError":
+      return error.code !== "ENOTFOUND"
     default:
       return false
   }

@@ -138,7 +138,8 @@ export const make = (
     )
 
 class Chain implements BodyDecoder {
-  private readonly stages: Array<Transform>
+  private stages: Array<Transform> = []
+  private readonly codings: ReadonlyArray<string>
   private readonly limits: DecodeLimits
   private out: Array<Uint8Array> = []
   private bytesIn = 0
@@ -147,10 +148,17 @@ class Chain implements BodyDecoder {
   private waiting: (() => void) | undefined = undefined
 
   constructor(codings: ReadonlyArray<string>, limits: DecodeLimits) {
+    this.codings = codings
     this.limits = limits
-    this.stages = codings.map((coding) => {
-      const stage = decoders[coding]?.stream() ?? zlib.createGunzip()
-      stage.on("error", (cause) => this.fail(faultOf(cause, coding, limits, this.bytesIn)))
+  }
+
+  /** Builds the chain when its first bytes are here: of deflate there are two kinds. */
+  private open(first: Uint8Array): void {
+    this.stages = this.codings.map((coding, index) => {
+      const stage = coding === "deflate" && index === 0 && !isZlib(first)
+        ? zlib.createInflateRaw()
+        : decoders[coding]?.stream() ?? zlib.createGunzip()
+      stage.on("error", (cause) => this.fail(faultOf(cause, coding, this.limits, this.bytesIn)))
       return stage
     })
     for (const [index, stage] of this.stages.entries()) {
@@ -161,6 +169,7 @@ class Chain implements BodyDecoder {
   }
 
   push(chunk: Uint8Array): Effect.Effect<ReadonlyArray<Uint8Array>, DecodeFault> {
+    if (this.stages.length === 0) this.open(chunk)
     return this.step((first, done) => {
       this.bytesIn += chunk.length
       first.write(chunk, done)
@@ -168,6 +177,7 @@ class Chain implements BodyDecoder {
   }
 
   get end(): Effect.Effect<ReadonlyArray<Uint8Array>, DecodeFault> {
+    if (this.stages.length === 0) this.open(new Uint8Array(0))
     return this.step((first, done) => {
       this.stages.at(-1)?.once("end", done)
       first.end()

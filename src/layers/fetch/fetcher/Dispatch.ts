@@ -1,22 +1,28 @@
 /**
  * A source of targets through a session to a stream of outcomes.
  */
-import { Effect, FiberSet, type Scope, Stream } from "effect"
+import { Effect, type Fiber, FiberSet, type Scope, Stream } from "effect"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import type { Fetched } from "../../../services/fetch/Fetcher.ts"
 import type { FetchError } from "../../../services/fetch/FetchError.ts"
+import type { FetchOutcome } from "../../../services/fetch/FetchOutcome.ts"
 import type { FetchSource } from "../../../services/fetch/FetchSource.ts"
-import type { AttemptEnd, Wants } from "./Attempt.ts"
+import type { HostState } from "../../../services/fetch/HostState.ts"
+import * as Deadline from "../../../services/tasks/Deadline.ts"
+import { CurrentTask } from "../../../services/tasks/TaskNode.ts"
 import type { Engine } from "./Engine.ts"
 import type { Limits } from "./Limits.ts"
 import { Outlet } from "./Outlet.ts"
 import { Session } from "./Session.ts"
+import * as Sink from "./Sink.ts"
 import * as Task from "./Task.ts"
 
 export interface DispatchOptions {
   readonly engine: Engine
   readonly limits: Limits
-  readonly wants: Wants
+  readonly wants: Sink.Wants
+  /** The fiber that fetches: its deadline and its place in the live tree hold for all. */
+  readonly fiber: Fiber.Fiber<unknown, unknown>
   /** Targets that are held at most, so that there is a choice of hosts when some are shut. */
   readonly window: number
 }
@@ -27,8 +33,11 @@ export const stream = <E, R>(
   makeSource: (onInvalid: (fetched: Fetched) => void) => Effect.Effect<FetchSource<E, R>, never, R | Scope.Scope>
 ): Stream.Stream<Fetched, E, R> =>
   Stream.unwrap(Effect.gen(function*() {
-    const { engine, limits, wants, window } = options
-    const fibers = yield* FiberSet.make<AttemptEnd, HttpClientError.HttpClientError | FetchError>()
+    const { engine, fiber, limits, wants, window } = options
+    // Added before the fibers, so run after them: what they leave of bodies is thrown away when they have ended.
+    const sinks = new Set<Sink.Sink>()
+    yield* Effect.addFinalizer(() => Sink.closeAll(sinks))
+    const fibers = yield* FiberSet.make<unknown, HttpClientError.HttpClientError | FetchError>()
     const fork = yield* FiberSet.runtime(fibers)()
     const state = { isSourceDone: false, wake: () => {} }
     const outletMax = Math.max(64, 2 * limits.concurrency)
@@ -41,12 +50,16 @@ export const stream = <E, R>(
     )
     const session = new Session(engine, limits, {
       fork: (effect) => fork(effect),
+      parent: fiber.getRef(CurrentTask),
+      sinks,
+      remainingMillis: () => Deadline.remainingMillisUnsafe(fiber),
       hasRoom: () => session.active + outlet.size < limits.concurrency + outletMax,
       onRoom: () => state.wake()
     })
+    session.node.attach()
     yield* Effect.addFinalizer(() => Effect.sync(() => session.close()))
     const settle: Task.Settle = (outcome, _end, _error, task, cause) => {
-      if (outcome !== undefined) outlet.push({ target: task.target, outcome })
+      if (outcome !== undefined) outlet.push(fetched(engine, limits, task, outcome))
       else if (cause !== undefined) outlet.fail(cause)
     }
     const source = yield* makeSource((fetched) => outlet.push(fetched))
@@ -77,6 +90,7 @@ export const stream = <E, R>(
           const opened = until(() => hasOpened(closedHosts, session.shut))
           return Effect.flatMap(Effect.raceFirst(supply.wake, opened), () => feed)
         }
+        if (supply.hosts !== undefined) recall(engine, limits, supply.hosts)
         for (const target of supply.targets) session.add(Task.make(target, limits, wants, undefined, settle))
         session.pump()
         return feed
@@ -85,6 +99,20 @@ export const stream = <E, R>(
     yield* Effect.forkScoped(Effect.catchCause(feed, (cause) => Effect.sync(() => outlet.fail(cause))))
     return Stream.fromPull(Effect.succeed(outlet.pull))
   }))
+
+const fetched = (engine: Engine, limits: Limits, task: Task.Task, outcome: FetchOutcome): Fetched => {
+  const nowMillis = engine.alarm.now()
+  const gate = engine.gates.get(task.target.host, limits.forgiveMillis, nowMillis)
+  const host = gate.remembered(nowMillis, engine.wallMillis())
+  return host === undefined ? { target: task.target, outcome } : { target: task.target, outcome, host }
+}
+
+const recall = (engine: Engine, limits: Limits, hosts: ReadonlyArray<HostState>): void => {
+  const nowMillis = engine.alarm.now()
+  for (const host of hosts) {
+    engine.gates.get(host.host, limits.forgiveMillis, nowMillis).recall(host, nowMillis, engine.wallMillis())
+  }
+}
 
 /** Whether a host that was shut when the source was asked is open now. */
 const hasOpened = (before: ReadonlySet<string>, now: ReadonlySet<string>): boolean => {

@@ -3,26 +3,33 @@
  */
 import { ByteSize, Duration } from "effect"
 import type { FetchPolicy } from "../../../services/fetch/FetchPolicy.ts"
+import type { HostLimits } from "../../../services/fetch/HostGate.ts"
 
-export interface Limits {
+export interface Limits extends HostLimits {
   readonly concurrency: number
   readonly ratePerSecond: number
-  readonly perHost: number
-  readonly perHostRatePerSecond: number
+  readonly dnsMillis: number
+  readonly tlsMillis: number
   readonly connectMillis: number
   readonly headersMillis: number
   readonly idleMillis: number
   readonly attemptMillis: number
   readonly totalMillis: number
   readonly retries: number
-  readonly baseMillis: number
   readonly capMillis: number
-  readonly patienceMillis: number
   readonly retriesUnsafe: boolean
   readonly bodyMaxBytes: number
   readonly decodeRatioMax: number
   readonly redirectsMax: number
   readonly denyPrivate: boolean
+  /** Bytes that must come in each `speedOverMillis`; 0 is any. */
+  readonly speedBytes: number
+  readonly speedOverMillis: number
+  /** `Infinity` is never. */
+  readonly hedgeAfterMillis: number
+  readonly hedgeRatio: number
+  readonly robots: boolean
+  readonly userAgent: string
 }
 
 const compiled = new WeakMap<FetchPolicy, Limits>()
@@ -36,6 +43,15 @@ export const of = (policy: FetchPolicy): Limits => {
     ratePerSecond: policy.ratePerSecond,
     perHost: Math.max(1, Math.floor(policy.perHost)),
     perHostRatePerSecond: policy.perHostRatePerSecond,
+    isAdaptive: policy.hosts.adaptive,
+    blockMaxMillis: Duration.toMillis(policy.hosts.blockMax),
+    forgiveMillis: Duration.toMillis(policy.hosts.forgiveAfter),
+    breakerFailures: policy.hosts.breakerFailures,
+    breakerCooldownMillis: Duration.toMillis(policy.hosts.breakerCooldown),
+    retryRatio: policy.retry.budgetRatio,
+    retriesPerSecond: policy.retry.budgetPerSecond,
+    dnsMillis: Duration.toMillis(policy.timeouts.dns),
+    tlsMillis: Duration.toMillis(policy.timeouts.tls),
     connectMillis: Duration.toMillis(policy.timeouts.connect),
     headersMillis: Duration.toMillis(policy.timeouts.headers),
     idleMillis: Duration.toMillis(policy.timeouts.idle),
@@ -49,7 +65,15 @@ export const of = (policy: FetchPolicy): Limits => {
     bodyMaxBytes: ByteSize.toNumberUnsafe(policy.maxBody),
     decodeRatioMax: policy.maxDecodeRatio,
     redirectsMax: policy.maxRedirects,
-    denyPrivate: policy.denyPrivate
+    denyPrivate: policy.denyPrivate,
+    speedBytes: policy.minSpeed === undefined
+      ? 0
+      : policy.minSpeed.bytesPerSecond * Duration.toSeconds(policy.minSpeed.over),
+    speedOverMillis: policy.minSpeed === undefined ? Infinity : Duration.toMillis(policy.minSpeed.over),
+    hedgeAfterMillis: policy.hedge === undefined ? Infinity : Duration.toMillis(policy.hedge.after),
+    hedgeRatio: policy.hedge?.ratio ?? 0.05,
+    robots: policy.robots,
+    userAgent: policy.userAgent
   }
   compiled.set(policy, limits)
   return limits

@@ -7,6 +7,7 @@ import type { FetchError } from "../../../services/fetch/FetchError.ts"
 import { failure, type FetchOutcome } from "../../../services/fetch/FetchOutcome.ts"
 import { type FetchRequest, type FetchTarget, target } from "../../../services/fetch/FetchRequest.ts"
 import type { FetchSource, FetchSupply } from "../../../services/fetch/FetchSource.ts"
+import * as Redact from "../../../services/fetch/Redact.ts"
 
 /** Requests that are none are answered at once, through `onInvalid`. */
 export const make = <E, R>(
@@ -47,7 +48,7 @@ export const make = <E, R>(
 
 /** The outcome of a request that was never sent. */
 export const refused = (request: FetchRequest, error: FetchError, nowMillis: number): FetchOutcome => ({
-  url: request.url,
+  url: Redact.url(request.url),
   finalUrl: null,
   ok: false,
   status: null,

@@ -6,10 +6,13 @@ import { type Cause, type Context, Result } from "effect"
 import { type FetchError, RedirectError, RetryAfterTooLong, StatusError } from "../../../services/fetch/FetchError.ts"
 import { failure, type FetchOutcome } from "../../../services/fetch/FetchOutcome.ts"
 import type { FetchTarget } from "../../../services/fetch/FetchRequest.ts"
+import * as Redact from "../../../services/fetch/Redact.ts"
 import * as Redirect from "../../../services/fetch/Redirect.ts"
 import * as Retry from "../../../services/fetch/Retry.ts"
-import { type AttemptEnd, headerOf, type Wants } from "./Attempt.ts"
+import type { Flight } from "./Flight.ts"
 import type { Limits } from "./Limits.ts"
+import { type AttemptEnd, headerOf } from "./Reception.ts"
+import type { Sink, Wants } from "./Sink.ts"
 
 export interface Task {
   readonly target: FetchTarget
@@ -32,6 +35,12 @@ export interface Task {
   spentMillis: number
   /** Whether what comes next is a hop of the same attempt. */
   isHop: boolean
+  /** What is there of its body, for the next attempt to go on with. */
+  sink: Sink | undefined
+  /** Its attempts under way: one, or two when it is hedged. */
+  readonly flights: Array<Flight>
+  /** Nobody wants it any more. */
+  isCancelled: boolean
   next: Task | undefined
 }
 
@@ -67,6 +76,9 @@ export const make = (
   startedAtMillis: 0,
   spentMillis: 0,
   isHop: false,
+  sink: undefined,
+  flights: [],
+  isCancelled: false,
   next: undefined
 })
 
@@ -79,8 +91,13 @@ export type Step =
   | { readonly _tag: "Failure"; readonly error: FetchError; readonly end: AttemptEnd | undefined }
   /** Sent on at once, to `task.current`. */
   | { readonly _tag: "Hop" }
-  /** Tried again after a wait; `blockMillis` is how long the whole host is left alone. */
-  | { readonly _tag: "Retry"; readonly waitMillis: number; readonly blockMillis: number }
+  /** Tried again after a wait; what it failed with is what it ends with when it may not be. */
+  | {
+    readonly _tag: "Retry"
+    readonly waitMillis: number
+    readonly error: FetchError
+    readonly end: AttemptEnd | undefined
+  }
 
 export interface Now {
   /** Monotonic. */
@@ -91,27 +108,33 @@ export interface Now {
   readonly chance: () => number
 }
 
-/** What follows a response. */
-export const afterResponse = (task: Task, end: AttemptEnd, now: Now): Step => {
+/**
+ * What follows a response.
+ *
+ * @param blockMillis how long its host is left alone now; `undefined` when it did not ask for that
+ */
+export const afterResponse = (task: Task, end: AttemptEnd, now: Now, blockMillis: number | undefined): Step => {
   const { headers, status } = end
   if (status >= 200 && status < 300) return { _tag: "Success", end }
   const location = Redirect.isRedirect(status) ? headerOf(headers, "location") : undefined
   if (location !== undefined) return afterRedirect(task, end, location)
-  const url = task.current.url
+  const url = Redact.url(task.current.url)
   if (!Retry.isTransientStatus(status)) return { _tag: "Failure", error: new StatusError({ url, status }), end }
-  const askedMillis = Retry.retryAfterMillis(headerOf(headers, "retry-after"), now.wallMillis)
-  if (askedMillis !== undefined && askedMillis > task.limits.patienceMillis) {
-    const error = new RetryAfterTooLong({
-      url,
-      status,
-      retryAfterMillis: askedMillis,
-      // A date beyond what a Date can hold is as good as never.
-      retryAt: new Date(Math.min(now.wallMillis + askedMillis, 8.64e15)).toISOString()
-    })
-    return { _tag: "Failure", error, end }
+  if (blockMillis !== undefined && blockMillis > task.limits.patienceMillis) {
+    return { _tag: "Failure", error: tooLong(url, status, blockMillis, now), end }
   }
-  return retryOr(task, end, new StatusError({ url, status }), now, askedMillis)
+  return retryOr(task, end, new StatusError({ url, status }), now, blockMillis)
 }
+
+/** The host may not be asked for longer than the patience. */
+export const tooLong = (url: string, status: number, forMillis: number, now: Now): RetryAfterTooLong =>
+  new RetryAfterTooLong({
+    url,
+    status,
+    retryAfterMillis: Math.round(forMillis),
+    // A date beyond what a Date can hold is as good as never.
+    retryAt: new Date(Math.min(now.wallMillis + forMillis, 8.64e15)).toISOString()
+  })
 
 /** What follows a failed attempt. */
 export const afterFailure = (task: Task, error: FetchError, now: Now): Step =>
@@ -128,7 +151,6 @@ const retryOr = (
 ): Step => {
   const { limits } = task
   const isThrottled = end !== undefined && Retry.isThrottling(end.status)
-  const blockMillis = askedMillis ?? 0
   const mayRetry = task.attempts <= limits.retries &&
     (limits.retriesUnsafe || Retry.isIdempotent(task.current.request.method ?? "GET"))
   if (!mayRetry) return { _tag: "Failure", error, end }
@@ -138,21 +160,22 @@ const retryOr = (
   const waitMillis = askedMillis === undefined ? ownMillis : Math.max(askedMillis, ownMillis)
   // No use in waiting for an attempt that the deadline of the whole would cut off: the real reason says more.
   if (now.nowMillis + waitMillis >= endsAt(task)) return { _tag: "Failure", error, end }
-  return { _tag: "Retry", waitMillis, blockMillis }
+  return { _tag: "Retry", waitMillis, error, end }
 }
 
 const afterRedirect = (task: Task, end: AttemptEnd, location: string): Step => {
   const from = task.current
-  const short = location.slice(0, 500)
+  const short = Redact.url(location.slice(0, 500))
+  const url = Redact.url(from.url)
   if (task.hops >= task.limits.redirectsMax) {
-    return { _tag: "Failure", error: new RedirectError({ url: from.url, problem: "limit", location: short }), end }
+    return { _tag: "Failure", error: new RedirectError({ url, problem: "limit", location: short }), end }
   }
   const next = Redirect.next(from, end.status, location)
   if (Result.isFailure(next)) return { _tag: "Failure", error: next.failure, end }
   const visited = task.visited ??= new Set([chainKey(task.target)])
   const key = chainKey(next.success)
   if (visited.has(key)) {
-    return { _tag: "Failure", error: new RedirectError({ url: from.url, problem: "loop", location: short }), end }
+    return { _tag: "Failure", error: new RedirectError({ url, problem: "loop", location: short }), end }
   }
   visited.add(key)
   task.hops++
@@ -178,8 +201,8 @@ export const outcome = (
   error: FetchError | undefined,
   now: Now
 ): FetchOutcome => ({
-  url: task.target.request.url,
-  finalUrl: end === undefined ? null : task.current.url,
+  url: Redact.url(task.target.request.url),
+  finalUrl: end === undefined ? null : Redact.url(task.current.url),
   ok: error === undefined,
   status: end === undefined ? null : end.status,
   attempts: task.attempts,

@@ -1,0 +1,208 @@
+/**
+ * What an attempt does: a request, its whole body and its checksum. The fast path (a small body that came whole) costs two steps of a
+ * fiber.
+ */
+import { Effect, Result, Stream } from "effect"
+import type * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import { hash } from "node:crypto"
+import { BodyTooLarge, type FetchError, ProtocolError } from "../../../services/fetch/FetchError.ts"
+import * as Redact from "../../../services/fetch/Redact.ts"
+import { isRedirect } from "../../../services/fetch/Redirect.ts"
+import { Abandon, TransportWatch, WholeBody } from "../../../services/fetch/TransportWatch.ts"
+import type { Attempt } from "./Attempt.ts"
+import * as BodyDecoder from "./BodyDecoder.ts"
+import * as Sink from "./Sink.ts"
+import { toFetchError } from "./TransportError.ts"
+
+/** What an attempt ends with when it got a response. */
+export interface AttemptEnd {
+  readonly status: number
+  readonly headers: Headers
+  /** Decoded bytes that were received. */
+  readonly bytes: number
+  /** Of the decoded body; `null` when the body was not wanted (redirects, errors). */
+  readonly sha256: string | null
+  readonly savedTo: string | null
+  /** Empty unless it was to be kept. */
+  readonly body: Uint8Array
+}
+
+type Headers = Readonly<Record<string, string | Array<string> | undefined>>
+
+const nothing = new Uint8Array(0)
+
+/** Sends a request and takes its body; the attempt is told how it goes. */
+export const run = (
+  client: HttpClient.HttpClient,
+  request: HttpClientRequest.HttpClientRequest,
+  attempt: Attempt,
+  wants: Sink.Wants
+): Effect.Effect<AttemptEnd, HttpClientError.HttpClientError | FetchError> =>
+  Effect.provideService(
+    Effect.flatMap(client.execute(request), (response) => finish(response, attempt, wants)),
+    TransportWatch,
+    attempt
+  )
+
+/** A failure of `run` as the fetcher's own error. */
+export const failureOf = (error: HttpClientError.HttpClientError | FetchError, attempt: Attempt): FetchError =>
+  HttpClientError.isHttpClientError(error)
+    ? toFetchError(error, {
+      url: Redact.url(attempt.target.url),
+      phase: attempt.phase,
+      bytesReceived: attempt.bytesReceived
+    })
+    : error
+
+export const headerOf = (headers: Headers, name: string): string | undefined => {
+  const value = headers[name]
+  return typeof value === "string" || value === undefined ? value : value.join(", ")
+}
+
+type Finish = Effect.Effect<AttemptEnd, HttpClientError.HttpClientError | FetchError>
+
+const isEmpty = (status: number, attempt: Attempt): boolean =>
+  status === 204 || attempt.target.request.method === "HEAD"
+
+const finish = (response: HttpClientResponse.HttpClientResponse, attempt: Attempt, wants: Sink.Wants): Finish => {
+  const { status } = response
+  // A client that does not report its phases is in the body from here on.
+  if (attempt.phase !== "body") attempt.enter("body")
+  const whole = wholeOf(response)
+  if (whole === undefined) {
+    if (status >= 200 && status < 300) return streamed(response, response.headers, attempt, wants)
+    const end: AttemptEnd = { status, headers: response.headers, bytes: 0, sha256: null, savedTo: null, body: nothing }
+    return Effect.as(abandon(response), end)
+  }
+  const { body, headers } = whole
+  if (status < 200 || status >= 300) {
+    const bytes = isRedirect(status) ? 0 : body.length
+    return Effect.succeed({ status, headers, bytes, sha256: null, savedTo: null, body: nothing })
+  }
+  const { limits } = attempt
+  const url = attempt.target.url
+  const coding = headers["content-encoding"]
+  let decoded: Uint8Array | undefined = body
+  if (coding !== undefined && !isEmpty(status, attempt)) {
+    const shown = { ...limits, url: Redact.url(url) }
+    const codings = BodyDecoder.codings(headerOf(headers, "content-encoding"), shown.url)
+    if (Result.isFailure(codings)) return Effect.fail(codings.failure)
+    const step = BodyDecoder.decodeWhole(body, codings.success, shown)
+    if (Result.isFailure(step)) return Effect.fail(step.failure)
+    decoded = step.success
+  }
+  const isPlain = wants.store === undefined && status !== 206 && attempt.sink === undefined
+  if (decoded === undefined || !isPlain) return streamed(response, headers, attempt, wants)
+  if (decoded.length > limits.bodyMaxBytes) {
+    return Effect.fail(new BodyTooLarge({ url: Redact.url(url), limitBytes: limits.bodyMaxBytes }))
+  }
+  return Effect.succeed({
+    status,
+    headers,
+    bytes: decoded.length,
+    sha256: hash("sha256", decoded, "hex"),
+    savedTo: null,
+    body: wants.keeps ? decoded : nothing
+  })
+}
+
+const wholeOf = (response: HttpClientResponse.HttpClientResponse): WholeBody[typeof WholeBody] =>
+  WholeBody in response ? (response as HttpClientResponse.HttpClientResponse & WholeBody)[WholeBody] : undefined
+
+/** Gives a response up whose body is not wanted. */
+const abandon = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<void> =>
+  Abandon in response
+    ? Effect.sync(() => (response as HttpClientResponse.HttpClientResponse & Abandon)[Abandon]())
+    // Any other client lets go of a body whose stream is left early; how its first piece fails does not matter any more.
+    : Effect.ignore(Stream.runHead(response.stream))
+
+/** Takes a body piece by piece: decoded, counted, hashed, kept or saved. */
+const streamed = (
+  response: HttpClientResponse.HttpClientResponse,
+  headers: Headers,
+  attempt: Attempt,
+  wants: Sink.Wants
+): Finish =>
+  Effect.scoped(Effect.gen(function*() {
+    const { limits, target } = attempt
+    const url = Redact.url(target.url)
+    const codings = isEmpty(response.status, attempt)
+      ? []
+      : yield* Effect.fromResult(BodyDecoder.codings(headerOf(headers, "content-encoding"), url))
+    const length = lengthOf(headers)
+    const isOver = codings.length === 0 && wants.cutBytes === undefined && length !== undefined &&
+      length > limits.bodyMaxBytes
+    if (isOver) {
+      yield* abandon(response)
+      return yield* new BodyTooLarge({ url, limitBytes: limits.bodyMaxBytes })
+    }
+    const sink = yield* sinkFor(response, headers, attempt, wants)
+    if (sink.bytes === 0 && codings.length === 0 && response.status === 200) {
+      sink.mayResume(headerOf(headers, "etag"), length)
+    }
+    const decoder = yield* BodyDecoder.make(codings, { ...limits, url })
+    const isSlow = wants.store !== undefined
+    const take = (chunks: ReadonlyArray<Uint8Array>) =>
+      Effect.forEach(chunks, (chunk) => {
+        if (!isSlow) return sink.take(chunk, limits.bodyMaxBytes, url)
+        attempt.hold(true)
+        return Effect.onExit(sink.take(chunk, limits.bodyMaxBytes, url), () => Effect.sync(() => attempt.hold(false)))
+      }, { discard: true })
+    const reports = Abandon in response
+    const cutBytes = wants.cutBytes ?? Infinity
+    const stream = cutBytes === Infinity
+      ? response.stream
+      : Stream.takeWhile(response.stream, () => sink.bytes < cutBytes)
+    yield* Stream.runForEachArray(stream, (chunks) =>
+      Effect.forEach(chunks, (chunk) => {
+        if (!reports) attempt.received(chunk.length)
+        return Effect.flatMap(decoder.push(chunk), take)
+      }, { discard: true }))
+    if (sink.bytes < cutBytes) yield* Effect.flatMap(decoder.end, take)
+    const taken = yield* sink.finish
+    attempt.sink = undefined
+    return { status: response.status, headers, ...taken }
+  }))
+
+const lengthOf = (headers: Headers): number | undefined => {
+  const length = headerOf(headers, "content-length")
+  return length === undefined || length === "" ? undefined : Number(length)
+}
+
+/** The sink to go on with, or a new one: what an earlier attempt has is only used when this response is exactly its rest. */
+const sinkFor = (
+  response: HttpClientResponse.HttpClientResponse,
+  headers: Headers,
+  attempt: Attempt,
+  wants: Sink.Wants
+): Effect.Effect<Sink.Sink, FetchError> =>
+  Effect.gen(function*() {
+    const earlier = attempt.sink
+    if (response.status === 206 && !asksRange(attempt)) {
+      const continues = earlier !== undefined &&
+        earlier.continues(headerOf(headers, "etag"), headerOf(headers, "content-range"), lengthOf(headers))
+      if (continues) return earlier
+      yield* dropSink(attempt)
+      yield* abandon(response)
+      return yield* new ProtocolError({
+        url: Redact.url(attempt.target.url),
+        code: earlier === undefined ? "UNSOLICITED_PARTIAL" : "BAD_CONTENT_RANGE",
+        bytesReceived: attempt.bytesReceived
+      })
+    }
+    yield* dropSink(attempt)
+    return attempt.sink = yield* Sink.make(attempt.target, wants, attempt.sinks)
+  })
+
+const dropSink = (attempt: Attempt): Effect.Effect<void> => {
+  const { sink } = attempt
+  attempt.sink = undefined
+  return sink === undefined ? Effect.void : sink.close
+}
+
+/** Whether the user has asked for a range: a 206 is then what was wanted. */
+const asksRange = (attempt: Attempt): boolean =>
+  Object.keys(attempt.target.request.headers ?? {}).some((name) => name.toLowerCase() === "range")

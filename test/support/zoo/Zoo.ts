@@ -1,0 +1,146 @@
+/**
+ * The zoo: servers over plain sockets that misbehave in one way each, and a row for each that says what the fetcher must make of it.
+ */
+import { assert, it } from "@effect/vitest"
+import { Duration, Effect, Layer } from "effect"
+import type * as net from "node:net"
+import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
+import * as UndiciHttpClient from "../../../src/layers/fetch/UndiciHttpClient.ts"
+import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
+import type { FetchOutcome } from "../../../src/services/fetch/FetchOutcome.ts"
+import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
+import type { FetchRequest } from "../../../src/services/fetch/FetchRequest.ts"
+import * as Origin from "../fetch/Origin.ts"
+import { leakFree } from "../leakFree.ts"
+
+/** One request as an animal sees it. */
+export interface Visit {
+  readonly socket: net.Socket
+  /** From 0, over all connections. */
+  readonly n: number
+  readonly head: string
+  readonly path: string
+  /** Address of this server. */
+  readonly url: string
+  /** Writes bytes as they are. */
+  readonly send: (text: string | Uint8Array) => void
+  /** Writes and closes. */
+  readonly last: (text: string | Uint8Array) => void
+  /** Calls it again and again until the connection ends. */
+  readonly drip: (everyMillis: number, next: (n: number) => string | Uint8Array) => void
+}
+
+/** A server and what is to come of it. */
+export interface Row {
+  readonly name: string
+  readonly serve: (visit: Visit) => void
+  /** Instead of `serve`, for what happens before a request: gets the bare connection. */
+  readonly accept?: (socket: net.Socket) => void
+  readonly request?: Omit<FetchRequest, "url">
+  readonly path?: string
+  readonly policy?: FetchPolicy.FetchPolicyInput
+  /** The error's tag, or "ok"; several with `|` between them where the order of packets decides. */
+  readonly expect: string
+  readonly check?: (outcome: FetchOutcome) => void
+  /** @default 1500 */
+  readonly withinMillis?: number
+  /** The reply was fine as HTTP: its connection may be kept. @default false */
+  readonly keepsConnection?: boolean
+  /** Requests that the server must have seen. @default 1 */
+  readonly requests?: number
+}
+
+/** Short deadlines, no second tries: what a row does not change. */
+export const strict: FetchPolicy.FetchPolicyInput = {
+  retry: { times: 0, base: Duration.millis(10) },
+  timeouts: {
+    connect: Duration.millis(400),
+    headers: Duration.millis(400),
+    idle: Duration.millis(400),
+    attempt: Duration.millis(900),
+    total: Duration.seconds(5)
+  }
+}
+
+const headEnd = "\r\n\r\n"
+
+/** A server of this animal. */
+export const origin = (row: Pick<Row, "serve" | "accept">, onVisit: () => number) =>
+  Effect.gen(function*() {
+    const timers = new Set<NodeJS.Timeout>()
+    yield* Effect.addFinalizer(() => Effect.sync(() => timers.forEach((timer) => clearInterval(timer))))
+    const server: Origin.Origin = yield* Origin.makeRaw((socket) => {
+      if (row.accept !== undefined) {
+        // Somebody has to read, or the end of the other side is never seen.
+        socket.resume()
+        return row.accept(socket)
+      }
+      let received = ""
+      socket.on("data", (chunk) => {
+        received += chunk.toString("latin1")
+        for (let end = received.indexOf(headEnd); end >= 0; end = received.indexOf(headEnd)) {
+          const head = received.slice(0, end)
+          received = received.slice(end + headEnd.length)
+          const send = (text: string | Uint8Array) =>
+            void socket.write(typeof text === "string" ? Buffer.from(text, "latin1") : text)
+          row.serve({
+            socket,
+            n: onVisit(),
+            head,
+            path: head.split(" ")[1] ?? "",
+            url: server.url,
+            send,
+            last: (text) => {
+              send(text)
+              socket.end()
+            },
+            drip: (everyMillis, next) => {
+              let n = 0
+              const timer = setInterval(() => {
+                if (socket.writable) send(next(n++))
+                else {
+                  clearInterval(timer)
+                  timers.delete(timer)
+                }
+              }, everyMillis)
+              timers.add(timer)
+            }
+          })
+        }
+      })
+    })
+    return server
+  })
+
+/** A whole reply with its length. */
+export const reply = (body: string, headers = "", status = "200 OK"): string =>
+  `HTTP/1.1 ${status}\r\ncontent-length: ${Buffer.byteLength(body, "latin1")}\r\n${headers}\r\n${body}`
+
+/** The fetcher as it is meant to be used. */
+export const fetcher = Layer.provide(HttpFetcher.layer, UndiciHttpClient.layer())
+
+/** A test for each row: the exact tag, in time, and nothing left open. */
+export const run = (rows: ReadonlyArray<Row>): void => {
+  for (const row of rows) {
+    it.live(row.name, () =>
+      Effect.gen(function*() {
+        let visits = 0
+        const server = yield* origin(row, () => visits++)
+        const f = yield* Fetcher
+        const from = performance.now()
+        const outcome = yield* f.outcome({ ...row.request, url: `${server.url}${row.path ?? "/"}` })
+        const tookMillis = performance.now() - from
+        assert.include(row.expect.split("|"), outcome.error?._tag ?? "ok", JSON.stringify(outcome))
+        row.check?.(outcome)
+        assert.isBelow(tookMillis, row.withinMillis ?? 1500)
+        if (row.accept === undefined) assert.strictEqual(visits, row.requests ?? 1, "requests")
+        // A bad reply costs its connection; a good one may keep it.
+        if (!row.expect.includes("ok") && row.keepsConnection !== true) yield* server.socketsFallTo(0)
+      }).pipe(
+        Effect.provideService(FetchPolicy.FetchPolicy, FetchPolicy.make(strict, row.policy ?? {})),
+        Effect.provide(fetcher),
+        Effect.scoped,
+        leakFree
+      ))
+  }
+}

@@ -1,0 +1,19 @@
+/** A self-signed certificate for `localhost`, made for these tests and of no use elsewhere; it does not expire in our time. */
+
+export const cert = `-----BEGIN CERTIFICATE-----
+MIIBljCCATugAwIBAgIUJPnRQnx5lH/cT7A1/T/MMMZZqtwwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMDE0Mzg0NVoYDzIxMjYxMDI3
+MTQzODQ1WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQ+o/gLyT17DRpPsUlUyRqUbXNeq3F6ybzHXJ6MvnIQcw66Pp4YCvhf
+U7NvL8Z7VZZ74qxKkqMa97ceBk+zGSNSo2kwZzAdBgNVHQ4EFgQUcmBY3auLJgv1
+mZ9L1Bjk/X9W72YwHwYDVR0jBBgwFoAUcmBY3auLJgv1mZ9L1Bjk/X9W72YwDwYD
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
+SQAwRgIhAI1wtkynCKT/ySqWGTREvLV+ztSyKTfFIE9Q8pSohLa4AiEAoHlsnAVl
+kbGwba1gSl0ZikaxBrqqHIK8+osLN8g2HEo=
+-----END CERTIFICATE-----`
+
+export const key = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgtIVkznSSrzVwVY14
+zD4nDosTQtqFI+ZAXVImUetKH/+hRANCAAQ+o/gLyT17DRpPsUlUyRqUbXNeq3F6
+ybzHXJ6MvnIQcw66Pp4YCvhfU7NvL8Z7VZZ74qxKkqMa97ceBk+zGSNS
+-----END PRIVATE KEY-----`
