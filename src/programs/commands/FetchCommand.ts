@@ -93,8 +93,9 @@ const draw = (name: string, meter: RunMeter, terminal: Terminal.Terminal) =>
     ([nowMillis, columns, rows]) => Progress.render(name, meter, nowMillis, columns, rows)
   )
 
-const isComplete = ({ counts, meter, stopped }: RunReport): boolean =>
-  meter.failed === 0 && meter.malformed === 0 && stopped !== "deadline" && counts.pending + counts.leased === 0
+/** Every URL of the run has succeeded, those of earlier invocations too. */
+const isComplete = ({ counts, meter }: RunReport): boolean =>
+  counts.failed + counts.pending + counts.leased + meter.malformed === 0
 
 const run = Effect.fn("sluice fetch")(
   function*(values: Values) {
@@ -137,7 +138,7 @@ const run = Effect.fn("sluice fetch")(
     if (isComplete(report)) return undefined
     return yield* new RunIncomplete({
       name,
-      failed: meter.failed,
+      failed: report.counts.failed,
       left: report.counts.pending + report.counts.leased,
       malformed: meter.malformed
     })
