@@ -74,7 +74,7 @@ const bulkPolicy = FetchPolicy.make({
   concurrency: 64,
   perHost: 64,
   perHostRatePerSecond: 2000,
-  timeouts: { headers: Duration.millis(400) },
+  timeouts: { headers: Duration.millis(500) },
   retry: { times: 3, base: Duration.millis(50) },
   maxBody: ByteSize.kibibytes(256)
 })
