@@ -28,6 +28,7 @@ import * as OrdersApp from "../orders/OrdersApp.ts"
 import * as OrderWorker from "../orders/OrderWorker.ts"
 import { say } from "../terminal/Say.ts"
 import { dim } from "../terminal/Style.ts"
+import * as Usage from "../terminal/Usage.ts"
 import * as Work from "../work.ts"
 
 const { version }: { readonly version: string } = JSON.parse(
@@ -72,7 +73,10 @@ const tellProgress = Effect.provideServiceEffect(
 )
 
 Main.run(
-  Command.run(sluice, { version }).pipe(tellProgress, Effect.provide(Layer.merge(NodeServices.layer, Logging.layer))),
+  Command.run(sluice, { version }).pipe(
+    tellProgress,
+    Effect.provide(Layer.mergeAll(NodeServices.layer, Logging.layer, Usage.layer))
+  ),
   {
     exitCode: ExitCode.of,
     describe: ExitCode.describe
