@@ -92,7 +92,7 @@ const permits = (runs: number): string => {
 const overhead = (runs: number): string => {
   const names = [
     "named task, us",
-    "loop monitor, % of a core",
+    "loop monitor of an idle process, % of a core",
     "offload round trip, sluice, us",
     "offload round trip, piscina, us"
   ]

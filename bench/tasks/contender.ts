@@ -125,7 +125,7 @@ const overhead: Record<string, () => Promise<number>> = {
     const named = await micros(() => Effect.runPromise(work(Tasks.named("fetch")(Effect.yieldNow))))
     return named - plain
   },
-  "loop monitor, % of a core": () =>
+  "loop monitor of an idle process, % of a core": () =>
     Effect.runPromise(
       Effect.gen(function*() {
         yield* LoopMonitor

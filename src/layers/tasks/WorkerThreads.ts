@@ -87,8 +87,16 @@ const make = Effect.fnUntraced(function*(
           const answer = Deferred.makeUnsafe<FromThread, ThreadGone>()
           thread.answer = answer
           if (thread.isDead) return new ThreadGone({ detail: "it ended while it was idle" })
-          return Effect.andThen(thread.send(message(id)), Deferred.await(answer)).pipe(
-            Effect.onInterrupt(() => stop(thread, id, answer, options?.grace ?? "100 millis"))
+          let isSent = false
+          const send = Effect.andThen(
+            Effect.sync(() => {
+              isSent = true
+            }),
+            thread.send(message(id))
+          )
+          return Effect.andThen(Effect.uninterruptible(send), Deferred.await(answer)).pipe(
+            // A job that the thread never heard of cannot answer that it stopped.
+            Effect.onInterrupt(() => isSent ? stop(thread, id, answer, options?.grace ?? "100 millis") : Effect.void)
           )
         }),
       giveBack
@@ -109,7 +117,7 @@ const make = Effect.fnUntraced(function*(
         return yield* Effect.fail(yield* Effect.mapError(Schema.decodeUnknownEffect(job.error)(reply.error), died))
       }
       return yield* died(reply._tag === "Died" ? reply.detail : "it interrupted itself")
-    }).pipe(Tasks.named(() => `offload ${job.name}`))
+    }).pipe(Effect.withSpan("Offload.run", { attributes: { job: job.name } }), Tasks.named(() => `offload ${job.name}`))
 
   return Offload.of({
     run,

@@ -91,6 +91,7 @@ export const run = (
         ? Effect.succeed({ stdout, stderr })
         : new SubprocessFailed({ command: line, exitCode, stderr: stderr.slice(-2000) })
     ),
+    Effect.withSpan("Subprocess.run", { attributes: { command } }),
     Tasks.named(line)
   )
 }

@@ -25,6 +25,8 @@ const strangeServer = (bytes: string | undefined) =>
     Effect.callback<{ readonly port: number; readonly close: () => void }>((resume) => {
       const server = createServer((socket) => {
         socket.on("error", () => {})
+        // Unread, it would never see that the client has gone.
+        socket.resume()
         if (bytes !== undefined) socket.end(bytes)
       })
       server.listen(0, "127.0.0.1", () => {

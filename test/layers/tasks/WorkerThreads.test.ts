@@ -4,6 +4,7 @@ import * as WorkerThreads from "../../../src/layers/tasks/WorkerThreads.ts"
 import { Offload } from "../../../src/services/tasks/Offload.ts"
 import { leakFree } from "../../support/leakFree.ts"
 import * as Jobs from "../../support/offloadJobs.ts"
+import { sweep } from "../../support/sweep.ts"
 
 const started = (shared: SharedArrayBuffer) =>
   Effect.promise(() => Promise.resolve(Atomics.waitAsync(new Int32Array(shared), 0, 0).value))
@@ -97,4 +98,23 @@ it.live("closing the layer while a thread computes ends it at once", () =>
     yield* started(shared)
     yield* Fiber.interrupt(fiber)
     assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
+  })))
+
+it.live("interrupted at any operation, a job leaves neither a permit nor a thread taken", () =>
+  onThreads({ threads: 1, grace: "5 seconds" })(Effect.gen(function*() {
+    const offload = yield* Offload
+    yield* offload.run(Jobs.half, 2)
+    const hits = yield* sweep(
+      Effect.succeed({
+        others: [offload.run(Jobs.half, 4)],
+        victim: offload.run(Jobs.half, 6),
+        check: (at: string) =>
+          Effect.gen(function*() {
+            assert.deepStrictEqual(yield* offload.stats, { threads: 1, busy: 0, queued: 0 }, at)
+            assert.strictEqual(yield* offload.run(Jobs.half, 8), 4, at)
+          })
+      }),
+      { budgets: 8, turns: 10 }
+    )
+    assert.isAbove(hits, 20)
   })))
