@@ -15,7 +15,8 @@ export interface Options {
    */
   readonly threshold?: Duration.Input | undefined
   /**
-   * Whether to read the stack that blocks, which stops the main thread for a few milliseconds more.
+   * Whether to read the stack that blocks: at most once in a second, because it holds the main thread for some 20 ms more
+   * (100 ms the first time).
    *
    * @default true, unless a debugger is attached
    */

@@ -26,11 +26,15 @@ export interface WatchdogReport {
 
 const framesMax = 32
 
+/** Reading a stack holds the main thread for 20 ms (the first one for 100 ms): a loop that blocks all the time is not slowed further. */
+const stackIntervalMillis = 1000
+
 const watch = (data: WatchdogData): void => {
   const beat = new Int32Array(data.beat)
   const pollMillis = Math.max(5, data.thresholdMillis / 4)
   let stack: ReadonlyArray<string> | undefined
   let lateBeat = 0
+  let lastStackMillis = -stackIntervalMillis
   let lastPollMillis = nowMillis()
 
   const poll = () => {
@@ -48,7 +52,8 @@ const watch = (data: WatchdogData): void => {
     if (stack === undefined && !isSuspended && now - last > data.thresholdMillis) {
       lateBeat = last
       stack = []
-      if (data.isStackWanted) {
+      if (data.isStackWanted && now - lastStackMillis > stackIntervalMillis) {
+        lastStackMillis = now
         readStack((frames) => {
           // A loop that went on meanwhile was stopped in something else.
           if (stack !== undefined && Atomics.load(beat, 0) === lateBeat) stack = frames

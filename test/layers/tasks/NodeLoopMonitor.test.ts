@@ -5,7 +5,7 @@ import { type LoopBlocked, LoopMonitor } from "../../../src/services/tasks/LoopM
 import { computePrimesTheSlowWay } from "../../support/blocker.ts"
 import { leakFree } from "../../support/leakFree.ts"
 
-it.live("a blocked loop is reported with how long and with the stack that blocked it", () =>
+it.live("[156 Kotlin BlockHoundTest.testShouldDetectBlockingInDefault] a blocked loop is reported with how long and with the stack that blocked it", () =>
   leakFree(
     Effect.gen(function*() {
       const monitor = yield* LoopMonitor
