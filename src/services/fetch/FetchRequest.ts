@@ -56,10 +56,12 @@ const invalid = (request: FetchRequest, problem: string) =>
  * Checks a request and names its canonical URL, host and path.
  *
  * Fails with `InvalidRequest`, which says what is wrong and what would be right: not an absolute URL, a scheme other than http(s),
- * longer than 8,192 characters, a line break in a header, a body on GET or HEAD.
+ * longer than 8,192 characters, a line break in the URL or in a header, a body on GET or HEAD.
  */
 export const target = (request: FetchRequest): Result.Result<FetchTarget, InvalidRequest> => {
   if (request.url.length > urlLengthMax) return invalid(request, `longer than ${urlLengthMax} characters`)
+  // The URL parser would drop them without a word.
+  if (lineBreak.test(request.url)) return invalid(request, "has a line break")
   const url = URL.parse(request.url)
   if (url === null) return invalid(request, "not an absolute URL; write it as https://host/path")
   if (url.protocol !== "http:" && url.protocol !== "https:") {

@@ -41,15 +41,19 @@ export const isTransient = (error: FetchError): boolean => {
   }
 }
 
+const localCodes = new Set(["EMFILE", "ENFILE", "EADDRNOTAVAIL", "ENOBUFS", "ENOMEM"])
+
 /** Whether the host gave no answer at all: what its circuit breaker counts. */
 export const isHostFault = (error: FetchError): boolean => {
   switch (error._tag) {
-    case "ConnectError":
     case "ConnectTimeout":
     case "DnsTimeout":
     case "TlsTimeout":
     case "HeadersTimeout":
       return true
+    // Out of files or of ports is this side's doing, not the host's.
+    case "ConnectError":
+      return !localCodes.has(error.code)
     // A name that does not exist is an answer, and a cheap one.
     case "DnsError":
       return error.code !== "ENOTFOUND"

@@ -2,11 +2,11 @@
  * What an attempt does: a request, its whole body and its checksum. The fast path (a small body that came whole) costs two steps of a
  * fiber.
  */
-import { Effect, Result, Stream } from "effect"
+import { Effect, Option, Result, Stream } from "effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
 import type * as HttpClientRequest from "effect/http/HttpClientRequest"
-import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import { hash } from "node:crypto"
 import { BodyTooLarge, type FetchError, ProtocolError } from "../../../services/fetch/FetchError.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
@@ -129,10 +129,11 @@ const streamed = (
   Effect.scoped(Effect.gen(function*() {
     const { limits, target } = attempt
     const url = Redact.url(target.url)
-    const codings = isEmpty(response.status, attempt)
+    const codings = isEmpty(response.status, attempt) || isDecoded(response)
       ? []
       : yield* Effect.fromResult(BodyDecoder.codings(headerOf(headers, "content-encoding"), url))
-    const length = lengthOf(headers)
+    // With codings undone the length says nothing about what comes.
+    const length = isDecoded(response) ? undefined : lengthOf(headers)
     const isOver = codings.length === 0 && wants.cutBytes === undefined && length !== undefined &&
       length > limits.bodyMaxBytes
     if (isOver) {
@@ -166,6 +167,10 @@ const streamed = (
     attempt.sink = undefined
     return { status: response.status, headers, ...taken }
   }))
+
+/** `fetch` has undone the codings by itself, and leaves the header that names them. A `Response` that somebody made has no URL. */
+const isDecoded = (response: HttpClientResponse.HttpClientResponse): boolean =>
+  Option.exists(HttpClientResponse.toWeb(response), (web) => web.url !== "")
 
 const lengthOf = (headers: Headers): number | undefined => {
   const length = headerOf(headers, "content-length")

@@ -45,6 +45,9 @@ export class ConnectionPool {
   /** Gives a connection back that is not to be used again, and closes it. */
   discard(connection: Connection, error: Error | null): void {
     this.busy.delete(connection)
+    // A host that is dead leaves no empty line behind.
+    const pools = connection.denyPrivate ? this.guarded : this.open
+    if (pools.get(connection.origin)?.length === 0) pools.delete(connection.origin)
     if (!this.isClosed) void connection.destroy(error)
   }
 

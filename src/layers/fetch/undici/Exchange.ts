@@ -118,12 +118,14 @@ export class Exchange implements Dispatcher.DispatchHandler, Received {
   }
 
   /** Pulls what has come since the last pull. */
-  readonly pull: Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], unknown> = Effect.suspend(() => {
-    if (this.chunks.length > 0) return Effect.succeed(this.take())
-    if (this.error !== undefined) return Effect.fail(this.error)
-    if (this.isEnded) return Cause.done()
-    return Effect.flatMap(this.more, () => this.pull)
-  })
+  get pull(): Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], unknown> {
+    return Effect.suspend(() => {
+      if (this.chunks.length > 0) return Effect.succeed(this.take())
+      if (this.error !== undefined) return Effect.fail(this.error)
+      if (this.isEnded) return Cause.done()
+      return Effect.flatMap(this.more, () => this.pull)
+    })
+  }
 
   abort(): void {
     if (this.isEnded) return
@@ -132,9 +134,11 @@ export class Exchange implements Dispatcher.DispatchHandler, Received {
     this.controller?.abort(error)
   }
 
-  private readonly more: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    this.wake = () => resume(Effect.void)
-  })
+  private get more(): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      this.wake = () => resume(Effect.void)
+    })
+  }
 
   private end(error: unknown): void {
     this.isEnded = true
