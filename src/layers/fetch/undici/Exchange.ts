@@ -119,11 +119,15 @@ export class Exchange implements Dispatcher.DispatchHandler, Received {
 
   /** Pulls what has come since the last pull. */
   get pull(): Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], unknown> {
+    return this.next()
+  }
+
+  private next(): Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], unknown> {
     return Effect.suspend(() => {
       if (this.chunks.length > 0) return Effect.succeed(this.take())
       if (this.error !== undefined) return Effect.fail(this.error)
       if (this.isEnded) return Cause.done()
-      return Effect.flatMap(this.more, () => this.pull)
+      return Effect.flatMap(this.more, () => this.next())
     })
   }
 
