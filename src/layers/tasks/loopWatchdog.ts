@@ -34,25 +34,28 @@ const watch = (data: WatchdogData): void => {
   const pollMillis = Math.max(5, data.thresholdMillis / 4)
   let stack: ReadonlyArray<string> | undefined
   let lateBeat = 0
-  let lastStackMillis = -stackIntervalMillis
+  let lastStackMillis: number | undefined
   let lastPollMillis = nowMillis()
 
   const poll = () => {
-    const now = nowMillis()
-    const isSuspended = now - lastPollMillis > data.thresholdMillis + pollMillis
-    lastPollMillis = now
+    // Before the time: a beat in between must not seem to be from the future.
     const last = Atomics.load(beat, 0)
+    const now = nowMillis()
+    const isSuspended = elapsed(lastPollMillis, now) > data.thresholdMillis + pollMillis
+    lastPollMillis = now
     if (stack !== undefined && last !== lateBeat) {
-      const report: WatchdogReport = { blockedMillis: last - lateBeat, stack }
+      const report: WatchdogReport = { blockedMillis: elapsed(lateBeat, last), stack }
       stack = undefined
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread's port has no origin
       parentPort?.postMessage(report)
     }
     // A process that was stopped as a whole (SIGSTOP, a sleeping laptop) was late here too: its loop was not blocked.
-    if (stack === undefined && !isSuspended && now - last > data.thresholdMillis) {
+    if (stack === undefined && !isSuspended && elapsed(last, now) > data.thresholdMillis) {
       lateBeat = last
       stack = []
-      if (data.isStackWanted && now - lastStackMillis > stackIntervalMillis) {
+      if (
+        data.isStackWanted && (lastStackMillis === undefined || elapsed(lastStackMillis, now) > stackIntervalMillis)
+      ) {
         lastStackMillis = now
         readStack((frames) => {
           // A loop that went on meanwhile was stopped in something else.
@@ -64,6 +67,9 @@ const watch = (data: WatchdogData): void => {
   }
   poll()
 }
+
+/** The heartbeat has 31 bits and begins anew every 24 days. */
+const elapsed = (fromMillis: number, toMillis: number): number => (toMillis - fromMillis) & 0x7fffffff
 
 const nowMillis = (): number => Number((hrtime.bigint() / 1_000_000n) & 0x7fffffffn)
 
