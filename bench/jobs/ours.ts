@@ -8,8 +8,8 @@ import * as JobHandler from "../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../src/services/jobs/JobQueue.ts"
 import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
 
-export const Noop = Job.make("bench.noop", { payload: Schema.Struct({ n: Schema.Int }) })
-export const Touch = Job.make("bench.touch", { payload: Schema.Struct({ n: Schema.Int }) })
+export const Noop = Job.make("bench.noop", { payload: Schema.Struct({ n: Schema.Finite }) })
+export const Touch = Job.make("bench.touch", { payload: Schema.Struct({ n: Schema.Finite }) })
 export const Ping = Job.make("bench.ping", { payload: Schema.Struct({ at: Schema.Finite }) })
 
 export const layer = (url: string) =>
@@ -27,6 +27,21 @@ const timed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     return Number((yield* Clock.currentTimeNanos) - from) / 1e9
   })
 
+/** Seconds from before a worker with these handlers starts until it has settled so many. */
+const working = <R>(
+  count: number,
+  handlers: ReadonlyArray<JobHandler.Handler<R>>,
+  options: JobWorker.WorkerOptions = {}
+) =>
+  Effect.flatMap(Clock.currentTimeNanos, (from) =>
+    Effect.provide(
+      Effect.andThen(
+        settled(count),
+        Effect.map(Clock.currentTimeNanos, (to) => Number(to - from) / 1e9)
+      ),
+      JobWorker.layer(handlers, options)
+    ))
+
 /** Waits until a worker has settled so many. */
 const settled = (count: number) =>
   Effect.gen(function*() {
@@ -39,12 +54,16 @@ export const noop = (count: number, options: JobWorker.WorkerOptions = {}) =>
   Effect.gen(function*() {
     const queue = yield* JobQueue
     yield* queue.enqueueMany(Noop, payloads(count))
-    const seconds = yield* timed(Effect.provide(
-      settled(count),
-      JobWorker.layer([JobHandler.plain(Noop, () => Effect.void)], options)
-    ))
+    const seconds = yield* working(count, [JobHandler.plain(Noop, () => Effect.void)], options)
     return count / seconds
   })
+
+/** No-op jobs per second of the first `count` of those that wait already. */
+export const noopOf = (count: number) =>
+  Effect.map(
+    working(count, [JobHandler.plain(Noop, () => Effect.void)]),
+    (seconds) => count / seconds
+  )
 
 const accounts = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
@@ -62,7 +81,7 @@ export const transactional = (count: number, options: JobWorker.WorkerOptions = 
     yield* queue.enqueueMany(Touch, payloads(count))
     const handler = JobHandler.transactional(Touch, ({ n }) =>
       Effect.asVoid(sql`update bench_account set balance = balance + 1 where id = ${n % 1000}`))
-    const seconds = yield* timed(Effect.provide(settled(count), JobWorker.layer([handler], options)))
+    const seconds = yield* working(count, [handler], options)
     const [sum] = yield* sql<{ readonly sum: string }>`select sum(balance)::text as sum from bench_account`
     return Number(sum?.sum) === count ? count / seconds : yield* Effect.die(`sum ${sum?.sum} is not ${count}`)
   })
@@ -80,7 +99,7 @@ export const batch = (count: number, options: JobWorker.WorkerOptions = {}) =>
         items.map((item) => item.payload.n % 1000)
       }::int4[]) as u(id)
          group by id order by id) u where a.id = u.id`))
-    const seconds = yield* timed(Effect.provide(settled(count), JobWorker.layer([handler], options)))
+    const seconds = yield* working(count, [handler], options)
     const [sum] = yield* sql<{ readonly sum: string }>`select sum(balance)::text as sum from bench_account`
     return Number(sum?.sum) === count ? count / seconds : yield* Effect.die(`sum ${sum?.sum} is not ${count}`)
   })
