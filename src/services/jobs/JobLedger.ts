@@ -45,7 +45,7 @@ export const goAlone = <R>(lane: Lane<R>, nowMillis: number): void => {
 export interface Unit<R> {
   readonly lane: Lane<R>
   readonly jobs: ReadonlyArray<ClaimedJob>
-  startedAtMillis: number
+  startedAtMillis: number | undefined
   deadlineMillis: number
   /** Why it was interrupted, when it was. */
   stop: "timeout" | "cancel" | "drain" | "lost" | undefined
@@ -83,7 +83,7 @@ export class JobLedger<R> {
   }
 
   /** The next work, or undefined; `mayTransact` is false when all transactions are in use. */
-  take(mayTransact: boolean, nowMillis: number): Unit<R> | undefined {
+  take(mayTransact: boolean): Unit<R> | undefined {
     for (let i = 0; i < this.lanes.length; i++) {
       const lane = this.lanes[(this.turn + i) % this.lanes.length]
       if (lane === undefined || (lane.handler.mode !== "plain" && !mayTransact)) continue
@@ -92,7 +92,7 @@ export class JobLedger<R> {
       this.turn = (this.turn + i + 1) % this.lanes.length
       this.waiting -= jobs.length
       const timeout = Duration.toMillis(lane.handler.kind.timeout)
-      return { lane, jobs, startedAtMillis: nowMillis, deadlineMillis: nowMillis + timeout, stop: undefined }
+      return { lane, jobs, startedAtMillis: undefined, deadlineMillis: timeout, stop: undefined }
     }
     return undefined
   }

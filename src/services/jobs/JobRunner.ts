@@ -51,7 +51,7 @@ export class JobRunner<R> {
     return Effect.suspend(() => {
       const opened: Array<Slot<R>> = []
       while (this.slots.size < this.session.options.concurrency && this.ledger.waiting > 0) {
-        const unit = this.ledger.take(this.transacting < this.session.options.transactions, 0)
+        const unit = this.ledger.take(this.transacting < this.session.options.transactions)
         if (unit === undefined) break
         const slot: Slot<R> = { unit, task: undefined }
         this.begin(slot, unit)
@@ -98,7 +98,7 @@ export class JobRunner<R> {
           if (Exit.isFailure(exit)) yield* this.interrupted(unit, exit.cause)
           // An interruption that came too late for its unit must not hit the next one.
           if (Exit.isFailure(exit) || unit.stop !== undefined) break
-          const next = this.ledger.take(this.transacting < this.session.options.transactions, 0)
+          const next = this.ledger.take(this.transacting < this.session.options.transactions)
           if (next !== undefined) this.begin(slot, next)
         }
         this.slots.delete(slot)
@@ -295,7 +295,7 @@ export class JobRunner<R> {
       while (true) {
         yield* Effect.sleep(100)
         const now = yield* Clock.currentTimeMillis
-        yield* this.stop((unit) => unit.startedAtMillis > 0 && unit.deadlineMillis <= now, "timeout")
+        yield* this.stop((unit) => unit.startedAtMillis !== undefined && unit.deadlineMillis <= now, "timeout")
       }
     })
   }

@@ -1,0 +1,100 @@
+/** What a claim reads is bounded by what it claims, and not by what waits or lies dead. */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Schema } from "effect"
+import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Job from "../../../src/services/jobs/Job.ts"
+import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
+import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
+import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
+
+const isLong = process.env["SLUICE_LONG"] === "1"
+const backlog = isLong ? 1_000_000 : 100_000
+const layer = PostgresJobQueue.layer.pipe(Layer.provideMerge(TestDatabase.layer))
+const N = Job.make("cost", { payload: Schema.Struct({ n: Schema.Int }) })
+const payloads = (count: number) => Array.from({ length: count }, (_, n) => ({ n }))
+
+/** Pages touched by one claim of 100. */
+const pagesOfClaim = Effect.gen(function*() {
+  const sql = yield* PgClient.PgClient
+  return yield* sql.withTransaction(Effect.gen(function*() {
+    const rows = yield* sql.unsafe<{ readonly "QUERY PLAN": unknown }>(
+      `explain (analyze, buffers, format json) select * from sluice.job_claim(1, array['cost'], array[100])`
+    )
+    const [plan] = JSON.parse(JSON.stringify(rows[0]?.["QUERY PLAN"])) as ReadonlyArray<
+      { readonly Plan: Record<string, number> }
+    >
+    return (plan?.Plan["Shared Hit Blocks"] ?? 0) + (plan?.Plan["Shared Read Blocks"] ?? 0)
+  }))
+})
+
+const test = (title: string, body: () => Effect.Effect<void, unknown, Layer.Success<typeof layer>>) =>
+  it.live(title, () => Effect.provide(body(), layer), isLong ? 300_000 : 60_000)
+
+describe("the cost of a claim", () => {
+  test(`does not grow with the backlog (${backlog} waiting, never analyzed)`, () =>
+    Effect.gen(function*() {
+      const queue = yield* JobQueue
+      yield* queue.enqueueMany(N, payloads(1000))
+      const few = yield* pagesOfClaim
+      for (let i = 1000; i < backlog; i += 10_000) yield* queue.enqueueMany(N, payloads(10_000))
+      const many = yield* pagesOfClaim
+      assert.isAbove(few, 100, "the plan was read")
+      // 100 rows: found, locked, copied, and their index entries. The tree is a level or two deeper, no more.
+      assert.isBelow(many, 2_000)
+      assert.isBelow(many, few * 2)
+    }))
+
+  test("stays bounded while an old snapshot keeps every dead row alive", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const queue = yield* JobQueue
+      const rounds = isLong ? 200 : 20
+      const perRound = 1_000
+      yield* sql.withTransaction(Effect.gen(function*() {
+        // The snapshot of this transaction stays while others work.
+        yield* sql`set transaction isolation level repeatable read`
+        yield* sql`select count(*) from sluice.job`
+        yield* Effect.provide(
+          Effect.gen(function*() {
+            const worker = yield* JobWorker.JobWorker
+            for (let round = 0; round < rounds; round++) {
+              yield* queue.enqueueMany(N, payloads(perRound))
+              yield* worker.idle
+            }
+            const [table] = yield* sql<{ readonly bytes: number }>`
+              select pg_relation_size('sluice.job')::float8 as bytes`
+            yield* queue.enqueueMany(N, payloads(200))
+            const pages = yield* pagesOfClaim
+            yield* Effect.logInfo(`a claim of 100 over ${rounds * perRound} dead jobs touches ${pages} pages`)
+            // Two versions of each job (waiting, running) that nobody may clean up yet, and no more than that.
+            assert.isBelow(table?.bytes ?? Infinity, rounds * perRound * 2 * 400)
+          }),
+          Layer.fresh(JobWorker.layer([JobHandler.batch(N, () => Effect.void)])).pipe(
+            Layer.provideMerge(Layer.fresh(PostgresJobQueue.layer)),
+            Layer.provideMerge(TestDatabase.secondPool())
+          )
+        )
+      }))
+    }))
+
+  test("a job whose wake-up is lost is found by the poll", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const queue = yield* JobQueue
+      // Nobody is ever told anything.
+      yield* sql`create or replace function sluice.job_wake(queues text[]) returns void language sql as $$ select $$`
+      yield* Effect.provide(
+        Effect.gen(function*() {
+          const worker = yield* JobWorker.JobWorker
+          yield* worker.idle
+          const id = yield* queue.enqueue(N, { n: 1 })
+          const info = yield* queue.ended(id)
+          const waited = (info.startedAt?.getTime() ?? Infinity) - info.enqueuedAt.getTime()
+          assert.isBelow(waited, 3_000)
+        }),
+        JobWorker.layer([JobHandler.plain(N, () => Effect.void)])
+      )
+    }))
+})
