@@ -83,12 +83,15 @@ const codeOf = (cause: unknown): string =>
     ? cause.code
     : "UNKNOWN"
 
-/** A file operation for this URL; its failure carries the path and the system's code. */
+/**
+ * A file operation for this URL; its failure carries the path and the system's code. It cannot be interrupted: the system goes on with it
+ * anyway, and who cleans up after it must know that it has ended.
+ */
 const attemptOn = (url: string) => <A>(name: string, operation: () => Promise<A>): Effect.Effect<A, BodyStoreError> =>
-  Effect.tryPromise({
+  Effect.uninterruptible(Effect.tryPromise({
     try: operation,
     catch: (cause) => new BodyStoreError({ url, path: name, code: codeOf(cause) })
-  })
+  }))
 
 const writeAll = (file: fs.FileHandle, chunk: Uint8Array): Promise<void> =>
   file.write(chunk).then(({ bytesWritten }) =>

@@ -67,15 +67,16 @@ export const make = (reply: (n: number, request: HttpClientRequest.HttpClientReq
     inFlightMax: 0,
     layer: Layer.succeed(HttpClient.HttpClient)(
       HttpClient.make((request) =>
-        Effect.ensuring(
-          Effect.suspend(() => {
+        Effect.acquireUseRelease(
+          Effect.sync(() => {
             script.inFlight++
             script.inFlightMax = Math.max(script.inFlightMax, script.inFlight)
-            return answer(request)
           }),
-          Effect.sync(() => {
-            script.inFlight--
-          })
+          () => answer(request),
+          () =>
+            Effect.sync(() => {
+              script.inFlight--
+            })
         )
       )
     )

@@ -56,8 +56,8 @@ export const stream = <E, R>(
       hasRoom: () => session.active + outlet.size < limits.concurrency + outletMax,
       onRoom: () => state.wake()
     })
-    session.node.attach()
     yield* Effect.addFinalizer(() => Effect.sync(() => session.close()))
+    session.node.attach()
     const settle: Task.Settle = (outcome, _end, _error, task, cause) => {
       if (outcome !== undefined) outlet.push(fetched(engine, limits, task, outcome))
       else if (cause !== undefined) outlet.fail(cause)
