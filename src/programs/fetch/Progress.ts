@@ -28,6 +28,9 @@ export const clock = (seconds: number): string => {
     : `${Math.floor(minutes / 60)}:${pad(minutes % 60)}:${pad(whole % 60)}`
 }
 
+/** So many lines of an input. */
+export const lines = (many: number): string => `${count(many)} ${many === 1 ? "line" : "lines"}`
+
 /** Lines that hosts may take. */
 const hostsShown = 4
 
@@ -51,7 +54,7 @@ const pace = (meter: RunMeter, nowMillis: number): string => {
     `${count(meter.inFlight)} in flight`,
     ...(meter.retries > 0 ? [yellow(`${count(meter.retries)} retries`)] : []),
     ...(meter.failed > 0 ? [red(`${count(meter.failed)} failed`)] : []),
-    ...(meter.malformed > 0 ? [red(`${count(meter.malformed)} lines malformed`)] : []),
+    ...(meter.malformed > 0 ? [red(`${lines(meter.malformed)} malformed`)] : []),
     ...(meter.inputDone && rate > 0 && left > 0 ? [`${clock(left / rate)} left`] : [])
   ].join(dim(" · "))
 }

@@ -52,9 +52,16 @@ export class RunMeter {
     this.#limits = limits
   }
 
-  /** Requests in flight: what was taken beyond the limit waits in the dispatcher. */
+  /** Requests in flight: what was taken beyond the limits waits in the dispatcher. */
   get inFlight(): number {
-    return Math.min(this.taken, this.#limits.concurrency)
+    const { concurrency } = this.#limits
+    let sum = 0
+    for (const host of this.hosts.values()) {
+      sum += this.inFlightTo(host)
+      if (sum >= concurrency) return Math.min(concurrency, this.taken)
+    }
+    // Hosts beyond those that are counted are busy too.
+    return this.hosts.size < hostsMax ? sum : Math.min(concurrency, this.taken)
   }
 
   /** Requests in flight to a host. */

@@ -3,7 +3,7 @@
  */
 import type { RunReport } from "../fetchRun.ts"
 import { bold, count, dim, green, red, yellow } from "../terminal/Style.ts"
-import { clock, size } from "./Progress.ts"
+import { clock, lines, size } from "./Progress.ts"
 import type { RunMeter } from "./RunMeter.ts"
 
 const line = ({ done, durationMillis, meter }: RunReport): string => {
@@ -30,7 +30,7 @@ const next = ({ counts, name, stopped }: RunReport): ReadonlyArray<string> => {
 
 const inputNotes = ({ meter, name }: RunReport): ReadonlyArray<string> => [
   ...(meter.known > 0 ? [`${count(meter.known)} of the input were known to run ${name} already`] : []),
-  ...(meter.malformed > 0 ? [red(`${count(meter.malformed)} lines of the input were malformed`)] : [])
+  ...(meter.malformed > 0 ? [red(`${lines(meter.malformed)} of the input malformed`)] : [])
 ]
 
 /** What to say to who interrupts. */

@@ -40,7 +40,7 @@ describe("Progress", () => {
     const meter = meterAt(100_000)
     const [first, second, ...hosts] = plain(Progress.render("crawl", meter, 104_000, 80, 24))
     assert.match(first ?? "", /^ {2}crawl {2}█+.*6\/10\+ {2}reading$/)
-    assert.strictEqual(second, "  1 URLs/s · 516 B/s · 3 in flight · 2 retries · 1 failed")
+    assert.strictEqual(second, "  1 URLs/s · 516 B/s · 2 in flight · 2 retries · 1 failed")
     assert.deepStrictEqual(hosts, [`    ${"a.test".padEnd(40)}    2 in flight          3 done`])
     meter.inputDone = true
     const [done, pace] = plain(Progress.render("crawl", meter, 104_000, 80, 24))
@@ -106,7 +106,7 @@ describe("Summary", () => {
       "",
       "  4 URLs in 4.0 s, 1/s, 2.0 KiB, 6 requests",
       "  1 of the input were known to run crawl already",
-      "  2 lines of the input were malformed",
+      "  2 lines of the input malformed",
       "  3 left to fetch: sluice fetch --run crawl",
       "  1 may be asked again later: sluice fetch --run crawl",
       "  2 failed: sluice fetch --run crawl --retry-failed"
