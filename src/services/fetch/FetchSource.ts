@@ -25,7 +25,11 @@ export type FetchSupply =
   | { readonly _tag: "Wait"; readonly wake: Effect.Effect<void> }
   | { readonly _tag: "Done" }
 
-/** A source of work: a list, a stream, or a frontier shared by many processes. */
+/**
+ * A source of work: a list, a stream, or a frontier shared by many processes.
+ *
+ * A pull is not to be raced: what an interrupted one has leased comes back only when the run is closed.
+ */
 export interface FetchSource<out E = never, out R = never> {
   readonly pull: (demand: FetchDemand) => Effect.Effect<FetchSupply, E, R>
 }
