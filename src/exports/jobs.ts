@@ -1,4 +1,6 @@
 /** Durable jobs: `sluice/jobs`. */
+export * as MemoryJobQueue from "../layers/jobs/MemoryJobQueue.ts"
+export * as PostgresJobQueue from "../layers/jobs/PostgresJobQueue.ts"
 export * as Job from "../services/jobs/Job.ts"
 export * as JobAdmin from "../services/jobs/JobAdmin.ts"
 export * as JobCron from "../services/jobs/JobCron.ts"

@@ -83,7 +83,7 @@ class World {
         return Effect.fail(new JobDiscard({ detail: "pointless" }))
       case "snooze":
         return Effect.fail(new JobSnooze({ delayMillis: 100 }))
-      case "hang":
+      default:
         return Effect.never
     }
   }
