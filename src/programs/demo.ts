@@ -1,8 +1,9 @@
 /**
- * `sluice demo`: the whole system on one screen, in half a minute, with no network.
+ * `sluice demo`: the whole system on one screen, in a minute, with no network.
  */
 import { Effect } from "effect"
 import * as FetchScenes from "./demo/FetchScenes.ts"
+import * as OrderScenes from "./demo/OrderScenes.ts"
 import { scene } from "./demo/Scene.ts"
 import { say } from "./terminal/Say.ts"
 import { bold, dim } from "./terminal/Style.ts"
@@ -16,6 +17,11 @@ export const demo = Effect.gen(function*() {
   yield* scene("Three thousand URLs, some of them bad", "limits, retries, one typed outcome each", FetchScenes.bulk)
   yield* scene("First answer wins", "the others are cancelled, sockets included", FetchScenes.race)
   yield* scene("Interrupted in mid-flight", "structured concurrency: nothing stays open", FetchScenes.interrupt)
+  yield* scene(
+    "A hundred half-second orders",
+    "five worker processes on Postgres, one of them killed with -9 on the way",
+    OrderScenes.orders
+  )
   yield* say([
     "",
     `${bold("Your turn")}  npm start -- fetch https://example.com   ${

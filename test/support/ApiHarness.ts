@@ -5,20 +5,13 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import { createServer } from "node:http"
 import * as ApiRoutes from "../../src/layers/http/ApiRoutes.ts"
-import * as MemoryJobQueue from "../../src/layers/jobs/MemoryJobQueue.ts"
-import * as MemoryBooks from "../../src/layers/orders/MemoryBooks.ts"
-import * as MemoryCatalog from "../../src/layers/orders/MemoryCatalog.ts"
-import * as MemoryLedger from "../../src/layers/orders/MemoryLedger.ts"
-import * as MemoryOrders from "../../src/layers/orders/MemoryOrders.ts"
+import * as MemoryShop from "../../src/layers/orders/MemoryShop.ts"
 import { ApiSettings, type Settings } from "../../src/services/http/ApiSettings.ts"
 import { Readiness } from "../../src/services/http/Readiness.ts"
 
 export const settings: Settings = { token: undefined, maxBodyBytes: 65_536, deadline: Duration.seconds(10) }
 
-export const memory = Layer.mergeAll(MemoryLedger.layer, MemoryCatalog.layer, MemoryOrders.layer).pipe(
-  Layer.provideMerge(MemoryBooks.layer),
-  Layer.provideMerge(MemoryJobQueue.layerMemory)
-)
+export const memory = MemoryShop.layer
 
 export const ready = Layer.succeed(Readiness, Readiness.of({ problem: Effect.undefined }))
 

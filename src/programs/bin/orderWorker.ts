@@ -9,7 +9,8 @@ import * as OrderWorker from "../orders/OrderWorker.ts"
 const worker = Layer.unwrap(Effect.gen(function*() {
   const picking = yield* Config.Duration("SLUICE_PICKING").pipe(Config.withDefault(Duration.zero))
   const concurrency = yield* Config.Int("SLUICE_WORKERS").pipe(Config.withDefault(5))
-  return OrderWorker.layer({ picking, concurrency })
+  // Orders that are picked one by one are taken one by one: what waits in this process cannot be picked by another.
+  return OrderWorker.layer({ picking, concurrency, ...(Duration.isZero(picking) ? {} : { maxClaim: concurrency }) })
 }))
 
 const program = Layer.launch(

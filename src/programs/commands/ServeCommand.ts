@@ -1,12 +1,10 @@
 /** `sluice serve`: the HTTP API, with its order workers in the same process. */
-import { Console, Duration, Effect, Option, Schema } from "effect"
+import { Console, Duration, Effect, Option } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as OrdersApp from "../orders/OrdersApp.ts"
 import * as Serve from "../serve.ts"
-
-/** `500ms`, `2s` and the like. */
-const DurationFlag = Schema.DurationFromString
+import { ShortDuration } from "./ShortDuration.ts"
 
 /** The command. */
 export const serve = Command.make("serve", {
@@ -25,7 +23,7 @@ export const serve = Command.make("serve", {
   ),
   picking: Flag.String("picking").pipe(
     Flag.withDescription("how long picking one order takes, like 500ms"),
-    Flag.withSchema(DurationFlag),
+    Flag.withSchema(ShortDuration),
     Flag.withDefault(Duration.zero)
   )
 }, ({ host, picking, port, workers }) =>

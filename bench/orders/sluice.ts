@@ -1,0 +1,14 @@
+/** The contender: `sluice serve` as it is, without workers in its process. Prints its address. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Console, Duration, Effect, Layer } from "effect"
+import * as Main from "../../src/programs/Main.ts"
+import * as OrdersApp from "../../src/programs/orders/OrdersApp.ts"
+import * as Serve from "../../src/programs/serve.ts"
+
+const options = { port: 0, host: undefined, workers: 0, picking: Duration.zero }
+
+Main.run(
+  Serve.serve(options, (address) => Console.log(address)).pipe(
+    Effect.provide(Layer.merge(OrdersApp.layerConfig, NodeServices.layer))
+  )
+)
