@@ -9,6 +9,7 @@ import { JobLeaseLost, type JobQueueError } from "../../services/jobs/JobError.t
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import { JobRecords, JobStore, type NewJob } from "../../services/jobs/JobStore.ts"
 import * as Batcher from "./Batcher.ts"
+import { ClaimFloors } from "./ClaimFloors.ts"
 import { operation } from "./JobSql.ts"
 import * as PostgresFleet from "./PostgresFleet.ts"
 import * as PostgresJobInsert from "./PostgresJobInsert.ts"
@@ -35,6 +36,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
   const fleet = { listen: options.listen ?? true, historyDays: Math.max(1, options.historyDays ?? 7) }
   const direct = (jobs: ReadonlyArray<NewJob>) => operation("insert")(PostgresJobInsert.insert(sql, jobs))
+  const floors = new ClaimFloors()
   const grouped = yield* Batcher.make<NewJob, JobId, JobQueueError>({
     run: direct,
     maxItems: 1_000,
@@ -60,7 +62,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
           effect
         )
       )),
-    claim: (worker, queues) => operation("claim")(PostgresJobSettle.claim(sql, worker, queues)),
+    claim: (worker, queues) => operation("claim")(PostgresJobSettle.claim(sql, worker, queues, floors)),
     settle: (worker, settlements) =>
       Effect.map(
         operation("settle")(PostgresJobSettle.settle(sql, worker, settlements)),
@@ -74,6 +76,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
             ? Effect.void
             : Effect.fail(new JobLeaseLost({ ids: settlements.map(({ job }) => job.id) }))
       ),
+    giveBackUnknown: (worker, known) => operation("reconcile")(PostgresJobSettle.giveBackUnknown(sql, worker, known)),
     join: (joining) => PostgresFleet.join(sql, fleet, joining),
     tick: (entries) => operation("cron")(PostgresFleet.tick(sql, entries, direct))
   })

@@ -1,7 +1,9 @@
 import type * as PgClient from "@effect/sql-pg/PgClient"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ClaimedJob, Settlement } from "../../services/jobs/JobStore.ts"
+import type { ClaimFloors } from "./ClaimFloors.ts"
 import { float8s, idOf, int4s, int8s, texts } from "./JobSql.ts"
 
 interface ClaimedRow {
@@ -13,32 +15,57 @@ interface ClaimedRow {
   readonly payload: unknown
   readonly enqueued_at: Date
   readonly key: string | null
+  readonly floor: string | null
 }
 
+const jobOf = (row: ClaimedRow): ClaimedJob => ({
+  id: idOf(row.id),
+  queue: row.queue,
+  kind: row.kind,
+  attempt: row.attempt,
+  maxAttempts: row.max_attempts,
+  payload: row.payload,
+  enqueuedAt: row.enqueued_at,
+  key: row.key
+})
+
+type Requests = ReadonlyArray<{ readonly queue: string; readonly limit: number }>
+
 /** Claims, best first: the fence of each job is its id, its attempt and the worker. */
-export const claim = (
+export const claim: (
   sql: PgClient.PgClient,
   worker: number,
-  queues: ReadonlyArray<{ readonly queue: string; readonly limit: number }>
-): Effect.Effect<ReadonlyArray<ClaimedJob>, SqlError> =>
-  Effect.map(
-    sql.unsafe<ClaimedRow>("select * from sluice.job_claim($1, $2, $3)", [
+  queues: Requests,
+  floors: ClaimFloors
+) => Effect.Effect<ReadonlyArray<ClaimedJob>, SqlError> = Effect.fnUntraced(function*(sql, worker, queues, floors) {
+  const before = yield* Clock.currentTimeMillis
+  const from = queues.map(({ queue }) => floors.of(queue, before))
+  const isFront = from.every((floor) => floor === undefined)
+  const rows = yield* sql.unsafe<ClaimedRow>(
+    "select * from sluice.job_claim_from($1, $2, $3, $4::text[]::timestamptz[], $5)",
+    [
       worker,
       texts(queues.map((entry) => entry.queue)),
-      int4s(queues.map((entry) => entry.limit))
-    ]),
-    (rows) =>
-      rows.map((row) => ({
-        id: idOf(row.id),
-        queue: row.queue,
-        kind: row.kind,
-        attempt: row.attempt,
-        maxAttempts: row.max_attempts,
-        payload: row.payload,
-        enqueuedAt: row.enqueued_at,
-        key: row.key
-      }))
+      int4s(queues.map((entry) => entry.limit)),
+      texts(from.map((floor) => floor?.rank ?? "-infinity")),
+      int8s(from.map((floor) => BigInt(floor?.id ?? 0)))
+    ]
   )
+  const now = yield* Clock.currentTimeMillis
+  if (isFront) floors.front(now, now - before, rows.length)
+  for (const row of rows) if (row.floor !== null) floors.ended(row.queue, { rank: row.floor, id: String(row.id) })
+  // Behind the floor there is too little: what is before it is looked at at once.
+  const isShort = queues.some(({ limit, queue }) => rows.filter((row) => row.queue === queue).length < limit)
+  if (isFront || !isShort) return rows.map(jobOf)
+  floors.restart()
+  const missing = queues.map(({ limit, queue }) => ({
+    queue,
+    limit: limit - rows.filter((row) => row.queue === queue).length
+  })).filter(({ limit }) => limit > 0)
+  // What is claimed is claimed, whatever becomes of the second look.
+  const more = yield* Effect.orElseSucceed(claim(sql, worker, missing, floors), () => [])
+  return [...rows.map(jobOf), ...more]
+})
 
 interface Settled {
   readonly n: number
@@ -121,3 +148,23 @@ export const settle = Effect.fnUntraced(function*(
   const first = ended.length === 0 ? 0 : yield* endAll(sql, worker, ended)
   return first + (other.length === 0 ? 0 : yield* again(sql, worker, other))
 })
+
+/** Gives back, unspent, what is claimed for this worker and not among what it knows of: the answer to a claim got lost. */
+export const giveBackUnknown = (
+  sql: PgClient.PgClient,
+  worker: number,
+  known: ReadonlyArray<string>
+): Effect.Effect<number, SqlError> =>
+  Effect.map(
+    sql.unsafe<Settled>(
+      `with moved as (
+        update sluice.job j set state = 0, attempt = j.attempt - 1, worker = null, started_at = null
+        where j.worker = $1 and j.state = 1 and not (j.id = any ($2)) returning j.queue
+      ), delta as (
+        insert into sluice.job_delta (queue, running, ready) select queue, -count(*), count(*) from moved group by queue
+      )
+      select count(*)::int4 as n from moved`,
+      [worker, int8s(known.map(BigInt))]
+    ),
+    ([row]) => row?.n ?? 0
+  )

@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import type * as TaskGroup from "../tasks/TaskGroup.ts"
+import type { JobQueueError } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
 import { JobLedger } from "./JobLedger.ts"
 import { JobRunner } from "./JobRunner.ts"
@@ -19,6 +20,8 @@ const aheadMillis = 50
 const probeMillis = [0, 5, 25, 100]
 /** A worker that was busy for so long no longer asks to be woken. */
 const busyMillis = 200
+/** How long after the first look for jobs of a claim without an answer there is a second. */
+const secondPassMillis = 10_000
 /** A job of a kind that nobody here knows waits so long. */
 const unknownKindMillis = 5_000
 
@@ -39,6 +42,8 @@ export class JobEngine<R> {
   private claiming = false
   private exhausted = false
   private nudged = false
+  private unsurePasses = 0
+  private nextPassAtMillis = 0
   private isIdle = false
   private nextDueMillis: number | undefined
   private ratePerMilli = 0
@@ -115,9 +120,14 @@ export class JobEngine<R> {
         this.wake.closeUnsafe()
         this.nudged = false
         this.claiming = true
-        const claimed = yield* Effect.exit(this.store.claim(this.member.worker, requests))
+        const claimed = yield* Effect.exit(Effect.andThen(
+          this.reconcile,
+          this.store.claim(this.member.worker, requests)
+        ))
         this.claiming = false
         if (Exit.isFailure(claimed)) {
+          this.unsurePasses = 2
+          this.nextPassAtMillis = 0
           yield* this.outage.failed("claiming", claimed.cause)
           yield* Effect.sleep(Math.min(1000, this.options.pollMillis))
           continue
@@ -140,6 +150,21 @@ export class JobEngine<R> {
         yield* Effect.timeoutOption(this.wake.await, Math.max(0, pause))
         busySince = yield* Clock.currentTimeMillis
       }
+    })
+  }
+
+  /**
+   * After a claim that failed: it may have been committed all the same, for a worker that never heard of its jobs. Once at
+   * once, and once more later, for a server that was still at it.
+   */
+  private get reconcile(): Effect.Effect<void, JobQueueError> {
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (this.unsurePasses === 0 || now < this.nextPassAtMillis) return Effect.void
+      const known = [...this.ledger.ids, ...this.runner.ids, ...this.settler.ids]
+      return Effect.map(this.store.giveBackUnknown(this.member.worker, known), () => {
+        this.unsurePasses--
+        this.nextPassAtMillis = now + secondPassMillis
+      })
     })
   }
 

@@ -1,4 +1,5 @@
 import * as Duration from "effect/Duration"
+import type { JobId } from "./Job.ts"
 import type { Handler } from "./JobHandler.ts"
 import type { ClaimedJob } from "./JobStore.ts"
 
@@ -128,6 +129,11 @@ export class JobLedger<R> {
     for (const lane of this.lanes) lane.head = 0
     this.waiting = 0
     return all
+  }
+
+  /** The jobs that wait here. */
+  get ids(): ReadonlyArray<JobId> {
+    return this.lanes.flatMap((lane) => [...lane.solo, ...lane.jobs.slice(lane.head)].map((job) => job.id))
   }
 
   waitingOf(queue: string): number {

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import type * as TaskGroup from "../tasks/TaskGroup.ts"
-import type { Attempt } from "./Job.ts"
+import type { Attempt, JobId } from "./Job.ts"
 import { JobDiscard, JobLeaseLost } from "./JobError.ts"
 import type { BatchItem } from "./JobHandler.ts"
 import { goAlone, grow, type JobLedger, type Lane, shrink, type Unit } from "./JobLedger.ts"
@@ -44,6 +44,11 @@ export class JobRunner<R> {
 
   get busy(): number {
     return this.slots.size
+  }
+
+  /** The jobs that are being run. */
+  get ids(): ReadonlyArray<JobId> {
+    return [...this.slots].flatMap(({ unit }) => unit === undefined ? [] : unit.jobs.map((job) => job.id))
   }
 
   /** Opens slots while there is work for them. */

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
+import type { JobId } from "./Job.ts"
 import type { JobQueueError } from "./JobError.ts"
 import type { Session } from "./JobSession.ts"
 import type { ClaimedJob, Settlement, Verdict } from "./JobStore.ts"
@@ -12,7 +13,7 @@ export class JobSettler {
   private readonly buffer: Array<Settlement> = []
   private readonly work = Latch.makeUnsafe(false)
   private readonly flushed = Latch.makeUnsafe(true)
-  private settling = 0
+  private writing: ReadonlyArray<Settlement> = []
   private readonly session: Session
 
   constructor(session: Session) {
@@ -21,7 +22,12 @@ export class JobSettler {
 
   /** Verdicts that are not in the store yet. */
   get size(): number {
-    return this.buffer.length + this.settling
+    return this.buffer.length + this.writing.length
+  }
+
+  /** The jobs of these verdicts. */
+  get ids(): ReadonlyArray<JobId> {
+    return [...this.buffer, ...this.writing].map(({ job }) => job.id)
   }
 
   /** Waits until nothing is left to write. */
@@ -47,9 +53,9 @@ export class JobSettler {
           this.flushed.openUnsafe()
           continue
         }
-        this.settling = batch.length
+        this.writing = batch
         yield* this.write(batch)
-        this.settling = 0
+        this.writing = []
         this.session.tally.settled += batch.length
         const reopened = batch.some(({ job, verdict }) =>
           job.key !== null || ((verdict._tag === "Retry" || verdict._tag === "Released") && verdict.delayMillis === 0)

@@ -130,6 +130,11 @@ export class JobStore extends Context.Service<JobStore, {
     worker: number,
     settlements: ReadonlyArray<Settlement>
   ) => Effect.Effect<void, JobQueueError | JobLeaseLost>
+  /**
+   * Gives back, unspent, what is claimed for this worker and not among `known`: a claim may have been committed although
+   * its answer got lost. Answers how many.
+   */
+  readonly giveBackUnknown: (worker: number, known: ReadonlyArray<JobId>) => Effect.Effect<number, JobQueueError>
   /** Joins the fleet until the scope closes. */
   readonly join: (options: JoinOptions) => Effect.Effect<Membership, JobQueueError, Scope.Scope>
   /** Enqueues every due tick once over all processes; answers how many were. */

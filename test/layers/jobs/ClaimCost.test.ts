@@ -1,11 +1,14 @@
 /** What a claim reads is bounded by what it claims, and not by what waits or lies dead. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Clock, Effect, Layer, Schema } from "effect"
+import { ClaimFloors } from "../../../src/layers/jobs/ClaimFloors.ts"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import { claim } from "../../../src/layers/jobs/PostgresJobSettle.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
+import { JobStore } from "../../../src/services/jobs/JobStore.ts"
 import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
@@ -78,6 +81,39 @@ describe("the cost of a claim", () => {
         )
       }))
     }))
+
+  test("begins behind what is dead while claims from the front are slow, and misses nothing before it", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const queue = yield* JobQueue
+      const store = yield* JobStore
+      const { worker } = yield* store.join({ queues: ["cost"], label: "t", leaseMillis: 60_000, beatMillis: 1_000 })
+      yield* queue.enqueueMany(N, payloads(300))
+      const floors = new ClaimFloors()
+      const first = yield* claim(sql, worker, [{ queue: "cost", limit: 100 }], floors)
+      // As if that claim had walked over a mountain of dead rows.
+      floors.front(yield* Clock.currentTimeMillis, 10_000, 100)
+      const urgent = yield* queue.enqueue(N, { n: 1000 }, { priority: 10 })
+      const second = yield* claim(sql, worker, [{ queue: "cost", limit: 100 }], floors)
+      assert.deepStrictEqual([first[0]?.id, second[0]?.id], ["1", "101"], "it went on where the first ended")
+      // Too little behind the floor: the front is looked at in the same claim.
+      const third = yield* claim(sql, worker, [{ queue: "cost", limit: 150 }], floors)
+      assert.strictEqual(third.length, 101)
+      assert.isTrue(third.some((job) => job.id === urgent))
+    }).pipe(Effect.scoped))
+
+  test("is given back when its answer got lost", () =>
+    Effect.gen(function*() {
+      const queue = yield* JobQueue
+      const store = yield* JobStore
+      const { worker } = yield* store.join({ queues: ["cost"], label: "t", leaseMillis: 60_000, beatMillis: 1_000 })
+      yield* queue.enqueueMany(N, payloads(5))
+      const claimed = yield* store.claim(worker, [{ queue: "cost", limit: 5 }])
+      const [known] = claimed
+      assert.strictEqual(yield* store.giveBackUnknown(worker, known === undefined ? [] : [known.id]), 4)
+      const again = yield* store.claim(worker, [{ queue: "cost", limit: 5 }])
+      assert.deepStrictEqual(again.map((job) => job.attempt), [1, 1, 1, 1])
+    }).pipe(Effect.scoped))
 
   test("a job whose wake-up is lost is found by the poll", () =>
     Effect.gen(function*() {

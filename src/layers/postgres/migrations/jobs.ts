@@ -1,6 +1,10 @@
 import { tables } from "./jobs/0001_tables.ts"
 import { functions } from "./jobs/0002_functions.ts"
 import { plans } from "./jobs/0003_plans.ts"
+import { claimFloor } from "./jobs/0004_claim_floor.ts"
 
 /** The tables of the job queue. */
-export const jobs = { name: "jobs", steps: { "1_tables": tables, "2_functions": functions, "3_plans": plans } } as const
+export const jobs = {
+  name: "jobs",
+  steps: { "1_tables": tables, "2_functions": functions, "3_plans": plans, "4_claim_floor": claimFloor }
+} as const
