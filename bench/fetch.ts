@@ -8,6 +8,7 @@ import { createServer } from "node:net"
 import { cpus, tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
+import { runs as recorded } from "./fetch/runs.ts"
 import type { BenchOptions } from "./main.ts"
 
 const concurrency = 100
@@ -135,16 +136,28 @@ export const run = async ({ runs, seconds }: BenchOptions): Promise<string> => {
         await sleep(200)
       }
     }
+    return `${table(server, names, all)}\n\n${await recorded(server.url, median(rates(all, raw)), runs)}`
   } finally {
     server.stop()
   }
+}
+
+const raw = "undici.request"
+
+const rates = (all: ReadonlyMap<string, ReadonlyArray<Figures>>, name: string) => (all.get(name) ?? []).map(perSecond)
+
+const table = (
+  server: Server,
+  names: ReadonlyArray<string>,
+  all: ReadonlyMap<string, ReadonlyArray<Figures>>
+): string => {
   const of = (name: string, figure: (each: Figures) => number) => median((all.get(name) ?? []).map(figure))
-  const raw = of("undici.request", perCpuSecond)
+  const rawPerCpuSecond = of(raw, perCpuSecond)
   const rows = names.map((name) =>
     `| ${name === "sluice" ? "**Sluice, all policies on**" : name} | ${format(of(name, perSecond))} | ${
       format(of(name, perCpuSecond))
     } | ` +
-    `${(of(name, perCpuSecond) / raw).toFixed(2)} | ${of(name, (each) => each.rssMiB).toFixed(0)} |`
+    `${(of(name, perCpuSecond) / rawPerCpuSecond).toFixed(2)} | ${of(name, (each) => each.rssMiB).toFixed(0)} |`
   )
   return [
     `1 KiB GETs at concurrency ${concurrency} on loopback, ${server.name}${
