@@ -8,7 +8,12 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 
-const cli = join(import.meta.dirname, "../../scripts/sluice.mjs")
+const root = join(import.meta.dirname, "../..")
+const manifest: { readonly scripts: { readonly start: string } } = JSON.parse(
+  readFileSync(join(root, "package.json"), "utf8")
+)
+/** What `npm start` runs, without npm. */
+const cli = manifest.scripts.start.split(" ").slice(1, -1).concat(join(root, "scripts/sluice.mjs"))
 const sizes = [10_000, 200_000]
 const startUpRuns = 7
 
@@ -36,7 +41,7 @@ const fetchList = async (directory: string, url: string, urls: number, round: nu
   writeFileSync(list, Array.from({ length: urls }, (_, n) => `${url}/${n}\n`).join(""))
   const args = ["fetch", "-i", list, "--run", `r${urls}-${round}`, "-c", "100", "--per-host", "100"]
   const started = performance.now()
-  const child = spawn(process.execPath, [cli, ...args, "-o", join(directory, `${urls}-${round}.ndjson`)], {
+  const child = spawn(process.execPath, [...cli, ...args, "-o", join(directory, `${urls}-${round}.ndjson`)], {
     env: { ...process.env, SLUICE_DATA_DIR: join(directory, "data") },
     stdio: "ignore"
   })
@@ -71,7 +76,7 @@ export const runs = async (url: string, rawPerSecond: number, rounds: number): P
   const directory = mkdtempSync(join(tmpdir(), "sluice-bench-runs-"))
   try {
     const recorded = new Map<number, Array<Recorded>>(sizes.map((size) => [size, []]))
-    timeOf(process.execPath, [cli, "fetch", url], directory)
+    timeOf(process.execPath, [...cli, "fetch", url], directory)
     for (let round = 1; round <= rounds; round++) {
       for (const size of sizes) {
         const figures = await fetchList(directory, url, size, round)
@@ -84,7 +89,7 @@ export const runs = async (url: string, rawPerSecond: number, rounds: number): P
     const own: Array<number> = []
     const curl: Array<number> = []
     for (let round = 0; round < startUpRuns; round++) {
-      own.push(timeOf(process.execPath, [cli, "fetch", url], directory))
+      own.push(timeOf(process.execPath, [...cli, "fetch", url], directory))
       curl.push(timeOf("curl", ["-s", url], directory))
     }
     const of = (size: number, figure: (each: Recorded) => number) => median((recorded.get(size) ?? []).map(figure))
