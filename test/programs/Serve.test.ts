@@ -1,0 +1,109 @@
+/** `sluice serve` as people run it: a process, its port, its token, and how it leaves. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Queue, type Scope } from "effect"
+import { spawn } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { post, request } from "../support/ApiClient.ts"
+import * as TestDatabase from "../support/TestDatabase.ts"
+
+const program = fileURLToPath(new URL("../../src/programs/bin/main.ts", import.meta.url))
+
+interface Process {
+  readonly lines: Queue.Dequeue<string>
+  readonly kill: (signal: NodeJS.Signals) => Effect.Effect<void>
+  readonly exit: Effect.Effect<number | string>
+}
+
+const sluice = (args: ReadonlyArray<string>, env: Record<string, string>): Effect.Effect<Process, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.gen(function*() {
+      const lines = yield* Queue.unbounded<string>()
+      const child = spawn(process.execPath, [program, ...args], {
+        stdio: ["ignore", "pipe", "pipe"],
+        env: { ...process.env, NODE_OPTIONS: undefined, DATABASE_URL: "", ...env }
+      })
+      for (const output of [child.stdout, child.stderr]) {
+        output.on("data", (chunk: Buffer) => {
+          for (const line of chunk.toString().split("\n")) if (line !== "") Queue.offerUnsafe(lines, line)
+        })
+      }
+      const exited = Promise.withResolvers<number | string>()
+      child.on("exit", (code, signal) => exited.resolve(code ?? signal ?? "?"))
+      return {
+        lines,
+        kill: (signal: NodeJS.Signals) => Effect.sync(() => void child.kill(signal)),
+        exit: Effect.promise(() => exited.promise)
+      }
+    }),
+    (child) => Effect.andThen(child.kill("SIGKILL"), child.exit)
+  )
+
+const listening = Effect.fnUntraced(function*(server: Process) {
+  while (true) {
+    const match = /listening on (http:\S+)/.exec(yield* Queue.take(server.lines))
+    if (match?.[1] !== undefined) return match[1]
+  }
+})
+
+it.live(
+  "serves, works, drains on SIGTERM and leaves with 143; nothing that was accepted is lost",
+  () =>
+    Effect.gen(function*() {
+      const directory = yield* TestDatabase.ownDirectory
+      const env = { SLUICE_DATA_DIR: directory }
+      const seeding = yield* sluice(["orders", "seed", "--customers", "3", "--products", "4"], env)
+      assert.strictEqual(yield* seeding.exit, 0)
+      const server = yield* sluice(["serve", "--port", "0", "--workers", "5"], env)
+      const base = yield* listening(server)
+      assert.match(base, /^http:\/\/127\.0\.0\.1:\d+$/)
+      assert.strictEqual((yield* request(`${base}/readyz`)).status, 200)
+      const body = { customerId: "customer-1", items: [{ sku: "sku-4", quantity: 1 }] }
+      const done = yield* post(`${base}/v1/orders`, body, { "idempotency-key": "serve-1", prefer: "wait=10" })
+      assert.deepStrictEqual([done.status, done.json.status], [200, "completed"])
+      // In flight when the signal comes: each is answered, or its connection ends without an answer and the key tells later.
+      const inFlight = yield* Effect.forkChild(Effect.forEach(
+        Array.from({ length: 40 }, (_, index) => index),
+        (index) =>
+          Effect.option(Effect.exit(post(`${base}/v1/orders`, body, { "idempotency-key": `flight-${index}` }))),
+        { concurrency: 10 }
+      ))
+      yield* Effect.sleep("15 millis")
+      yield* server.kill("SIGTERM")
+      assert.strictEqual(yield* server.exit, 143)
+      inFlight.interruptUnsafe(undefined)
+      const again = yield* sluice(["serve", "--port", "0"], env)
+      const next = yield* listening(again)
+      const first = yield* post(`${next}/v1/orders`, body, { "idempotency-key": "serve-1" })
+      assert.deepStrictEqual([first.status, first.json.id, first.headers.get("idempotent-replayed")], [
+        202,
+        done.json.id,
+        "true"
+      ])
+      for (let index = 0; index < 40; index++) {
+        const answer = yield* post(`${next}/v1/orders`, body, {
+          "idempotency-key": `flight-${index}`,
+          prefer: "wait=10"
+        })
+        assert.deepStrictEqual([answer.status, answer.json.status], [200, "completed"])
+      }
+      yield* again.kill("SIGINT")
+      assert.strictEqual(yield* again.exit, 130)
+      const audit = yield* sluice(["orders", "audit"], env)
+      assert.strictEqual(yield* audit.exit, 0)
+      assert.match(yield* Queue.take(audit.lines), /entries sum to 0, balances to 0, 0 unbalanced/)
+    }),
+  90_000
+)
+
+it.live(
+  "without a token it does not listen on more than loopback, and says what is missing",
+  () =>
+    Effect.gen(function*() {
+      const directory = yield* TestDatabase.ownDirectory
+      const server = yield* sluice(["serve", "--port", "0", "--host", "0.0.0.0"], { SLUICE_DATA_DIR: directory })
+      assert.isAbove(Number(yield* server.exit), 0)
+      const lines = yield* Queue.takeAll(server.lines)
+      assert.isTrue(lines.some((line) => line.includes("SLUICE_API_TOKEN")), lines.join("\n"))
+    }),
+  60_000
+)
