@@ -50,6 +50,7 @@ export class Attempt implements TransportWatch {
   private readonly startedAtMillis: number
   private readonly attemptEndsAtMillis: number
   private readonly totalEndsAtMillis: number
+  private readonly totalMillis: number
   private phaseEndsAtMillis: number
   private phaseLimit: PhaseLimit = "sent"
   private isHolding = false
@@ -59,6 +60,7 @@ export class Attempt implements TransportWatch {
   /**
    * @param spentMillis what earlier hops of a redirect chain have taken of the attempt's time
    * @param totalEndsAtMillis when all attempts of this URL must be done
+   * @param totalMillis how long they were given
    */
   constructor(
     target: FetchTarget,
@@ -68,7 +70,8 @@ export class Attempt implements TransportWatch {
     sink: Sink | undefined,
     nowMillis: number,
     spentMillis: number,
-    totalEndsAtMillis: number
+    totalEndsAtMillis: number,
+    totalMillis: number
   ) {
     this.target = target
     this.limits = limits
@@ -78,6 +81,7 @@ export class Attempt implements TransportWatch {
     this.sink = sink
     this.attemptEndsAtMillis = nowMillis + limits.attemptMillis - spentMillis
     this.totalEndsAtMillis = totalEndsAtMillis
+    this.totalMillis = totalMillis
     this.startedAtMillis = nowMillis
     this.phaseEndsAtMillis = nowMillis + limits.connectMillis + limits.headersMillis
   }
@@ -144,7 +148,7 @@ export class Attempt implements TransportWatch {
     const { bytesReceived, limits } = this
     const url = Redact.url(this.target.url)
     const of = (limitMillis: number) => ({ url, limitMillis, bytesReceived })
-    if (this.totalEndsAtMillis <= nowMillis) return new DeadlineExceeded(of(limits.totalMillis))
+    if (this.totalEndsAtMillis <= nowMillis) return new DeadlineExceeded(of(this.totalMillis))
     if (this.attemptEndsAtMillis <= nowMillis) return new AttemptTimeout(of(limits.attemptMillis))
     if (this.phaseEndsAtMillis > nowMillis) {
       if (bytesReceived - this.speedFromBytes < limits.speedBytes) {

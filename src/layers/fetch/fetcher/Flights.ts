@@ -78,16 +78,9 @@ export class Flights {
     const endsAtMillis = Math.min(Task.endsAt(task), nowMillis + this.tower.remainingMillis(task))
     const { current, limits, sink, spentMillis } = task
     task.sink = undefined
-    const attempt = new Attempt(
-      current,
-      limits,
-      engine.alarm,
-      sinks,
-      sink,
-      nowMillis,
-      spentMillis,
-      endsAtMillis
-    )
+    const totalMillis = Math.round(endsAtMillis - task.startedAtMillis)
+    const { alarm } = engine
+    const attempt = new Attempt(current, limits, alarm, sinks, sink, nowMillis, spentMillis, endsAtMillis, totalMillis)
     const flight: Flight = {
       attempt,
       gate,
