@@ -1,5 +1,5 @@
 /**
- * One contender in a process of its own: `client.ts NAME URL SECONDS CONCURRENCY` prints `{requests, seconds, cpuSeconds, rssMiB}`.
+ * One contender in a process of its own: `client.ts NAME URL SECONDS CONCURRENCY HOSTS` prints `{requests, seconds, cpuSeconds, rssMiB}`.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { Effect, Layer, Stream } from "effect"
@@ -10,10 +10,19 @@ import * as UndiciHttpClient from "../../src/layers/fetch/UndiciHttpClient.ts"
 import { Fetcher } from "../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../src/services/fetch/FetchPolicy.ts"
 
-const [name = "", url = "", secondsText = "5", concurrencyText = "100"] = process.argv.slice(2)
+const [name = "", url = "", secondsText = "5", concurrencyText = "100", hostsText = "1"] = process.argv.slice(2)
 const seconds = Number(secondsText)
 const concurrency = Number(concurrencyText)
+const hosts = Number(hostsText)
 const warmUp = 1
+
+const port = new URL(url).port
+const urls = Array.from(
+  { length: Math.max(500, hosts) },
+  (_, n) =>
+    hosts === 1 ? `${url}/${n}` : `http://127.0.${1 + (n % hosts >> 8)}.${1 + (n % hosts & 255) % 254}:${port}/${n}`
+)
+const urlOf = (n: number) => urls[n % urls.length] ?? url
 
 let requests = 0
 const over = { is: false }
@@ -45,7 +54,7 @@ const loops = (one: (n: number) => Promise<unknown>) =>
 /** Requests until the time is over, in batches as a file reader would give them. */
 const endless = Stream.flatMap(
   Stream.takeWhile(Stream.forever(Stream.make(0)), () => !over.is),
-  () => Stream.fromArray(Array.from({ length: 500 }, (_, n) => ({ url: `${url}/${n}` })))
+  () => Stream.fromArray(urls.map((url) => ({ url })))
 )
 
 const effect = (one: (client: HttpClient.HttpClient, url: string) => Effect.Effect<unknown, unknown>) =>
@@ -83,18 +92,18 @@ const contenders: Record<string, () => Promise<unknown>> = {
     ),
   "undici.request": () =>
     loops(async (n) => {
-      const { body } = await request(`${url}/${n % 500}`, { dispatcher: agent })
+      const { body } = await request(urlOf(n), { dispatcher: agent })
       await body.arrayBuffer()
     }),
   "undici.request, abort and timer": () =>
     loops(async (n) => {
       const abort = new AbortController()
       const timer = setTimeout(() => abort.abort(), 30_000)
-      const { body } = await request(`${url}/${n % 500}`, { dispatcher: agent, signal: abort.signal })
+      const { body } = await request(urlOf(n), { dispatcher: agent, signal: abort.signal })
       await body.arrayBuffer()
       clearTimeout(timer)
     }),
-  "fetch": () => loops(async (n) => (await fetch(`${url}/${n % 500}`)).arrayBuffer()),
+  "fetch": () => loops(async (n) => (await fetch(urlOf(n))).arrayBuffer()),
   "Effect undici layer": () =>
     effect((client, url) => Effect.flatMap(client.get(url), (response) => response.arrayBuffer)),
   "Effect undici layer, timeout and retry": () =>
