@@ -14,7 +14,7 @@ const [name = "", url = "", secondsText = "5", concurrencyText = "100", hostsTex
 const seconds = Number(secondsText)
 const concurrency = Number(concurrencyText)
 const hosts = Number(hostsText)
-const warmUp = 1
+const warmUp = 2
 
 const port = new URL(url).port
 const urls = Array.from(

@@ -78,7 +78,8 @@ export const target = (request: FetchRequest): Result.Result<FetchTarget, Invali
       return invalid(request, `header ${JSON.stringify(name)} has a line break or no name`)
     }
   }
-  url.hash = ""
+  // Setting it costs a parse, even to what it is.
+  if (url.hash !== "") url.hash = ""
   return Result.succeed({
     request,
     url: url.href,
