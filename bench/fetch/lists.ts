@@ -7,7 +7,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { has, median, output, pinned, type Server } from "./processes.ts"
 
-const smallCount = 10_000
+const smallCount = 5_000
 const largeCount = 20
 const largeBytes = 20 * 2 ** 20
 
