@@ -1,12 +1,16 @@
 /**
  * `sluice demo`: the whole system on one screen, in a minute, with no network.
  */
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
+import * as UnrulyOrigin from "../layers/fetch/UnrulyOrigin.ts"
 import * as FetchScenes from "./demo/FetchScenes.ts"
 import * as OrderScenes from "./demo/OrderScenes.ts"
 import { scene } from "./demo/Scene.ts"
 import { say } from "./terminal/Say.ts"
 import { bold, dim } from "./terminal/Style.ts"
+
+/** On an origin that no scene before has made wary of us: a host's gate remembers that it throttled. */
+const onFreshOrigin = Effect.provide(Layer.fresh(UnrulyOrigin.layer))
 
 /** Plays every scene, one after the other. */
 export const demo = Effect.gen(function*() {
@@ -15,8 +19,12 @@ export const demo = Effect.gen(function*() {
   ])
   yield* scene("Ten URLs of one second each", "the same work with 1, 3 and 10 requests in flight", FetchScenes.lanes)
   yield* scene("Three thousand URLs, some of them bad", "limits, retries, one typed outcome each", FetchScenes.bulk)
-  yield* scene("First answer wins", "the others are cancelled, sockets included", FetchScenes.race)
-  yield* scene("Interrupted in mid-flight", "structured concurrency: nothing stays open", FetchScenes.interrupt)
+  yield* scene("First answer wins", "the others are cancelled, sockets included", onFreshOrigin(FetchScenes.race))
+  yield* scene(
+    "Interrupted in mid-flight",
+    "structured concurrency: nothing stays open",
+    onFreshOrigin(FetchScenes.interrupt)
+  )
   yield* scene(
     "A hundred half-second orders",
     "five worker processes on Postgres, one of them killed with -9 on the way",

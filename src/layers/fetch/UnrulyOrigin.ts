@@ -28,7 +28,7 @@ export interface OriginCounts {
  * A running origin. Its paths:
  *
  * - `/delay/MILLIS`: 200 after that long.
- * - `/item/N`: by N's value mostly 200; some fail twice and then succeed (503), throttle once (429 with Retry-After), are missing (404), truncate
+ * - `/item/N`: by N's value mostly 200; some fail once and then succeed (502), throttle once (429 with Retry-After), are missing (404), truncate
  *   their body, reset the connection, never answer, or send more than anyone wants.
  */
 export class UnrulyOrigin extends Context.Service<UnrulyOrigin, {
@@ -79,7 +79,7 @@ const throttling: Manner = (visit) =>
     : Effect.succeed(HttpServerResponse.text("slow down\n", { status: 429, headers: { "retry-after": "1" } }))
 
 const flaky: Manner = (visit) =>
-  visit.number > 2 ? well(visit) : Effect.succeed(HttpServerResponse.text("try again\n", { status: 503 }))
+  visit.number > 1 ? well(visit) : Effect.succeed(HttpServerResponse.text("try again\n", { status: 502 }))
 
 /** How `/item/N` behaves: the first row whose divisor divides N. */
 const manners: ReadonlyArray<readonly [divisor: number, manner: Manner]> = [

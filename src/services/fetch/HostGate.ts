@@ -44,8 +44,8 @@ const cooldownMaxMillis = 300_000
 /** Answers at a learned concurrency, for each place of it, before one more is tried; doubles when that fails. */
 const probeAfter = 20
 
-/** Answers that make up for one strike. */
-const answersPerStrike = 50
+/** Answers that make up for one strike: a host that still serves most requests is slowed down, not shunned. */
+const answersPerStrike = 10
 
 /** The gate of one host. */
 export class HostGate {
