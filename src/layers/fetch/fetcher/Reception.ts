@@ -157,11 +157,14 @@ const streamed = (
     const stream = cutBytes === Infinity
       ? response.stream
       : Stream.takeWhile(response.stream, () => sink.bytes < cutBytes)
-    yield* Stream.runForEachArray(stream, (chunks) =>
-      Effect.forEach(chunks, (chunk) => {
+    yield* Stream.runForEachArray(stream, (chunks) => {
+      // One write for all that has come meanwhile: a disk takes few large ones faster than many small ones.
+      const pieces = isSlow && chunks.length > 1 ? [Buffer.concat(chunks)] : chunks
+      return Effect.forEach(pieces, (chunk) => {
         if (!reports) attempt.received(chunk.length)
         return Effect.flatMap(decoder.push(chunk), take)
-      }, { discard: true }))
+      }, { discard: true })
+    })
     if (sink.bytes < cutBytes) yield* Effect.flatMap(decoder.end, take)
     const taken = yield* sink.finish
     attempt.sink = undefined
