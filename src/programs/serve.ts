@@ -4,10 +4,14 @@ import { Config, Duration, Effect, Layer, Option, Redacted, Schema } from "effec
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import { createServer } from "node:http"
+import * as HttpFetcher from "../layers/fetch/HttpFetcher.ts"
+import * as PostgresFrontier from "../layers/fetch/PostgresFrontier.ts"
+import * as UndiciHttpClient from "../layers/fetch/UndiciHttpClient.ts"
 import * as ApiRoutes from "../layers/http/ApiRoutes.ts"
 import * as PostgresReadiness from "../layers/http/PostgresReadiness.ts"
 import { ApiSettings } from "../services/http/ApiSettings.ts"
 import { Ledger } from "../services/orders/Ledger.ts"
+import * as FetchWorker from "./fetch/FetchWorker.ts"
 import * as OrderWorker from "./orders/OrderWorker.ts"
 
 /** What can be said on the command line. */
@@ -59,15 +63,24 @@ const expiry = Layer.effectDiscard(Effect.flatMap(Ledger, (ledger) =>
     Effect.forkScoped
   )))
 
+const fetcher = HttpFetcher.layer.pipe(Layer.provide(UndiciHttpClient.layer()))
+
+/** The workers of this process: orders, and the fetch runs that came over the API. */
+const workers = (options: Options) =>
+  options.workers === 0 ? Layer.empty : Layer.merge(
+    OrderWorker.layer({ concurrency: options.workers, picking: options.picking }),
+    Layer.provide(FetchWorker.layer(), fetcher)
+  )
+
 /** The API and its workers, as a layer that serves as long as it is open. */
 export const layer = (options: Options) =>
   Layer.mergeAll(
     HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true }),
     expiry,
-    options.workers === 0 ? Layer.empty : OrderWorker.layer({ concurrency: options.workers, picking: options.picking })
+    workers(options)
   ).pipe(
     Layer.provideMerge(server(options)),
-    Layer.provide(PostgresReadiness.layer),
+    Layer.provide([PostgresReadiness.layer, PostgresFrontier.layer]),
     Layer.provide(Layer.effect(ApiSettings, settings))
   )
 

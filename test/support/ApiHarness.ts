@@ -4,6 +4,7 @@ import { Duration, Effect, Layer } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import { createServer } from "node:http"
+import * as MemoryFrontier from "../../src/layers/fetch/MemoryFrontier.ts"
 import * as ApiRoutes from "../../src/layers/http/ApiRoutes.ts"
 import * as MemoryShop from "../../src/layers/orders/MemoryShop.ts"
 import { ApiSettings, type Settings } from "../../src/services/http/ApiSettings.ts"
@@ -11,7 +12,7 @@ import { Readiness } from "../../src/services/http/Readiness.ts"
 
 export const settings: Settings = { token: undefined, maxBodyBytes: 65_536, deadline: Duration.seconds(10) }
 
-export const memory = MemoryShop.layer
+export const memory = Layer.merge(MemoryShop.layer, MemoryFrontier.layer)
 
 export const ready = Layer.succeed(Readiness, Readiness.of({ problem: Effect.undefined }))
 

@@ -6,6 +6,7 @@ import type * as Etag from "effect/http/Etag"
 import type * as HttpPlatform from "effect/http/HttpPlatform"
 import type * as HttpRouter from "effect/http/HttpRouter"
 import type * as Path from "effect/Path"
+import type { Frontier } from "../../services/fetch/Frontier.ts"
 import { ServedApi } from "../../services/http/Api.ts"
 import type { ApiSettings } from "../../services/http/ApiSettings.ts"
 import type { Readiness } from "../../services/http/Readiness.ts"
@@ -15,6 +16,7 @@ import type { Catalog } from "../../services/orders/Catalog.ts"
 import type { Ledger } from "../../services/orders/Ledger.ts"
 import type { Orders } from "../../services/orders/Orders.ts"
 import * as DocsPage from "./DocsPage.ts"
+import * as FetchHandlers from "./FetchHandlers.ts"
 import * as Gate from "./Gate.ts"
 import * as Health from "./Health.ts"
 import * as LedgerHandlers from "./LedgerHandlers.ts"
@@ -23,7 +25,7 @@ import * as OrderHandlers from "./OrderHandlers.ts"
 import * as OrderReads from "./OrderReads.ts"
 
 /** What the API is made of. */
-export type Services = Orders | Ledger | Catalog | JobQueue | JobAdmin | Readiness | ApiSettings
+export type Services = Frontier | Orders | Ledger | Catalog | JobQueue | JobAdmin | Readiness | ApiSettings
 
 /** Every route. Serve it with `HttpRouter.serve`. */
 export const layer: Layer.Layer<
@@ -36,6 +38,6 @@ export const layer: Layer.Layer<
   Health.layer,
   DocsPage.layer,
   HttpApiBuilder.layer(ServedApi).pipe(
-    Layer.provide([OrderHandlers.layer, LedgerHandlers.layer, OperateHandlers.layer])
+    Layer.provide([OrderHandlers.layer, LedgerHandlers.layer, FetchHandlers.layer, OperateHandlers.layer])
   )
 )

@@ -1,6 +1,7 @@
 /** The API: one description for the server, its document and its clients. */
 import * as HttpApi from "effect/http-api/HttpApi"
 import * as OpenApi from "effect/http-api/OpenApi"
+import * as FetchesGroup from "./FetchesGroup.ts"
 import * as LedgerGroup from "./LedgerGroup.ts"
 import * as OperateGroup from "./OperateGroup.ts"
 import * as OrdersGroup from "./OrdersGroup.ts"
@@ -37,10 +38,20 @@ const mapRecord = (value: unknown, f: (inner: unknown) => unknown): unknown =>
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
 
 /** What the document and clients know. */
-export const Api = HttpApi.make("sluice").add(OrdersGroup.group, LedgerGroup.group, OperateGroup.group).annotateMerge(
+export const Api = HttpApi.make("sluice").add(
+  OrdersGroup.group,
+  LedgerGroup.group,
+  FetchesGroup.group,
+  OperateGroup.group
+).annotateMerge(
   about
 )
   .annotate(OpenApi.Transform, withBearer)
 
 /** What HttpApiBuilder serves; the rest of {@link Api} is routed by hand. */
-export const ServedApi = HttpApi.make("sluice").add(OrdersGroup.served, LedgerGroup.group, OperateGroup.group)
+export const ServedApi = HttpApi.make("sluice").add(
+  OrdersGroup.served,
+  LedgerGroup.group,
+  FetchesGroup.group,
+  OperateGroup.group
+)

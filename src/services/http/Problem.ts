@@ -71,6 +71,13 @@ export class JobNotFound extends HttpApiError.Problem<JobNotFound>()("JobNotFoun
   title: "There is no such job"
 }) {}
 
+/** No fetch run has this name. */
+export class FetchNotFound extends HttpApiError.Problem<FetchNotFound>()("FetchNotFoundProblem", {
+  type: "/problems/fetch-not-found",
+  status: 404,
+  title: "There is no such fetch run"
+}) {}
+
 /** The first request with this key is not answered yet. */
 export class IdempotencyKeyInFlight
   extends HttpApiError.Problem<IdempotencyKeyInFlight>()("IdempotencyKeyInFlightProblem", {
@@ -201,6 +208,7 @@ export const docs: ReadonlyArray<ProblemDoc> = [
     "There is no such job",
     "No job has this id; history that is not kept leaves none behind."
   ),
+  doc("/problems/fetch-not-found", 404, "There is no such fetch run", "No fetch run has this name."),
   doc(
     "/problems/idempotency-key-in-flight",
     409,

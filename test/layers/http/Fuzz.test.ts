@@ -92,6 +92,7 @@ const nastyBodies = [
 
 const samples: Record<string, unknown> = {
   "/v1/orders": { customerId: "alice", items: [{ sku: "p1", quantity: 1 }], note: "n", payment: "account" },
+  "/v1/fetches": { urls: ["https://example.com/"], name: "fuzz" },
   "/v1/transfers": { from: "alice", to: "merchant", amount: "1", currency: "EUR", reference: "r", pendingSeconds: 60 }
 }
 
