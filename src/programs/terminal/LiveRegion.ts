@@ -3,6 +3,7 @@
  */
 import { Effect, Schedule, Stdio, Stream, Terminal } from "effect"
 import { stripVTControlCharacters } from "node:util"
+import { Above } from "./Say.ts"
 
 /** Redraws per second at most: faster is only flicker. */
 const framesPerSecond = 10
@@ -21,7 +22,8 @@ const clip = (line: string, columns: number): string => {
 /**
  * Runs an effect under a live region on standard error; `render` is asked for the lines of each frame, the last one after the effect has ended.
  *
- * Without a terminal only the last frame is written. The cursor is shown again however the effect ends.
+ * What the effect says meanwhile goes above the region. Without a terminal only the last frame is written. The cursor is shown again
+ * however the effect ends.
  */
 export const withLiveRegion = Effect.fnUntraced(function*<A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -33,11 +35,13 @@ export const withLiveRegion = Effect.fnUntraced(function*<A, E, R>(
   // A screen that cannot be written to (closed pipe) must not stop the work that it shows.
   const write = (text: string) => Effect.ignore(Stream.run(Stream.succeed(text), stdio.stderr({ endOnDone: false })))
   let drawn = 0
+  const above: Array<string> = []
 
   const frame = Effect.gen(function*() {
     const columns = yield* terminal.columns
     const lines = (yield* render).map((line) => live ? clip(line, columns) : line)
-    const text = (live ? up(drawn) + clearBelow : "") + lines.map((line) => `${line}\n`).join("")
+    const said = above.splice(0)
+    const text = (live ? up(drawn) + clearBelow : "") + [...said, ...lines].map((line) => `${line}\n`).join("")
     drawn = lines.length
     yield* write(text)
   })
@@ -48,7 +52,7 @@ export const withLiveRegion = Effect.fnUntraced(function*<A, E, R>(
     () =>
       Effect.scoped(Effect.gen(function*() {
         yield* Effect.forkScoped(Effect.repeat(frame, Schedule.spaced(1000 / framesPerSecond)))
-        return yield* effect
+        return yield* Effect.provideService(effect, Above, above)
       })),
     () => Effect.andThen(frame, write(showCursor))
   )
