@@ -4,15 +4,18 @@ import { TestClock } from "effect/testing"
 import { withLiveRegion } from "../../../src/programs/terminal/LiveRegion.ts"
 import { say } from "../../../src/programs/terminal/Say.ts"
 
+const escape = "\u001b"
+const tokens = new RegExp(`${escape}\\[\\d+A|${escape}\\[J|${escape}\\[\\?25[lh]|\\n|[^${escape}\\n]+`, "g")
+
 /** A terminal as far as a live region uses it: what is on it after all that was written. */
 const screenOf = (written: string): ReadonlyArray<string> => {
   const rows: Array<string> = []
   let row = 0
-  for (const [token] of written.matchAll(/\u001b\[(\d+)A|\u001b\[J|\u001b\[\?25[lh]|\n|[^\u001b\n]+/g)) {
+  for (const [token] of written.matchAll(tokens)) {
     if (token === "\n") row++
-    else if (token === "\u001b[J") rows.length = row
+    else if (token === `${escape}[J`) rows.length = row
     else if (token.endsWith("A")) row -= Number.parseInt(token.slice(2))
-    else if (!token.startsWith("\u001b")) rows[row] = token
+    else if (!token.startsWith(escape)) rows[row] = token
   }
   return rows
 }
