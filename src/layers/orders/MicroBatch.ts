@@ -17,7 +17,7 @@ export interface Options<Request, Answer, E> {
   /** Requests that wait at most. */
   readonly capacity: number
   /** What a request beyond that fails with, at once: holding it back would only make it late. */
-  readonly full: (request: Request) => Effect.Effect<never, E>
+  readonly full: (request: Request) => E
 }
 
 interface Waiting<Request, Answer, E> {
@@ -25,7 +25,10 @@ interface Waiting<Request, Answer, E> {
   readonly answer: Deferred.Deferred<Answer, E>
 }
 
-/** A function that answers each request when the flush it went with has committed. */
+/**
+ * A function that answers each request when the flush it went with has committed. The request is handed in when the function is called, and not when its
+ * effect is run: between noting a request and handing it in there is no step at which a caller could be interrupted.
+ */
 export const make = Effect.fnUntraced(function*<Request, Answer, E>(
   options: Options<Request, Answer, E>
 ): Effect.fn.Return<(request: Request) => Effect.Effect<Answer, E>, never, Scope.Scope> {
@@ -66,9 +69,8 @@ export const make = Effect.fnUntraced(function*<Request, Answer, E>(
     { discard: true }
   )
 
-  return (request) =>
-    Effect.suspend(() => {
-      const answer = Deferred.makeUnsafe<Answer, E>()
-      return Queue.offerUnsafe(queue, { request, answer }) ? Deferred.await(answer) : options.full(request)
-    })
+  return (request) => {
+    const answer = Deferred.makeUnsafe<Answer, E>()
+    return Queue.offerUnsafe(queue, { request, answer }) ? Deferred.await(answer) : Effect.fail(options.full(request))
+  }
 })

@@ -26,10 +26,17 @@ export interface Options<E> {
   readonly maxIds: number
 }
 
-/** A function that returns when an order has a later version than the one given; it may return early, so look again. */
+/** Who follows what. */
+export interface OrderWatch {
+  /** Returns when an order has a later version than the one given; it may return early, so look again. */
+  readonly changed: (id: string, afterVersion: number) => Effect.Effect<void>
+  readonly followers: () => number
+}
+
+/** A watch that looks as long as its scope is open. */
 export const make = Effect.fnUntraced(function*<E>(
   options: Options<E>
-): Effect.fn.Return<(id: string, afterVersion: number) => Effect.Effect<void>, never, Scope.Scope> {
+): Effect.fn.Return<OrderWatch, never, Scope.Scope> {
   const followers = new Set<Follower>()
   const some = Latch.makeUnsafe(false)
 
@@ -53,17 +60,20 @@ export const make = Effect.fnUntraced(function*<E>(
     yield* look.pipe(Effect.catchCause((cause) => Effect.logDebug("cannot look at followed orders", cause)))
   }).pipe(Effect.forever, Effect.forkScoped)
 
-  return (id, afterVersion) =>
-    Effect.suspend(() => {
-      const follower: Follower = { id, afterVersion, changed: Deferred.makeUnsafe() }
-      followers.add(follower)
-      some.openUnsafe()
-      return Effect.ensuring(
-        Deferred.await(follower.changed),
-        Effect.sync(() => {
-          followers.delete(follower)
-          if (followers.size === 0) some.closeUnsafe()
-        })
-      )
-    })
+  const changed = (id: string, afterVersion: number) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        const follower: Follower = { id, afterVersion, changed: Deferred.makeUnsafe() }
+        followers.add(follower)
+        some.openUnsafe()
+        return Effect.ensuring(
+          restore(Deferred.await(follower.changed)),
+          Effect.sync(() => {
+            followers.delete(follower)
+            if (followers.size === 0) some.closeUnsafe()
+          })
+        )
+      })
+    )
+  return { changed, followers: () => followers.size }
 })

@@ -2,78 +2,29 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer, Option, Stream } from "effect"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
-import type { Receipt } from "../../services/orders/Ledger.ts"
 import * as Order from "../../services/orders/Order.ts"
 import { maxPage, type OrderFilter, Orders } from "../../services/orders/Orders.ts"
 import {
-  KeyInFlight,
-  type KeyReused,
   OrderNotFound,
-  type OrderRefused,
-  OrdersStoreError,
   OrderStateConflict,
   OrderVersionMismatch,
   TransferRefused
 } from "../../services/orders/OrdersError.ts"
 import * as Settlement from "../../services/orders/Settlement.ts"
 import { ReadClient } from "../postgres/Database.ts"
+import * as AcceptQueue from "./AcceptQueue.ts"
 import * as Columns from "./Columns.ts"
-import * as MicroBatch from "./MicroBatch.ts"
 import * as OrderRow from "./OrderRow.ts"
 import * as OrderWatch from "./OrderWatch.ts"
 import * as PostgresAccept from "./PostgresAccept.ts"
 import * as PostgresPlan from "./PostgresPlan.ts"
 import * as StoreFailure from "./StoreFailure.ts"
-import * as Uuid from "./Uuid.ts"
 
 /** How orders are accepted and followed. */
-export interface Options {
-  /** Transactions with accepted orders at the same time. @default 3 */
-  readonly flushes?: number | undefined
-  /** Orders in one of them at most. @default 500 */
-  readonly maxBatch?: number | undefined
-  /** Orders that wait to be written at most; further ones are turned away. @default 10000 */
-  readonly capacity?: number | undefined
+export interface Options extends AcceptQueue.Options {
   /** How often followed orders are looked at. @default 100 */
   readonly watchMillis?: number | undefined
 }
-
-const makeAccept = Effect.fnUntraced(function*(sql: PgClient.PgClient, queue: JobQueue["Service"], options: Options) {
-  const inFlight = new Set<string>()
-  const flush = PostgresAccept.flush(sql, queue)
-  const submit = yield* MicroBatch.make<
-    PostgresAccept.Placement,
-    Receipt<Order.Order>,
-    OrderRefused | KeyReused | OrdersStoreError
-  >({
-    flush: (placements) =>
-      Effect.ensuring(
-        StoreFailure.named("Orders.accept")(flush(placements)),
-        // Here and not where the caller waits: a caller may leave before its request is written.
-        Effect.sync(() => placements.forEach(({ key }) => inFlight.delete(key)))
-      ),
-    isCommon: (error) => error._tag === "OrdersStoreError" && error.reason !== "Rejected",
-    inFlight: options.flushes ?? 3,
-    maxBatch: options.maxBatch ?? 500,
-    capacity: options.capacity ?? 10_000,
-    full: ({ key }) =>
-      Effect.suspend(() => {
-        inFlight.delete(key)
-        return new OrdersStoreError({
-          operation: "Orders.accept",
-          reason: "Unavailable",
-          cause: "too many orders are waiting"
-        })
-      })
-  })
-  const accept: Orders["Service"]["accept"] = (key, request, requestId) =>
-    Effect.flatMap(Uuid.next, (id): ReturnType<Orders["Service"]["accept"]> => {
-      if (inFlight.has(key)) return Effect.fail(new KeyInFlight({ key }))
-      inFlight.add(key)
-      return submit({ id, key, request, requestId })
-    })
-  return accept
-})
 
 const list = (reads: PgClient.PgClient, filter: OrderFilter) => {
   const conditions = [
@@ -107,9 +58,9 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
   const reads = yield* ReadClient
   const queue = yield* JobQueue
-  const accept = yield* makeAccept(sql, queue, options)
+  const { accept } = yield* AcceptQueue.make(PostgresAccept.flush(sql, queue), options)
 
-  const changed = yield* OrderWatch.make({
+  const { changed } = yield* OrderWatch.make({
     look: (ids) =>
       reads<OrderWatch.Glimpse>`select id, version from sluice.orders where id = any(${Columns.uuids(ids)})`,
     everyMillis: options.watchMillis ?? 100,

@@ -12,7 +12,7 @@ const setUp = Effect.fnUntraced(function*(options: { readonly capacity?: number 
     maxBatch: 10,
     capacity: options.capacity ?? 100,
     isCommon: (error) => error === "no connection",
-    full: () => Effect.fail("full"),
+    full: () => "full",
     flush: (requests) =>
       Effect.gen(function*() {
         batches.push(requests)
@@ -23,7 +23,8 @@ const setUp = Effect.fnUntraced(function*(options: { readonly capacity?: number 
         return requests.map((request) => request === "bad" ? Exit.fail("bad") : Exit.succeed(`${request}!`))
       })
   })
-  const send = (request: string) => Effect.forkChild(Effect.exit(submit(request)), { startImmediately: true })
+  const send = (request: string) =>
+    Effect.forkChild(Effect.exit(Effect.suspend(() => submit(request))), { startImmediately: true })
   return { batches, gate, begun, send }
 })
 
