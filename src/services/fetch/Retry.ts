@@ -43,14 +43,19 @@ export const isTransient = (error: FetchError): boolean => {
 
 const localCodes = new Set(["EMFILE", "ENFILE", "EADDRNOTAVAIL", "ENOBUFS", "ENOMEM"])
 
-/** Whether the host gave no answer at all: what its circuit breaker counts. */
-export const isHostFault = (error: FetchError): boolean => {
+/**
+ * Whether the host gave no answer at all: what its circuit breaker counts. A URL that stays silent again says nothing new of its host.
+ *
+ * @param attempts that the URL has had, this one included
+ */
+export const isHostFault = (error: FetchError, attempts: number): boolean => {
   switch (error._tag) {
     case "ConnectTimeout":
     case "DnsTimeout":
     case "TlsTimeout":
-    case "HeadersTimeout":
       return true
+    case "HeadersTimeout":
+      return attempts === 1
     // Out of files or of ports is this side's doing, not the host's.
     case "ConnectError":
       return !localCodes.has(error.code)

@@ -2,7 +2,7 @@
  * What the fetcher does with time, chance and replies: on the test clock, over a client that plays a script.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Queue, Random, Stream } from "effect"
+import { Duration, Effect, Fiber, Layer, Queue, Random, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as zlib from "node:zlib"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
@@ -257,6 +257,18 @@ describe("limits", () => {
       const outcomes = yield* runAll(many(40, (n) => n % 2 === 0 ? "one.test" : "two.test"))
       assert.isTrue(outcomes.slice(0, 20).every((each) => each.url.includes("two.test")))
     }).pipe(withPolicy({ concurrency: 4, perHost: 2 }), provide(script), leakFree)
+  })
+
+  it.effect("a few URLs that stay silent do not shut the host for the others, nor for each other", () => {
+    // One in ten is silent: at the end only their retries are left, one failure after the other.
+    const script = ScriptedClient.make((_, request) => ({ silent: request.url.endsWith("0") }))
+    return Effect.gen(function*() {
+      const outcomes = yield* runAll(many(100))
+      const tags = outcomes.map((each) => each.error?._tag ?? "ok").toSorted()
+      assert.deepStrictEqual([...new Set(tags)], ["HeadersTimeout", "ok"])
+      assert.strictEqual(tags.indexOf("ok"), 10)
+      assert.isTrue(outcomes.every((each) => each.attempts === (each.ok ? 1 : 4)))
+    }).pipe(withPolicy({ timeouts: { headers: Duration.seconds(1) } }), provide(script), leakFree)
   })
 
   it.effect("leaving early interrupts what is in flight and pulls no more of the input", () => {

@@ -128,7 +128,7 @@ export class Flights {
       return task.settle(undefined, undefined, undefined, task, why)
     }
     const error = Reception.failureOf(cause, attempt)
-    if (Retry.isHostFault(error)) gate.failed(task.limits, now.nowMillis)
+    if (Retry.isHostFault(error, task.attempts)) gate.failed(task.limits, now.nowMillis)
     this.follow(task, flight, Task.afterFailure(task, error, now), now)
   }
 
