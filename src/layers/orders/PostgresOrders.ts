@@ -26,10 +26,18 @@ export interface Options extends AcceptQueue.Options {
   readonly watchMillis?: number | undefined
 }
 
+/** In words that name the partial index of a rare status; see the migration `2_status`. */
+const inStatus = (reads: PgClient.PgClient, status: Order.OrderStatus) => {
+  if (status === "failed") return reads`status = 'failed' and failure is not null`
+  if (status === "cancelled") return reads`status = 'cancelled' and cancelled`
+  if (status === "charging") return reads`status = 'charging' and charging_at is not null`
+  return reads`status = ${status}`
+}
+
 const list = (reads: PgClient.PgClient, filter: OrderFilter) => {
   const conditions = [
     ...(filter.customerId === undefined ? [] : [reads`customer_id = ${filter.customerId}`]),
-    ...(filter.status === undefined ? [] : [reads`status = ${filter.status}`]),
+    ...(filter.status === undefined ? [] : [inStatus(reads, filter.status)]),
     ...(filter.before === undefined ? [] : [reads`id < ${filter.before}::uuid`])
   ]
   return Effect.map(

@@ -72,7 +72,8 @@ export const write = (sql: PgClient.PgClient, plan: Plan) => {
   const stock = [...plan.stock]
   const ordersChanged = sql`
     update sluice.orders o set status = n.status, failure = n.failure, version = n.version,
-      charging_at = n.charging_at, paid_at = n.paid_at, ended_at = n.ended_at
+      charging_at = n.charging_at, paid_at = n.paid_at, ended_at = n.ended_at,
+      cancelled = n.status = 'cancelled'
     from unnest(${Columns.uuids(orders.map((order) => order.id))}, ${
     Columns.texts(orders.map((order) => order.status))
   }, ${Columns.texts(orders.map((order) => order.failure))}, ${Columns.ints(orders.map((order) => order.version))}, ${

@@ -1,7 +1,9 @@
 /** Several processes on one database: their pools and micro-batches know nothing of each other, their keys do. */
+import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Context, Effect, Layer, Schedule } from "effect"
 import * as OrdersApp from "../../../src/programs/orders/OrdersApp.ts"
+import { OrderProcessor } from "../../../src/services/orders/OrderProcessor.ts"
 import { Orders } from "../../../src/services/orders/Orders.ts"
 import { app } from "../../support/orders.ts"
 import * as Shop from "../../support/Shop.ts"
@@ -85,5 +87,43 @@ withLayer(app, { excludeTestServices: true })("orders of several processes", (it
       )
       assert.strictEqual(new Set(all.map(({ value }) => value.id)).size, 30)
       assert.strictEqual((yield* orders.list({ customerId: "leave", limit: 200 })).length, 30)
+    }))
+
+  it.effect("paying an order is the cheap kind of update, and rare statuses are found by index", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const orders = yield* Orders
+      const processor = yield* OrderProcessor
+      yield* Shop.open(["hot"], 1_000_000n)
+      yield* Shop.stock([Shop.product("hot-1", { onHand: 90 })])
+      const ids = yield* Effect.forEach(
+        Array.from({ length: 100 }, (_, index) => index),
+        (index) =>
+          Effect.map(
+            orders.accept(`hot-${index}`, { customerId: "hot", items: [{ sku: "hot-1", quantity: 1 }] }),
+            ({ value }) => value.id
+          ),
+        { concurrency: "unbounded" }
+      )
+      const where = yield* sql<
+        { readonly ctid: string }
+      >`select split_part(ctid::text, ',', 1) as ctid from sluice.orders where customer_id = 'hot' order by id`
+      yield* processor.settle(ids.slice(0, 50))
+      const after = yield* sql<
+        { readonly ctid: string }
+      >`select split_part(ctid::text, ',', 1) as ctid from sluice.orders where customer_id = 'hot' order by id`
+      // Most new versions stay on the page of the old one, so that no index has to hear of them.
+      assert.isAbove(after.filter((row, index) => row.ctid === where[index]?.ctid).length, 80)
+      yield* processor.settle(ids.slice(50))
+      assert.strictEqual((yield* orders.list({ status: "failed", customerId: "hot", limit: 200 })).length, 10)
+      const plan = yield* sql.withTransaction(Effect.gen(function*() {
+        // A table of a few pages is read whole; what is asked is whether the index can serve at all.
+        yield* sql`set local enable_seqscan = off`
+        yield* sql`set local enable_sort = off`
+        return yield* sql.unsafe<Record<string, string>>(
+          "explain select id from sluice.orders where status = 'failed' and failure is not null order by id desc limit 50"
+        )
+      }))
+      assert.include(plan.map((row) => Object.values(row).join()).join("\n"), "orders_failed")
     }))
 })

@@ -1,5 +1,6 @@
 /** The orders wing's steps. */
 import { tables } from "./orders/0001_tables.ts"
+import { status } from "./orders/0002_status.ts"
 
 /** Accounts, ledger, products and orders. */
-export const orders = { name: "orders", steps: { "1_tables": tables } }
+export const orders = { name: "orders", steps: { "1_tables": tables, "2_status": status } }
