@@ -2,11 +2,12 @@
  * The scenes about orders: a hundred of them that take half a second each, on five worker processes, one of which is killed with -9 in the middle; and the books,
  * which balance at the end all the same.
  */
-import { Clock, Duration, Effect, FileSystem, Layer, Option, Ref, Schema, Stream } from "effect"
+import { Cause, Clock, Deferred, Duration, Effect, FileSystem, Layer, Option, Schema, Stream } from "effect"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import { fileURLToPath } from "node:url"
 import * as Database from "../../layers/postgres/Database.ts"
+import * as EmbeddedPostgres from "../../layers/postgres/EmbeddedPostgres.ts"
 import { isSound, Ledger } from "../../services/orders/Ledger.ts"
 import { format } from "../../services/orders/Money.ts"
 import { Orders } from "../../services/orders/Orders.ts"
@@ -19,6 +20,7 @@ import { bar, green, red, seconds } from "../terminal/Style.ts"
 const orderCount = 100
 const picking = Duration.millis(500)
 const workerCount = 5
+const killAfter = "7 seconds"
 /** The product that has to be shipped: see `seed`. */
 const shipped = sku(4)
 
@@ -78,55 +80,63 @@ const completed = Effect.gen(function*() {
   return (yield* orders.count).find(({ status }) => status === "completed")?.orders ?? 0
 })
 
-/** Watches until so many are complete, under a bar, and answers how long that took. */
-const watch = Effect.fnUntraced(function*(before: number, note: Ref.Ref<string>) {
+/** A hundred orders on their way: counted from when they were placed, whether or not anybody looks. */
+interface Watched {
+  done: number
+  note: string
+  readonly startedAt: number
+  readonly ended: Deferred.Deferred<number>
+}
+
+const watched = Effect.fnUntraced(function*(before: number, note: string) {
   const startedAt = yield* Clock.currentTimeMillis
-  const done = yield* Ref.make(0)
-  const render = Effect.gen(function*() {
-    const count = yield* Ref.get(done)
-    const now = yield* Clock.currentTimeMillis
-    return [
-      `  ${bar(count / orderCount, 40)} ${count}/${orderCount} shipped  ${seconds(now - startedAt)}  ${yield* Ref.get(
-        note
-      )}`
-    ]
-  })
-  const poll = Effect.gen(function*() {
-    while ((yield* Ref.get(done)) < orderCount) {
-      yield* Effect.sleep("50 millis")
-      yield* Ref.set(done, (yield* completed) - before)
-    }
-  })
-  yield* withLiveRegion(poll, render)
-  return (yield* Clock.currentTimeMillis) - startedAt
+  const batch: Watched = { done: 0, note, startedAt, ended: yield* Deferred.make<number>() }
+  yield* Effect.forkScoped(
+    Effect.gen(function*() {
+      while (batch.done < orderCount) {
+        yield* Effect.sleep("50 millis")
+        batch.done = (yield* completed) - before
+      }
+      yield* Deferred.succeed(batch.ended, (yield* Clock.currentTimeMillis) - startedAt)
+    }).pipe(Effect.onError((cause) => Deferred.failCause(batch.ended, Cause.die(Cause.squash(cause)))))
+  )
+  return batch
 })
 
-const onProcesses = Effect.fnUntraced(function*(directory: string) {
-  const note = yield* Ref.make(`${workerCount} worker processes`)
-  const workers = yield* Effect.forEach(Array.from({ length: workerCount }), () => startWorker(directory), {
-    concurrency: "unbounded"
-  })
+/** Shows a batch under a bar until all of it is shipped, and answers how long that took. */
+const show = (batch: Watched) =>
+  withLiveRegion(
+    Deferred.await(batch.ended),
+    Effect.map(Clock.currentTimeMillis, (now) => [
+      `  ${bar(batch.done / orderCount, 40)} ${batch.done}/${orderCount} shipped  ${
+        seconds(now - batch.startedAt)
+      }  ${batch.note}`
+    ])
+  )
+
+/** The orders of the five worker processes, one of which is killed when most of its work is still to be done. */
+const onProcesses = Effect.fnUntraced(function*(workers: ReadonlyArray<ChildProcessSpawner.ChildProcessHandle>) {
   yield* place("processes")
-  const victim = workers[0]
+  const batch = yield* watched(0, `${workers.length} worker processes`)
+  const [victim] = workers
   yield* Effect.forkScoped(Effect.gen(function*() {
-    yield* Effect.sleep("4 seconds")
-    if (victim !== undefined) yield* Effect.ignore(victim.kill({ killSignal: "SIGKILL" }))
-    yield* Ref.set(note, red(`worker ${victim?.pid ?? "?"} killed with -9: ${workerCount - 1} left`))
+    yield* Effect.sleep(killAfter)
+    if (victim === undefined) return
+    yield* Effect.ignore(victim.kill({ killSignal: "SIGKILL" }))
+    batch.note = red(`worker ${victim.pid} killed with -9: ${workers.length - 1} left`)
   }))
-  return yield* watch(0, note)
+  return batch
 })
 
-const inProcess = Effect.fnUntraced(function*(concurrency: number) {
-  const note = yield* Ref.make(`${concurrency} at the same time`)
+const inProcess = Effect.scoped(Effect.gen(function*() {
+  const concurrency = 50
   yield* place("fibers")
-  const before = yield* completed
-  return yield* Effect.provide(watch(before, note), OrderWorker.layer({ picking, concurrency, poll: "100 millis" }))
-})
+  const batch = yield* watched(yield* completed, `${concurrency} at the same time`)
+  yield* Layer.build(OrderWorker.layer({ picking, concurrency, poll: "100 millis" }))
+  return yield* show(batch)
+}))
 
-const play = Effect.fnUntraced(function*(directory: string) {
-  yield* seed({ customers: 10, products: 4, funds: 1_000_000n, stock: 1000 })
-  const five = yield* Effect.scoped(onProcesses(directory))
-  const fifty = yield* inProcess(50)
+const audit = Effect.fnUntraced(function*(five: number, fifty: number) {
   const ledger = yield* Ledger
   const books = yield* ledger.audit
   const earned = yield* ledger.find(merchant)
@@ -141,8 +151,26 @@ const play = Effect.fnUntraced(function*(directory: string) {
   ]
 })
 
-/** A hundred half-second orders on five workers, one of which is killed. It brings its own database and leaves nothing behind. */
-export const orders = Effect.scoped(Effect.gen(function*() {
+/**
+ * Opens the shop: a database of its own and five worker processes, all gone when the scope closes. It answers what places the hundred
+ * half-second orders, and that in turn what shows them to their end: the scenes in between need not wait for them.
+ */
+export const open = Effect.gen(function*() {
   const directory = yield* temporaryDirectory
-  return yield* Effect.provide(play(directory), Layer.provideMerge(OrdersApp.layer, Database.layer({ directory })))
-}))
+  const services = yield* Layer.build(Layer.provideMerge(OrdersApp.layer, Database.layer({ directory }))).pipe(
+    // The demo speaks of its own scenes only.
+    Effect.provideService(EmbeddedPostgres.Progress, () => Effect.void)
+  )
+  yield* Effect.provide(seed({ customers: 10, products: 4, funds: 1_000_000n, stock: 1000 }), services)
+  const workers = yield* Effect.forEach(Array.from({ length: workerCount }), () => startWorker(directory), {
+    concurrency: "unbounded"
+  })
+  return Effect.map(
+    Effect.provide(onProcesses(workers), services),
+    (batch) =>
+      Effect.gen(function*() {
+        const five = yield* show(batch)
+        return yield* audit(five, yield* inProcess)
+      }).pipe(Effect.provide(services))
+  )
+})
