@@ -144,6 +144,8 @@ const seriesOf = <I, S>(metric: Metric.Metric<I, S>) => {
   }
 }
 
+const hotRead = "GET /v1/orders/:id"
+
 const makeGate = (settings: Settings) => {
   const isAllowed = makeGuard(settings)
   const countOf = seriesOf(requests)
@@ -159,7 +161,7 @@ const makeGate = (settings: Settings) => {
       return HttpServerRespondable.toResponse(new Problem.PayloadTooLarge())
     }
     // The hot read has the statement timeout of its pool; a stream has no end to wait for.
-    if (route === "GET /v1/orders/:id" || route === "GET /v1/orders/:id/events") return next
+    if (route === hotRead || route === "GET /v1/orders/:id/events") return next
     const millis = baseMillis + waitSeconds(request.headers["prefer"]) * 1000
     return Deadline.within(millis, { name: route })(next)
   }
@@ -172,26 +174,31 @@ const makeGate = (settings: Settings) => {
       const route = `${request.method} ${Addresses.routeOf(request.url)}`
       const given = request.headers["x-request-id"]
       const id = given !== undefined && RequestId.pattern.test(given) ? Effect.succeed(given) : Uuid.next
-      return Effect.flatMap(id, (id) =>
-        admit(request, route, next).pipe(
-          Effect.matchCauseEffect({
-            onSuccess: (response) => asProblem(response) ?? Effect.succeed(response),
-            onFailure: (cause) => recover(request, cause)
-          }),
-          Effect.flatMap((response) => {
-            const seconds = (clock.currentTimeMillisUnsafe() - startedAt) / 1000
-            return Effect.andThen(
-              Effect.andThen(
-                Metric.update(countOf(route, String(response.status)), 1),
-                Metric.update(timeOf(route, ""), seconds)
-              ),
-              finish(request, id, response)
-            )
-          }),
+      const close = (id: string) => (response: Response) => {
+        const context = fiber.context
+        // Counted in place: a metric that is updated as an effect costs the hot read more than what it does.
+        countOf(route, String(response.status)).updateUnsafe(1, context)
+        timeOf(route, "").updateUnsafe((clock.currentTimeMillisUnsafe() - startedAt) / 1000, context)
+        return finish(request, id, response)
+      }
+      const told = (id: string, answer: Effect.Effect<Response, unknown>) =>
+        Effect.matchCauseEffect(answer, {
+          onSuccess: (response) => {
+            const problem = asProblem(response)
+            return problem === undefined ? close(id)(response) : Effect.flatMap(problem, close(id))
+          },
+          onFailure: (cause) => Effect.flatMap(Effect.annotateLogs(recover(request, cause), "requestId", id), close(id))
+        })
+      return Effect.flatMap(id, (id) => {
+        const answer = told(id, admit(request, route, next))
+        // The hot read has no body, enqueues nothing, and logs only what is wrong with it.
+        if (route === hotRead) return answer
+        return answer.pipe(
           Effect.provideService(RequestId.RequestId, id),
           Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBody),
           Effect.annotateLogs("requestId", id)
-        ))
+        )
+      })
     })
 }
 
