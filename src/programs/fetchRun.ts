@@ -137,7 +137,7 @@ const metered = <E, R>(
       for (const { host } of supply.targets) meter.started(host)
       if (headers === undefined) return supply
       return {
-        _tag: "Targets",
+        ...supply,
         targets: supply.targets.map((target) => ({
           ...target,
           request: { ...target.request, headers: { ...headers, ...target.request.headers } }

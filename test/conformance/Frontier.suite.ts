@@ -8,6 +8,7 @@ import { RetryAfterTooLong, StatusError } from "../../src/services/fetch/FetchEr
 import { failure, type FetchOutcome } from "../../src/services/fetch/FetchOutcome.ts"
 import * as FetchRequest from "../../src/services/fetch/FetchRequest.ts"
 import { Frontier, type OpenOptions, type Run } from "../../src/services/fetch/Frontier.ts"
+import type { HostState } from "../../src/services/fetch/HostState.ts"
 
 export interface Harness<R, E> {
   readonly layer: Layer.Layer<Frontier | R, E>
@@ -46,6 +47,18 @@ const deferred = (of: FetchRequest.FetchTarget, retryAt: string): Fetched => ({
     of.request.url,
     failure(new RetryAfterTooLong({ url: of.url, status: 503, retryAfterMillis: 1, retryAt }))
   )
+})
+
+/** What a host says that nobody may ask for so long, or that is open but slow. */
+export const known = (host: string, blockedUntilMillis: number): HostState => ({
+  host,
+  blockedUntilMillis,
+  blockStatus: 429,
+  strikes: 2,
+  struckAtMillis: 1_700_000_000_000,
+  concurrency: 3,
+  cooldownMillis: 0,
+  openUntilMillis: 0
 })
 
 const noHosts: ReadonlySet<string> = new Set()
@@ -339,6 +352,91 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
         assert.deepStrictEqual(yield* recordedUrls("listed", { tag: "DnsError" }), [])
         const missing = yield* Effect.flip(frontier.find("nobody"))
         assert.strictEqual(missing._tag, "RunNotFound")
+      })
+    )
+
+    /** What comes with the first targets of these hosts, in a run of its own. */
+    const knownOf = Effect.fnUntraced(function*(name: string, hosts: ReadonlyArray<string>) {
+      const run = yield* (yield* Frontier).open(name)
+      yield* run.add(hosts.map((host) => target(`http://${host}/`)))
+      yield* run.seal
+      const supply = yield* run.source.pull({ limit: hosts.length, closedHosts: noHosts })
+      assert.strictEqual(supply._tag, "Targets")
+      return supply._tag === "Targets" ? supply.hosts ?? [] : []
+    })
+
+    it(
+      "keeps what is known of a host beside its outcomes, and gives it to whoever works on that host next",
+      Effect.gen(function*() {
+        const until = Date.now() + 3_600_000
+        const scope = yield* Scope.make()
+        const run = yield* openIn(scope, "hosts")
+        yield* run.add([...urlsOf(3, "shut.test"), ...urlsOf(1, "well.test")].map((url) => target(url)))
+        const supply = yield* run.source.pull({ limit: 3, closedHosts: noHosts })
+        assert.deepStrictEqual(supply._tag === "Targets" ? supply.hosts ?? [] : undefined, [], "nothing is known yet")
+        const targets = supply._tag === "Targets" ? supply.targets : []
+        const shut = targets.filter(({ host }) => host === "shut.test")
+        const [one, two] = all(shut, 2)
+        const well = targets.filter(({ host }) => host === "well.test").map(succeeded)
+        yield* run.settle([
+          { ...succeeded(one), host: known("shut.test", until - 1000) },
+          ...well,
+          { ...succeeded(two), host: known("shut.test", until) }
+        ])
+        yield* Scope.close(scope, Exit.void)
+        const again = yield* (yield* Frontier).open("hosts")
+        yield* again.add(urlsOf(2, "well.test").map((url) => target(url)))
+        const next = yield* again.source.pull({ limit: 9, closedHosts: noHosts })
+        assert.deepStrictEqual(next._tag === "Targets" ? next.hosts : [], [known("shut.test", until)])
+        assert.deepStrictEqual(yield* knownOf("hosts-of-another", ["well.test", "shut.test"]), [
+          known("shut.test", until)
+        ])
+      })
+    )
+
+    it(
+      "takes the last word on a host, but ends no block before its time, and forgets what is over",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const now = Date.now()
+        const words = Effect.fnUntraced(function*(host: string, states: ReadonlyArray<HostState | undefined>) {
+          const run = yield* frontier.open(`words-${host}`)
+          yield* run.add(urlsOf(states.length, host).map((url) => target(url)))
+          for (const state of states) {
+            const [one] = all(yield* pull(run, 1), 1)
+            yield* run.settle([{ ...succeeded(one), host: state }])
+          }
+        })
+        const heard = (host: string) => knownOf(`heard-${host}`, [host])
+        yield* words("longer.test", [known("longer.test", now + 60_000), known("longer.test", now + 90_000)])
+        assert.deepStrictEqual(yield* heard("longer.test"), [known("longer.test", now + 90_000)])
+        yield* words("shorter.test", [known("shorter.test", now + 90_000), known("shorter.test", 0), undefined])
+        assert.deepStrictEqual(yield* heard("shorter.test"), [known("shorter.test", now + 90_000)])
+        yield* words("slow.test", [known("slow.test", now - 5000), known("slow.test", 0)])
+        assert.deepStrictEqual(yield* heard("slow.test"), [known("slow.test", 0)])
+        yield* words("recovered.test", [known("recovered.test", now - 5000), undefined])
+        assert.deepStrictEqual(yield* heard("recovered.test"), [])
+      })
+    )
+
+    it(
+      "forgets a run to which nothing was ever added, once nobody has it open",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const [one, two] = [yield* Scope.make(), yield* Scope.make()]
+        const first = yield* openIn(one, "empty")
+        yield* openIn(two, "empty")
+        yield* first.seal
+        yield* Scope.close(one, Exit.void)
+        assert.strictEqual((yield* frontier.find("empty")).name, "empty")
+        yield* Scope.close(two, Exit.void)
+        assert.strictEqual((yield* Effect.flip(frontier.find("empty")))._tag, "RunNotFound")
+        // Some drop it while others are about to join it.
+        const visit = Effect.scoped(Effect.flatMap(frontier.open("empty"), ({ counts }) => counts))
+        yield* Effect.forEach(Array.from({ length: 100 }), () => visit, { concurrency: 8, discard: true })
+        assert.strictEqual((yield* Effect.flip(frontier.find("empty")))._tag, "RunNotFound")
+        const again = yield* frontier.open("empty")
+        assert.strictEqual(yield* again.add([target("http://a.test/")]), 1)
       })
     )
 

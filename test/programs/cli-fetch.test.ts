@@ -31,12 +31,16 @@ const origin = Effect.acquireRelease(
 
 const makeOrigin = () => {
   const hits = new Map<string, number>()
+  const asked: Array<{ readonly url: string; readonly atMillis: number }> = []
   const headers: Array<string | undefined> = []
   const inFlight = new Map<string, number>()
   const counts = { inFlightMax: 0 }
+  /** The next answer of `/throttle/N`: 429 with so many seconds of Retry-After; then 200. */
+  const throttled = new Map<string, number>()
   const server = createServer((request, response) => {
     const host = request.headers.host ?? ""
     const url = `http://${host}${request.url}`
+    asked.push({ url, atMillis: performance.now() })
     hits.set(url, (hits.get(url) ?? 0) + 1)
     headers.push(request.headers["x-test"]?.toString())
     const now = (inFlight.get(host) ?? 0) + 1
@@ -44,14 +48,28 @@ const makeOrigin = () => {
     counts.inFlightMax = Math.max(counts.inFlightMax, now)
     response.on("close", () => inFlight.set(host, (inFlight.get(host) ?? 1) - 1))
     if (request.url?.startsWith("/404/") === true) response.statusCode = 404
+    const seconds = /^\/throttle\/(\d+)/.exec(request.url ?? "")?.[1]
+    if (seconds !== undefined && !throttled.has(url)) {
+      throttled.set(url, performance.now())
+      response.writeHead(429, { "retry-after": seconds })
+    }
+    const body = request.url === "/robots.txt" ? "User-agent: *\nDisallow: /private/\n" : "hello"
     const delayMillis = Number(/^\/delay\/(\d+)/.exec(request.url ?? "")?.[1] ?? 0)
-    setTimeout(() => response.end("hello"), delayMillis)
+    setTimeout(() => response.end(body), delayMillis)
   })
   const port = () => {
     const address = server.address()
     return typeof address === "object" && address !== null ? address.port : 0
   }
-  return { server, hits, headers, counts, at: (path: string, host = "127.0.0.1") => `http://${host}:${port()}${path}` }
+  return {
+    server,
+    hits,
+    asked,
+    throttled,
+    headers,
+    counts,
+    at: (path: string, host = "127.0.0.1") => `http://${host}:${port()}${path}`
+  }
 }
 
 interface Running {
@@ -233,6 +251,8 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
         [["fetch"], /the input is empty/, "# nothing\n"],
         [["fetch", "nonsense"], /its only line is malformed/],
         [["fetch", "--retry-failed", "--run", "unknown"], /a run that is known/],
+        [["fetch", "--run", "hollow"], /the input is empty/, "\n"],
+        [["runs", "show", "hollow"], /there is no run named "hollow"/],
         [["runs", "show", "unknown"], /there is no run named "unknown"/]
       ]
       yield* Effect.forEach(
@@ -243,6 +263,12 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
             assert.match(stderr, message)
           }),
         { concurrency: 3 }
+      )
+      const { runs } = yield* frontier
+      assert.deepStrictEqual(
+        (yield* runs).filter(({ counts }) => counts.done + counts.failed + counts.pending === 0),
+        [],
+        "an empty input leaves no run behind"
       )
       const env = { DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" }
       const { code, stderr } = yield* sluice(["fetch", "http://127.0.0.1:1/"], { env })
@@ -348,4 +374,49 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
       assert.isTrue([...hits.values()].every((count) => count === 1))
       assert.isAtMost(counts.inFlightMax, 3)
     }).pipe(Effect.scoped))
+
+  it.effect("asks robots.txt and obeys it, when told to", () =>
+    Effect.gen(function*() {
+      const { at, hits } = yield* origin
+      const urls = [at("/public/1"), at("/private/2")]
+      const { code, stdout } = yield* sluice(["fetch", "--robots", "--run", "robots", ...urls])
+      const outcomes = stdout.trim().split("\n").map((line) => JSON.parse(line))
+      assert.deepStrictEqual(
+        new Map(outcomes.map(({ error, url }) => [url, error?._tag ?? null])),
+        new Map([[at("/public/1"), null], [at("/private/2"), "RobotsDisallowed"]])
+      )
+      assert.strictEqual(code, 1)
+      assert.deepStrictEqual([hits.get(at("/robots.txt")), hits.get(at("/private/2"))], [1, undefined])
+      const free = yield* sluice(["fetch", "--run", "robots", "--retry-failed"])
+      assert.deepStrictEqual([free.code, hits.get(at("/private/2"))], [0, 1], "not when not told to")
+    }).pipe(Effect.scoped))
+
+  it.effect(
+    "keeps a host's block over a restart: a new process does not ask before it ends",
+    () =>
+      Effect.gen(function*() {
+        const { asked, at, throttled } = yield* origin
+        const [shut, slow, left] = [at("/throttle/6/a"), at("/delay/300/b"), at("/left")]
+        const other = at("/other", "127.0.0.2")
+        const running = yield* start(["fetch", "--run", "block", shut, slow])
+        yield* running.printed(1)
+        running.signal("SIGINT")
+        const first = yield* running.ended
+        assert.deepStrictEqual([first.code, first.urls], [130, [slow]], first.stderr)
+        const before = asked.length
+        const second = yield* sluice(["fetch", "--run", "block", left, other])
+        assert.deepStrictEqual(
+          [second.code, second.urls.toSorted()],
+          [0, [left, other, shut].toSorted()],
+          second.stderr
+        )
+        const startedMillis = throttled.get(shut) ?? NaN
+        const after = asked.slice(before)
+        const earliest = after.find(({ url }) => url !== other)
+        // Retry-After is counted from its arrival, a little after its sending.
+        assert.isAtLeast((earliest?.atMillis ?? NaN) - startedMillis, 5990, "the block was kept")
+        assert.strictEqual(after[0]?.url, other, "and holds up no other host")
+      }).pipe(Effect.scoped),
+    30_000
+  )
 })

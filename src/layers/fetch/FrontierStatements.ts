@@ -32,6 +32,17 @@ const reconnect = "interval '1 second'"
 /** The order is what leads the planner to the partial index: for a bare `exists` it may read the whole table. */
 const nextDue = `select due_at from sluice.fetch_outcome where run_id = $1 and state = 2 order by due_at limit 1`
 
+/** Runs of other names may write the same hosts: all do so in the same order. A block under way that ends later stays. */
+const noteHosts = `, noted as (
+        insert into sluice.fetch_host (host, state, shut_until, stale_at)
+        select t.host, t.state::json, t.shut_until, t.stale_at
+        from fence, unnest($23::text[], $24::text[], $25::timestamptz[], $26::timestamptz[]) t(host, state, shut_until, stale_at)
+        order by t.host
+        on conflict (host) do update
+          set state = excluded.state, shut_until = excluded.shut_until, stale_at = excluded.stale_at
+          where fetch_host.shut_until <= greatest(excluded.shut_until, now())
+      )`
+
 export interface AddRow {
   readonly lane: bigint
   readonly count: number
@@ -42,6 +53,8 @@ export interface LaneRow {
   readonly host: string
   readonly head: number
   readonly redo: number
+  /** What is known of the host: a `HostState`, or null. */
+  readonly known: unknown
 }
 
 export interface UrlRow {
@@ -77,6 +90,23 @@ export const make = (sql: PgClient.PgClient) => ({
         [name]
       ),
       (rows) => rows[0]?.id
+    ),
+
+  /** Drops what is stale of hosts, a bounded number; what others are writing stays. */
+  sweepHosts: (limit: number) =>
+    sql.unsafe(
+      `delete from sluice.fetch_host where host in (
+        select host from sluice.fetch_host where stale_at < now() order by stale_at limit $1 for update skip locked
+      ) and stale_at < now()`,
+      [limit]
+    ),
+
+  /** Drops the run if nothing was ever added to it and nobody has it open. Inside a transaction that holds the run. */
+  dropEmpty: (run: number) =>
+    sql.unsafe(
+      `delete from sluice.fetch_run r where id = $1 and next_seq = 1
+        and not exists (select from sluice.fetch_member where run_id = r.id)`,
+      [run]
     ),
 
   join: (run: number, sealed: boolean) =>
@@ -151,12 +181,13 @@ export const make = (sql: PgClient.PgClient) => ({
       `with fence as (
         select id from sluice.fetch_member where id = $2 for key share
       ), free as (
-        select l.id from sluice.fetch_lane l
+        select l.id, (select state from sluice.fetch_host where host = l.host and stale_at > now()) as known
+        from sluice.fetch_lane l
         where l.run_id = $1 and l.owner is null and l.tail > l.head and l.host <> all($3::text[]) and exists (select from fence)
         order by l.id limit $4 for no key update of l skip locked
       )
       update sluice.fetch_lane l set owner = $2 from free where l.id = free.id
-      returning l.id, l.host, l.head::float8 as head, l.redo::float8 as redo`,
+      returning l.id, l.host, l.head::float8 as head, l.redo::float8 as redo, free.known`,
       [run, member, texts(Array.from(closedHosts)), limit]
     ),
 
@@ -193,13 +224,14 @@ export const make = (sql: PgClient.PgClient) => ({
       ]
     ),
 
-  /** Outcomes, tallies and the hosts that are done with, in one statement. No row: the member is gone and nothing was recorded. */
+  /** Outcomes, tallies, what is known of hosts (if there is news), and the hosts that are done with, in one statement. No row: the member is gone and nothing was recorded. */
   settle: (
     run: number,
     member: number,
     { deferred, done, failed }: Tallies,
     columns: ReadonlyArray<PgTypes.Parameter>,
-    leaving: ReadonlyArray<LeasedLane>
+    leaving: ReadonlyArray<LeasedLane>,
+    hosts: ReadonlyArray<PgTypes.Parameter> | undefined
   ) =>
     sql.unsafe<{ readonly id: number }>(
       `with fence as (
@@ -219,7 +251,7 @@ export const make = (sql: PgClient.PgClient) => ({
         where l.owner is not distinct from $2 order by l.id for no key update of l
       ), freed as (
         update sluice.fetch_lane l set owner = null, head = locked.head from locked where l.id = locked.id
-      )
+      )${hosts === undefined ? "" : noteHosts}
       select id from fence`,
       [
         run,
@@ -229,7 +261,8 @@ export const make = (sql: PgClient.PgClient) => ({
         deferred,
         laneIds(leaving),
         int8s(leaving.map((lane) => lane.read)),
-        ...columns
+        ...columns,
+        ...hosts ?? []
       ]
     ),
 

@@ -5,8 +5,9 @@
  * crash.
  */
 import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
-import type { FetchDemand } from "../../services/fetch/FetchSource.ts"
+import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
 import { identity } from "../../services/fetch/Frontier.ts"
+import type { HostState } from "../../services/fetch/HostState.ts"
 
 /** A leased URL. */
 export interface Lease {
@@ -17,6 +18,12 @@ export interface Lease {
   state: "held" | "settling"
   previous: Lease | undefined
   next: Lease | undefined
+}
+
+/** What the database knows of a host, as far as this process knows. */
+export interface Noted {
+  readonly state: string
+  readonly staleAtMillis: number
 }
 
 /** A host that this process works on: its log from the oldest lease that is not settled. */
@@ -41,6 +48,9 @@ export interface LeasedLane {
   unsettled: number
   /** The `head` that the database knows. */
   savedHead: number
+  /** What was known of the host when it was taken, until it is handed out. */
+  known: HostState | undefined
+  noted: Noted | undefined
 }
 
 /** Up to here everything has an outcome. */
@@ -55,7 +65,7 @@ export class LeaseBook {
   /** Leases that were not handed out yet. */
   waiting = 0
 
-  addLane(id: bigint, host: string, head: number, redo: number): LeasedLane {
+  addLane(id: bigint, host: string, head: number, redo: number, known?: HostState): LeasedLane {
     const lane: LeasedLane = {
       id,
       host,
@@ -69,7 +79,10 @@ export class LeaseBook {
       nextOut: undefined,
       waiting: 0,
       unsettled: 0,
-      savedHead: head
+      savedHead: head,
+      known,
+      // When it will be stale was not read: the next word on the host is written in any case.
+      noted: known === undefined ? undefined : { state: "", staleAtMillis: 0 }
     }
     this.lanes.set(id, lane)
     return lane
@@ -98,8 +111,8 @@ export class LeaseBook {
     this.#ready.add(lane)
   }
 
-  /** Up to `limit` targets, spread over the hosts that are not closed. */
-  handOut({ closedHosts, limit }: FetchDemand): Array<FetchTarget> {
+  /** Up to `limit` targets, spread over the hosts that are not closed, and what is known of hosts among them that are new; none: nothing. */
+  handOut({ closedHosts, limit }: FetchDemand): FetchSupply | undefined {
     const open: Array<LeasedLane> = []
     for (const lane of this.#ready) {
       if (closedHosts.has(lane.host)) continue
@@ -107,15 +120,22 @@ export class LeaseBook {
       if (open.length === limit) break
     }
     const targets: Array<FetchTarget> = []
+    const hosts: Array<HostState> = []
     for (
       let lanes = open;
       lanes.length > 0 && targets.length < limit;
       lanes = lanes.filter((lane) => lane.waiting > 0)
     ) {
       const share = Math.ceil((limit - targets.length) / lanes.length)
-      for (const lane of lanes) this.#takeFrom(lane, Math.min(share, limit - targets.length), targets)
+      for (const lane of lanes) {
+        const before = targets.length
+        this.#takeFrom(lane, Math.min(share, limit - before), targets)
+        if (lane.known === undefined || targets.length === before) continue
+        hosts.push(lane.known)
+        lane.known = undefined
+      }
     }
-    return targets
+    return targets.length === 0 ? undefined : { _tag: "Targets", targets, hosts }
   }
 
   #takeFrom(lane: LeasedLane, limit: number, targets: Array<FetchTarget>): void {

@@ -7,6 +7,8 @@ import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
 import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
 import * as Frontier from "../../services/fetch/Frontier.ts"
+import type { HostState } from "../../services/fetch/HostState.ts"
+import { MemoryHosts } from "./MemoryHosts.ts"
 
 /** Who has a run open. */
 interface Member {
@@ -39,12 +41,13 @@ interface Store {
   readonly ready: Set<Lane>
   readonly deferred: Set<Entry>
   readonly members: Set<Member>
+  readonly hosts: MemoryHosts
   counts: Frontier.RunCounts
   order: number
   changed: Deferred.Deferred<void>
 }
 
-const makeStore = (name: string, now: string): Store => ({
+const makeStore = (name: string, now: string, hosts: MemoryHosts): Store => ({
   name,
   createdAt: now,
   updatedAt: now,
@@ -53,6 +56,7 @@ const makeStore = (name: string, now: string): Store => ({
   ready: new Set(),
   deferred: new Set(),
   members: new Set(),
+  hosts,
   counts: { pending: 0, leased: 0, done: 0, failed: 0, deferred: 0 },
   order: 0,
   changed: Deferred.makeUnsafe()
@@ -119,8 +123,14 @@ const addAll = (store: Store, targets: ReadonlyArray<FetchTarget>): number => {
 
 const dueMillis = (entry: Entry): number => entry.outcome === undefined ? 0 : Frontier.deferredUntil(entry.outcome) ?? 0
 
+interface Leased {
+  readonly targets: Array<FetchTarget>
+  /** What is known of the hosts among them that nobody worked on. */
+  readonly hosts: Array<HostState>
+}
+
 /** Takes up to `limit` targets, spread over the hosts that this member may work on. */
-const lease = (store: Store, member: Member, { closedHosts, limit }: FetchDemand): Array<FetchTarget> => {
+const lease = (store: Store, member: Member, { closedHosts, limit }: FetchDemand, nowMillis: number): Leased => {
   const open: Array<Lane> = []
   for (const lane of store.ready) {
     if (lane.owner !== undefined && lane.owner !== member || closedHosts.has(lane.host)) continue
@@ -128,6 +138,7 @@ const lease = (store: Store, member: Member, { closedHosts, limit }: FetchDemand
     if (open.length === limit) break
   }
   const targets: Array<FetchTarget> = []
+  const hosts: Array<HostState> = []
   for (
     let lanes = open;
     lanes.length > 0 && targets.length < limit;
@@ -141,12 +152,16 @@ const lease = (store: Store, member: Member, { closedHosts, limit }: FetchDemand
         targets.push(entry.target)
       }
       lane.leased += taken.length
-      if (lane.leased > 0) lane.owner = member
+      if (lane.owner === undefined && lane.leased > 0) {
+        lane.owner = member
+        const known = store.hosts.get(lane.host, nowMillis)
+        if (known !== undefined) hosts.push(known)
+      }
       store.ready.delete(lane)
       if (lane.pending.length > 0) store.ready.add(lane)
     }
   }
-  return targets
+  return { targets, hosts }
 }
 
 const supply = (store: Store, member: Member, demand: FetchDemand, nowMillis: number): FetchSupply => {
@@ -156,8 +171,8 @@ const supply = (store: Store, member: Member, demand: FetchDemand, nowMillis: nu
     if (due <= nowMillis) reopen(store, entry)
     else nextDueMillis = Math.min(nextDueMillis, due)
   }
-  const targets = lease(store, member, demand)
-  if (targets.length > 0) return { _tag: "Targets", targets }
+  const { hosts, targets } = lease(store, member, demand, nowMillis)
+  if (targets.length > 0) return { _tag: "Targets", targets, hosts }
   const { deferred, leased, pending } = store.counts
   const sealed = Array.from(store.members).every((one) => one.sealed)
   if (sealed && leased === 0 && pending === deferred) return { _tag: "Done" }
@@ -175,7 +190,12 @@ const unlease = (lane: Lane): void => {
   if (lane.leased === 0) lane.owner = undefined
 }
 
-const settleAll = (store: Store, member: Member, fetched: ReadonlyArray<Fetched>): ReadonlyArray<Fetched> => {
+const settleAll = (
+  store: Store,
+  member: Member,
+  fetched: ReadonlyArray<Fetched>,
+  nowMillis: number
+): ReadonlyArray<Fetched> => {
   const recorded = fetched.filter(({ outcome, target }) => {
     const entry = store.entries.get(Frontier.identity(target))
     if (entry === undefined || entry.state !== "leased" || entry.lane.owner !== member) return false
@@ -185,6 +205,7 @@ const settleAll = (store: Store, member: Member, fetched: ReadonlyArray<Fetched>
     unlease(entry.lane)
     return true
   })
+  for (const one of recorded) store.hosts.note(one, nowMillis)
   announce(store)
   return recorded
 }
@@ -216,9 +237,9 @@ const makeRun = (store: Store, member: Member): Frontier.Run => ({
     pull: (demand) => Effect.map(Clock.currentTimeMillis, (now) => supply(store, member, demand, now))
   },
   settle: (fetched) =>
-    Effect.map(nowText, (now) => {
-      store.updatedAt = now
-      return settleAll(store, member, fetched)
+    Effect.map(DateTime.now, (now) => {
+      store.updatedAt = DateTime.formatIso(now)
+      return settleAll(store, member, fetched, DateTime.toEpochMillis(now))
     }),
   counts: Effect.sync(() => store.counts)
 })
@@ -250,6 +271,7 @@ const countTags = (store: Store): ReadonlyArray<Frontier.TagCount> => {
 
 const make = Effect.sync(() => {
   const stores = new Map<string, Store>()
+  const hosts = new MemoryHosts()
   const get = (name: string) =>
     Effect.suspend(() => {
       const store = stores.get(name)
@@ -259,7 +281,7 @@ const make = Effect.sync(() => {
     name: string,
     options?: Frontier.OpenOptions
   ): Effect.fn.Return<Frontier.Run, never, Scope.Scope> {
-    const store = stores.get(name) ?? makeStore(name, yield* nowText)
+    const store = stores.get(name) ?? makeStore(name, yield* nowText, hosts)
     stores.set(name, store)
     if (options?.retryFailed !== undefined) {
       for (const entry of recordedOf(store, options.retryFailed)) if (entry.state === "failed") reopen(store, entry)
@@ -270,7 +292,11 @@ const make = Effect.sync(() => {
         store.members.add(member)
         return member
       }),
-      (member) => Effect.sync(() => leave(store, member))
+      (member) =>
+        Effect.sync(() => {
+          leave(store, member)
+          if (store.members.size === 0 && store.entries.size === 0) stores.delete(name)
+        })
     )
     return makeRun(store, member)
   })

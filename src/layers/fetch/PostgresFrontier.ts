@@ -15,6 +15,9 @@ const pageSize = 1000
 /** Rows that are made pending again in one transaction. */
 const reopenBatch = 10_000
 
+/** Stale hosts that are dropped when a run is opened. */
+const sweepMax = 10_000
+
 /** Runs that are listed. */
 const runsMax = 10_000
 
@@ -81,6 +84,7 @@ const make = Effect.gen(function*() {
       const id = yield* statements.openRun(name)
       // Insert or update: there is a row.
       if (id === undefined) return yield* Effect.die(`run ${name} has no row`)
+      yield* statements.sweepHosts(sweepMax)
       if (options?.retryFailed !== undefined) yield* reopen(id, options.retryFailed)
       const counts = sql.unsafe<RunRow>(`${runSelect} where r.id = $1`, [id]).pipe(
         Effect.mapError(failWith("counts")),
@@ -94,6 +98,8 @@ const make = Effect.gen(function*() {
       )
       return yield* openRun({ sql, statements, id, name, counts, reopenDue: reopen(id, "due") })
     },
+    // Whoever had an empty run open drops it when it leaves, perhaps between our finding it and our joining it.
+    Effect.retry({ times: 3, while: (error) => error.reason._tag === "ConstraintError" }),
     Effect.mapError(failWith("open"))
   )
 

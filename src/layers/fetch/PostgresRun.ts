@@ -8,6 +8,7 @@ import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
 import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
 import * as Frontier from "../../services/fetch/Frontier.ts"
 import type { UrlRow } from "./FrontierStatements.ts"
+import { hostColumns, hostNotes, hostStateOf } from "./HostRows.ts"
 import type { Lease, LeaseBook, LeasedLane } from "./LeaseBook.ts"
 import { outcomeColumns, tally, targetColumns, targetOf } from "./OutcomeRows.ts"
 import * as RunMembership from "./RunMembership.ts"
@@ -124,9 +125,8 @@ class PostgresRun {
   readonly pull = (scope: Scope.Scope) => (demand: FetchDemand): Effect.Effect<FetchSupply, Frontier.FrontierError> =>
     Effect.suspend(() => {
       const { book } = this.#member.current
-      const targets = book.handOut(demand)
-      if (targets.length === 0) return this.#reading.withPermit(Effect.uninterruptible(this.#pullFromStore(demand)))
-      const supply: FetchSupply = { _tag: "Targets", targets }
+      const supply = book.handOut(demand)
+      if (supply === undefined) return this.#reading.withPermit(Effect.uninterruptible(this.#pullFromStore(demand)))
       if (this.#refilling || book.waiting > this.#ahead / 2) return Effect.succeed(supply)
       this.#refilling = true
       return Effect.as(Effect.forkIn(this.#refillAhead(demand), scope), supply)
@@ -144,7 +144,7 @@ class PostgresRun {
 
   readonly #pullFromStore = Effect.fnUntraced(function*(this: PostgresRun, demand: FetchDemand) {
     const before = this.#member.current.book.handOut(demand)
-    if (before.length > 0) return { _tag: "Targets", targets: before } satisfies FetchSupply
+    if (before !== undefined) return before
     const nowMillis = yield* Clock.currentTimeMillis
     const changed = this.#member.changed
     const wait = (duration: Duration.Duration): FetchSupply => ({
@@ -161,8 +161,8 @@ class PostgresRun {
     this.#ahead = Math.min(aheadMax, Math.max(this.#ahead * 2, demand.limit))
     yield* this.#refill(demand)
     const { book } = this.#member.current
-    const targets = book.handOut(demand)
-    if (targets.length > 0) return { _tag: "Targets", targets } satisfies FetchSupply
+    const supply = book.handOut(demand)
+    if (supply !== undefined) return supply
     this.#ahead = aheadMin
     this.#emptySince = changed
     this.#emptyAtMillis = nowMillis
@@ -188,7 +188,9 @@ class PostgresRun {
     ) {
       const rows = yield* this.options.statements.take(this.options.id, membership.id, closedHosts, this.#take)
       if (rows.length === 0) break
-      const taken = rows.map(({ head, host, id, redo }) => book.addLane(id, host, head, redo))
+      const taken = rows.map(({ head, host, id, known, redo }) =>
+        book.addLane(id, host, head, redo, hostStateOf(known))
+      )
       const wanted = missing()
       yield* this.#read(membership, taken, Math.ceil(wanted / taken.length))
       const got = wanted - missing()
@@ -245,6 +247,8 @@ class PostgresRun {
     })
     if (accepted.length === 0) return accepted
     const outcomes = accepted.map(({ outcome }) => outcome)
+    const nowMillis = yield* Clock.currentTimeMillis
+    const notes = hostNotes(leases, accepted, nowMillis)
     const leaving = book.beginLeaving(new Set(leases.map(({ lane }) => lane)))
     const rows = yield* Effect.onError(
       this.options.statements.settle(
@@ -252,7 +256,8 @@ class PostgresRun {
         membership.id,
         tally(outcomes),
         outcomeColumns(leases, outcomes),
-        leaving
+        leaving,
+        notes.length === 0 ? undefined : hostColumns(notes, nowMillis)
       ),
       () =>
         Effect.sync(() => {
@@ -264,6 +269,7 @@ class PostgresRun {
       yield* this.#member.rejoin(membership)
       return []
     }
+    for (const { lane, noted } of notes) lane.noted = noted
     book.endSettling(leases)
     book.endLeaving(leaving)
     this.#member.announce()

@@ -162,6 +162,7 @@ export class RunMembership {
       yield* statements.lockRun(id)
       if (lanes.length > 0) yield* statements.park(member, lanes, lanes.map(headOf), true)
       yield* statements.leave(id, [member])
+      yield* statements.dropEmpty(id)
     })).pipe(
       Effect.catch((error) =>
         Effect.logWarning(`run ${name}: leases could not be given back and will lapse in a few seconds`, error)

@@ -138,6 +138,7 @@ export const flags = {
   headers: header,
   denyPrivate: on("deny-private", "Refuse private, loopback and link-local addresses"),
   allowPrivate: on("allow-private", "Allow them: the default on the command line"),
+  robots: on("robots", "Ask the robots.txt of each site and obey it (RFC 9309)"),
   retryFailed: on("retry-failed", "Fetch again what failed in the run, all or what --tag and --host say"),
   tag: text("tag", "tag", "With --retry-failed: only this kind of failure, such as IdleTimeout"),
   host: text("host", "host", "With --retry-failed: only this host"),
@@ -157,6 +158,7 @@ export interface Values {
   readonly retries: Option.Option<number>
   readonly maxBody: Option.Option<ByteSize.ByteSize>
   readonly denyPrivate: boolean
+  readonly robots: boolean
   readonly retryFailed: boolean
   readonly tag: Option.Option<string>
   readonly host: Option.Option<string>
@@ -175,6 +177,7 @@ export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
     ...given("perHostRatePerSecond", values.perHostRate),
     ...given("maxBody", values.maxBody),
     denyPrivate: values.denyPrivate,
+    robots: values.robots,
     timeouts: {
       ...given("attempt", values.timeout),
       ...given("connect", values.connectTimeout),

@@ -4,6 +4,10 @@
  * Several processes may share a run. A host is worked on by one of them at a time, so that limits per host hold across
  * processes without any talk between them. A process that dies loses its leases within five seconds; what it settles later
  * is refused.
+ *
+ * What is known of a host (`HostState`: blocks, a learned limit, an open circuit) belongs to the host and not to the run: it comes with
+ * outcomes, is kept with them, and is given to whoever works on that host next, in this run or another. The latest word counts, but
+ * no word ends a block before its time. It is forgotten an hour after the last word or the block's end.
  */
 import type { Effect, Scope, Stream } from "effect"
 import { Context, Schema } from "effect"
@@ -86,10 +90,12 @@ export interface Run {
    * ones aside: a later run of the same name fetches them) or leased by anyone.
    */
   readonly seal: Effect.Effect<void, FrontierError>
-  /** Pending targets, leased to this process as they are pulled. */
+  /** Pending targets, leased to this process as they are pulled; with the first of a host comes what is known of that host. */
   readonly source: FetchSource<FrontierError>
   /**
    * Records outcomes and ends their leases in one transaction; says which are recorded (an outcome whose lease was lost is not).
+   *
+   * In the same transaction the last outcome of each host says what is known of it (`Fetched.host`); none is: nothing.
    *
    * `RetryAfterTooLong` defers its URL: recorded as such, and pending again at its `retryAt`.
    */
@@ -104,7 +110,8 @@ export interface OpenOptions {
 }
 
 /**
- * Runs and their frontiers. Closing the scope of an open run gives its leases back.
+ * Runs and their frontiers. Closing the scope of an open run gives its leases back; a run to which nothing was ever added is gone
+ * when nobody has it open any more.
  */
 export class Frontier extends Context.Service<Frontier, {
   /** Opens a run, new or known. */

@@ -23,3 +23,20 @@ export const HostState = Schema.Struct({
 
 /** What is remembered of a host. */
 export type HostState = typeof HostState.Type
+
+/** How long a host's state is kept after it was last noted, and after the end of what the host asked for. */
+const keepMillis = 3_600_000
+
+/** Longest that one is kept: a Retry-After of years is no reason to keep a row for as long. */
+const keepMaxMillis = 30 * 24 * keepMillis
+
+/** Until when nothing starts on the host, in Unix milliseconds; 0 when it is open. */
+export const shutUntilMillis = ({ blockedUntilMillis, openUntilMillis }: HostState): number =>
+  Math.max(blockedUntilMillis, openUntilMillis)
+
+/** When a state that is noted now is stale, in Unix milliseconds: an hour from now or from the end of its block, 30 days from now at most. */
+export const staleAtMillis = (state: HostState, nowMillis: number): number =>
+  Math.min(nowMillis + keepMaxMillis, Math.max(nowMillis, shutUntilMillis(state)) + keepMillis)
+
+/** Whether what is noted of a host is so fresh that noting the same again is of no use. */
+export const isFresh = (staleAtMillis: number, nowMillis: number): boolean => staleAtMillis > nowMillis + keepMillis / 2
