@@ -93,8 +93,7 @@ const overhead = (runs: number): string => {
   const names = [
     "named task, us",
     "loop monitor of an idle process, % of a core",
-    "offload round trip, sluice, us",
-    "offload round trip, piscina, us"
+    "offload round trip, us"
   ]
   const values = names.map((name) => inTurns("overhead", [name], tasks, runs)[0] ?? Number.NaN)
   return table(["always on", ""], names.map((name, i) => [name, (values[i] ?? 0).toFixed(2)]))
