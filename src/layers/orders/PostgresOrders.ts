@@ -14,6 +14,7 @@ import * as Settlement from "../../services/orders/Settlement.ts"
 import { ReadClient } from "../postgres/Database.ts"
 import * as AcceptQueue from "./AcceptQueue.ts"
 import * as Columns from "./Columns.ts"
+import * as OrderLookup from "./OrderLookup.ts"
 import * as OrderRow from "./OrderRow.ts"
 import * as OrderWatch from "./OrderWatch.ts"
 import * as PostgresAccept from "./PostgresAccept.ts"
@@ -75,11 +76,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
     maxIds: 1000
   })
 
-  const find = Effect.fnUntraced(function*(id: string) {
-    const rows = yield* reads<OrderRow.OrderRow>`
-      select ${reads.literal(OrderRow.columns)} from sluice.orders where id = ${id}::uuid`
-    return rows[0] === undefined ? yield* new OrderNotFound({ id }) : OrderRow.toOrder(rows[0])
-  }, StoreFailure.named("Orders.find"))
+  const lookup = yield* OrderLookup.make(reads)
+  const find: Orders["Service"]["find"] = (id) => Effect.suspend(() => lookup(id))
 
   const nextEvents = (id: string) =>
     Effect.fnUntraced(function*(version: number) {
