@@ -14,6 +14,7 @@ const concurrency = 100
 
 const contenders = [
   "sluice",
+  "sluice, loop monitor on",
   "undici.request",
   "undici.request, abort and timer",
   "fetch",
@@ -58,7 +59,7 @@ const small = async (
   const of = (name: string, figure: (each: Figures) => number) => median((all.get(name) ?? []).map(figure))
   const raw = of("undici.request", perCpuSecond)
   const rows = names.map((name) => [
-    name === "sluice" ? "**Sluice, all policies on**" : name,
+    name.startsWith("sluice") ? `**${name.replace("sluice", "Sluice, all policies")}**` : name,
     format(of(name, perSecond)),
     format(of(name, perCpuSecond)),
     (of(name, perCpuSecond) / raw).toFixed(2),

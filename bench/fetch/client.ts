@@ -7,6 +7,7 @@ import * as HttpClient from "effect/http/HttpClient"
 import { Agent, request } from "undici"
 import * as HttpFetcher from "../../src/layers/fetch/HttpFetcher.ts"
 import * as UndiciHttpClient from "../../src/layers/fetch/UndiciHttpClient.ts"
+import * as NodeLoopMonitor from "../../src/layers/tasks/NodeLoopMonitor.ts"
 import { Fetcher } from "../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../src/services/fetch/FetchPolicy.ts"
 
@@ -68,28 +69,32 @@ const effect = (one: (client: HttpClient.HttpClient, url: string) => Effect.Effe
 
 const agent = new Agent({ connections: concurrency, pipelining: 1 })
 
-const contenders: Record<string, () => Promise<unknown>> = {
-  "sluice": () =>
-    Effect.gen(function*() {
-      const fetcher = yield* Fetcher
-      yield* Stream.runForEachArray(fetcher.fetchAll(endless), (outcomes) =>
-        Effect.sync(() => {
-          requests += outcomes.length
-        }))
-    }).pipe(
-      Effect.provideService(
-        FetchPolicy.FetchPolicy,
-        FetchPolicy.make({
-          concurrency,
-          perHost: concurrency,
-          ratePerSecond: 1e9,
-          perHostRatePerSecond: 1e9,
-          denyPrivate: false
-        })
-      ),
-      Effect.provide(Layer.provide(HttpFetcher.layer, UndiciHttpClient.layer())),
-      Effect.runPromise
+/** Sluice with every policy on; `beside` is what else the process has running. */
+const sluice = <E>(beside: Layer.Layer<never, E>) =>
+  Effect.gen(function*() {
+    const fetcher = yield* Fetcher
+    yield* Stream.runForEachArray(fetcher.fetchAll(endless), (outcomes) =>
+      Effect.sync(() => {
+        requests += outcomes.length
+      }))
+  }).pipe(
+    Effect.provideService(
+      FetchPolicy.FetchPolicy,
+      FetchPolicy.make({
+        concurrency,
+        perHost: concurrency,
+        ratePerSecond: 1e9,
+        perHostRatePerSecond: 1e9,
+        denyPrivate: false
+      })
     ),
+    Effect.provide(Layer.merge(Layer.provide(HttpFetcher.layer, UndiciHttpClient.layer()), beside)),
+    Effect.runPromise
+  )
+
+const contenders: Record<string, () => Promise<unknown>> = {
+  "sluice": () => sluice(Layer.empty),
+  "sluice, loop monitor on": () => sluice(Layer.effectDiscard(Layer.build(NodeLoopMonitor.layer()))),
   "undici.request": () =>
     loops(async (n) => {
       const { body } = await request(urlOf(n), { dispatcher: agent })
