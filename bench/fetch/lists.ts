@@ -103,7 +103,7 @@ export const run = async (server: Server, runs: number): Promise<ReadonlyArray<s
     table(
       `A list of ${
         smallCount.toLocaleString("en-US")
-      } URLs of 1 KiB from start to end, process start included (aria2c and wget2 write files).`,
+      } URLs of 1 KiB from start to end, process start included (aria2c and wget2 write files). Not first: Node and Effect need about half a second to start, and curl is C.`,
       "URLs/s",
       (seconds) => smallCount / seconds,
       small
@@ -123,7 +123,7 @@ export const run = async (server: Server, runs: number): Promise<ReadonlyArray<s
   )
   tables.push(
     table(
-      `${largeCount} bodies of 20 MiB to disk (only Sluice syncs and checks them).`,
+      `${largeCount} bodies of 20 MiB to disk. Not first: only Sluice hashes each body, syncs it to the disk and renames it, which the others leave to chance.`,
       "MB/s",
       (seconds) => bytes / 1e6 / seconds,
       large

@@ -1,5 +1,5 @@
 /**
- * The command line as its users run it: every outcome recorded in the embedded Postgres, at 10,000 and 200,000 URLs, and the time that a
+ * The command line as its users run it: every outcome recorded in the embedded Postgres, at ten thousand, two hundred thousand and a million URLs, and the time that a
  * single URL takes beside curl. Nothing is pinned: client, Postgres and server share the machine.
  */
 import { spawn, spawnSync } from "node:child_process"
@@ -14,7 +14,7 @@ const manifest: { readonly scripts: { readonly start: string } } = JSON.parse(
 )
 /** What `npm start` runs, without npm. */
 const cli = manifest.scripts.start.split(" ").slice(1, -1).concat(join(root, "scripts/sluice.mjs"))
-const sizes = [10_000, 200_000]
+const sizes = [10_000, 200_000, 1_000_000]
 const startUpRuns = 7
 
 const median = (values: ReadonlyArray<number>): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0
