@@ -1,6 +1,7 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Formatter from "effect/Formatter"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
@@ -13,8 +14,10 @@ import type { ClaimedJob, Verdict } from "./JobStore.ts"
 const messageMax = 4_000
 
 const text = (error: unknown): string => {
-  const message = error instanceof Error && error.message !== "" ? `${error.name}: ${error.message}` : String(error)
-  return clean(message)
+  if (typeof error === "string") return clean(error)
+  return clean(
+    error instanceof Error && error.message !== "" ? `${error.name}: ${error.message}` : Formatter.format(error)
+  )
 }
 
 /** Postgres takes no NUL in text. */
