@@ -476,13 +476,24 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
     test("tells what ends, live", () =>
       Effect.gen(function*() {
         const queue = yield* JobQueue
-        const listening = yield* Effect.forkChild(Stream.runCollect(Stream.take(queue.events, 4)))
-        // The stream begins with what ends after it was opened.
-        yield* Effect.sleep(400)
-        yield* queue.enqueueMany(Add, payloads(4), { maxAttempts: 1 })
+        const Tick = Job.make("tick", { payload: Schema.Int })
+        const heard = yield* Deferred.make<void>()
+        const listening = yield* queue.events.pipe(
+          Stream.tap(() => Deferred.succeed(heard, undefined)),
+          Stream.filter((event) => event.kind === Add.name),
+          Stream.take(4),
+          Stream.runCollect,
+          Effect.forkChild
+        )
         yield* working(
-          [JobHandler.plain(Add, ({ n }) => n === 0 ? Effect.fail({ why: "0" }) : Effect.succeed(n))],
+          [
+            JobHandler.plain(Add, ({ n }) => n === 0 ? Effect.fail({ why: "0" }) : Effect.succeed(n)),
+            JobHandler.plain(Tick, () => Effect.void)
+          ],
           Effect.gen(function*() {
+            // The stream begins with what ends after it was opened: that it tells of a tick is the receipt.
+            while (!(yield* Deferred.isDone(heard))) yield* Effect.flatMap(queue.enqueue(Tick, 1), queue.ended)
+            yield* queue.enqueueMany(Add, payloads(4), { maxAttempts: 1 })
             const events = yield* Fiber.join(listening)
             assert.sameMembers(Array.from(events, (event) => event.state), [
               "dead",
