@@ -8,19 +8,10 @@ import * as Flag from "effect/cli/Flag"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
 import { Method } from "../../services/fetch/FetchRequest.ts"
 import type { OutcomeFilter } from "../../services/fetch/Frontier.ts"
+import * as ShortDuration from "./ShortDuration.ts"
 
 const invalid = (option: string, value: string, expected: string) =>
   Effect.fail(new CliError.InvalidValue({ option, value, expected, kind: "flag" }))
-
-const timeUnits = { ms: Duration.millis, s: Duration.seconds, m: Duration.minutes, h: Duration.hours } as const
-
-const isTimeUnit = (unit: string | undefined): unit is keyof typeof timeUnits => unit !== undefined && unit in timeUnits
-
-/** `250ms`, `10s`, `1.5m`, `2h`; `undefined` for anything else. */
-export const parseDuration = (text: string): Duration.Duration | undefined => {
-  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? []
-  return amount === undefined || !isTimeUnit(unit) ? undefined : timeUnits[unit](Number(amount))
-}
 
 /** `512B`, `64KiB`, `10MiB`, `2GiB`, `10MB`; `undefined` for anything else. */
 export const parseSize = (text: string): ByteSize.ByteSize | undefined =>
@@ -31,7 +22,7 @@ const duration = (name: string, description: string) =>
     Flag.withMetavar("duration"),
     Flag.withDescription(description),
     Flag.mapEffect((text) => {
-      const parsed = parseDuration(text)
+      const parsed = ShortDuration.parse(text)
       return parsed === undefined || Duration.toMillis(parsed) <= 0
         ? invalid(name, text, "a time such as 250ms, 10s or 2m")
         : Effect.succeed(parsed)
