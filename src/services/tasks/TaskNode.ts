@@ -1,4 +1,4 @@
-import { Context } from "effect"
+import { Clock, Context } from "effect"
 import type * as Fiber from "effect/Fiber"
 
 /** What a node of the live tree stands for. */
@@ -79,7 +79,7 @@ export class TaskNode {
 }
 
 /** A tree of its own, for a test or an embedded program. */
-export const makeRoot = (name: string, startedAtMillis = 0): TaskNode =>
+export const makeRoot = (name: string, startedAtMillis: number): TaskNode =>
   new TaskNode("root", name, undefined, startedAtMillis)
 
 /**
@@ -88,5 +88,6 @@ export const makeRoot = (name: string, startedAtMillis = 0): TaskNode =>
  * @default the root of the process
  */
 export const CurrentTask = Context.Reference<TaskNode>("sluice/services/tasks/CurrentTask", {
-  defaultValue: () => makeRoot("process")
+  // Made when the first task asks for it, when there is no fiber yet whose clock could be asked.
+  defaultValue: () => makeRoot("process", Clock.Clock.defaultValue().currentTimeMillisUnsafe())
 })

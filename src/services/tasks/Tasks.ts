@@ -111,7 +111,7 @@ export const dump: Effect.Effect<string> = Effect.map(snapshot(), format)
 
 /** Gives the effect a tree of its own, whose root has this name: what runs inside is not seen from outside. */
 export const isolated = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.suspend(() => Effect.provideService(self, CurrentTask, makeRoot(name)))
+  Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.provideService(self, CurrentTask, makeRoot(name, now)))
 
 /** Runs an effect as a named task of the live tree, in the fiber that it is in. */
 export const named = (name: Label) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

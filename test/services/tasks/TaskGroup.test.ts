@@ -1,5 +1,6 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
 import * as Deadline from "../../../src/services/tasks/Deadline.ts"
 import * as TaskGroup from "../../../src/services/tasks/TaskGroup.ts"
 import * as Tasks from "../../../src/services/tasks/Tasks.ts"
@@ -18,3 +19,20 @@ it.effect("a nest of ten thousand groups and deadlines starts, ends and is inter
     yield* Fiber.interrupt(fiber)
     assert.strictEqual(yield* Tasks.liveCount, 0)
   })))
+
+it.effect("the root of a tree is as old as the tree, whatever the clock says", () =>
+  Effect.gen(function*() {
+    yield* TestClock.setTime(Date.UTC(2026, 0, 1))
+    const ages = yield* Effect.gen(function*() {
+      yield* TestClock.adjust("3 seconds")
+      return yield* Effect.map(Tasks.snapshot(), ({ tasks }) => tasks.map((task) => [task.kind, task.ageMillis]))
+    }).pipe(Tasks.named("task"), Tasks.isolated("tree"))
+    assert.deepStrictEqual(ages, [["root", 3000], ["task", 3000]])
+  }))
+
+it.live("the root of the process began when the process did", () =>
+  Effect.gen(function*() {
+    const [root] = (yield* Tasks.snapshot({ maxTasks: 1 })).tasks
+    assert.strictEqual(root?.kind, "root")
+    assert.isAtMost(root?.ageMillis ?? Infinity, process.uptime() * 1000)
+  }))
