@@ -10,6 +10,7 @@ import { Config, Context, Duration, Effect, Layer, Option, Redacted, Schedule, S
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { userInfo } from "node:os"
 import { DatabaseError, fromSqlError, InvalidDatabaseUrl } from "./DatabaseError.ts"
 import * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
 import * as Migrations from "./Migrations.ts"
@@ -37,6 +38,10 @@ export type SchemaPolicy = "migrate" | "check" | "ignore"
 export interface Options {
   /** A server; without one the embedded database of `directory` is used. */
   readonly url?: Redacted.Redacted | undefined
+  /** Who connects when the URL names nobody. @default the user of the operating system, as with libpq */
+  readonly username?: string | undefined
+  /** The password when the URL has none. */
+  readonly password?: Redacted.Redacted | undefined
   /** The data directory of the embedded database. @default ".sluice" */
   readonly directory?: string | undefined
   /** Connections that are kept when idle. @default 5 */
@@ -60,16 +65,38 @@ interface Target {
   readonly config: PgClient.PgPoolConfig
 }
 
-const parseUrl = (url: Redacted.Redacted): Effect.Effect<Target, DatabaseError> => {
-  const invalid = (detail: string) => Effect.fail(new DatabaseError({ reason: new InvalidDatabaseUrl({ detail }) }))
+/** Undefined for a user id that has no name, as in some containers. */
+const systemUser: Effect.Effect<string | undefined> = Effect.orElseSucceed(
+  Effect.try(() => userInfo().username),
+  () => undefined
+)
+
+const parseUrl = Effect.fnUntraced(function*(
+  url: Redacted.Redacted,
+  options: Options
+): Effect.fn.Return<Target, DatabaseError> {
+  const invalid = (detail: string) => new DatabaseError({ reason: new InvalidDatabaseUrl({ detail }) })
   const text = Redacted.value(url)
-  if (!URL.canParse(text)) return invalid("it is not a URL")
-  const { host, pathname, protocol, searchParams } = new URL(text)
-  if (protocol !== "postgres:" && protocol !== "postgresql:") return invalid(`it begins with ${protocol}`)
+  if (!URL.canParse(text)) return yield* invalid("it is not a URL")
+  const { host, password, pathname, protocol, searchParams, username } = new URL(text)
+  if (protocol !== "postgres:" && protocol !== "postgresql:") return yield* invalid(`it begins with ${protocol}`)
   const name = searchParams.get("dbname") ?? pathname.slice(1)
   const where = `${searchParams.get("host") ?? (host === "" ? "localhost" : host)}${name === "" ? "" : `/${name}`}`
-  return Effect.succeed({ where, isEmbedded: false, config: { url } })
-}
+  const isNamed = username !== "" || searchParams.has("user")
+  const hasPassword = password !== "" || searchParams.has("password")
+  const user = isNamed ? undefined : options.username ?? (yield* systemUser)
+  if (!isNamed && user === undefined) return yield* invalid("it names no user, and neither does PGUSER")
+  return {
+    where,
+    isEmbedded: false,
+    config: {
+      url,
+      // The server takes the user's name for the database when the URL names none.
+      ...(user !== undefined && { username: user }),
+      ...(!hasPassword && options.password !== undefined && { password: options.password })
+    }
+  }
+})
 
 const embeddedTarget = Effect.fnUntraced(function*(directory: string) {
   const server = yield* EmbeddedPostgres.make({ directory }).pipe(
@@ -123,7 +150,7 @@ export const make = Effect.fn("Database.make")(function*(
 ): Effect.fn.Return<Context.Context<Services>, DatabaseError, Scope.Scope | Reactivity.Reactivity> {
   const target = options.url === undefined
     ? yield* embeddedTarget(options.directory ?? ".sluice")
-    : yield* parseUrl(options.url)
+    : yield* parseUrl(options.url, options)
   const timeoutMillis = Duration.toMillis(Duration.fromInputUnsafe(options.statementTimeout ?? "60 seconds"))
   const config: PgClient.PgPoolConfig = {
     ...target.config,
@@ -161,11 +188,16 @@ export const make = Effect.fn("Database.make")(function*(
 export const layer = (options: Options): Layer.Layer<Services, DatabaseError> =>
   Layer.effectContext(make(options)).pipe(Layer.provide(Reactivity.layer))
 
-/** The options that the environment sets. An empty `DATABASE_URL` counts as none. */
+const notEmpty = (name: string): Config.Config<Redacted.Redacted | undefined> =>
+  Config.option(Config.Redacted(name)).pipe(
+    Config.map((found) => Option.getOrUndefined(Option.filter(found, (value) => Redacted.value(value).trim() !== "")))
+  )
+
+/** The options that the environment sets; `PGUSER` and `PGPASSWORD` as in libpq. An empty variable counts as none. */
 export const config: Config.Config<Options> = Config.all({
-  url: Config.option(Config.Redacted("DATABASE_URL")).pipe(
-    Config.map((url) => Option.getOrUndefined(Option.filter(url, (value) => Redacted.value(value).trim() !== "")))
-  ),
+  url: notEmpty("DATABASE_URL"),
+  username: notEmpty("PGUSER").pipe(Config.map((user) => user === undefined ? undefined : Redacted.value(user))),
+  password: notEmpty("PGPASSWORD"),
   directory: EmbeddedPostgres.dataDirectory,
   poolMin: Config.Int("SLUICE_POOL_MIN").pipe(Config.withDefault(5)),
   poolMax: Config.Int("SLUICE_POOL_MAX").pipe(Config.withDefault(20)),

@@ -1,9 +1,10 @@
 /** What a wrong `DATABASE_URL` looks like: one clear line, its reason typed, no password in it. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Deferred, Effect, Fiber, Redacted, Scope } from "effect"
+import { ConfigProvider, Deferred, Effect, Fiber, Layer, Redacted, Scope } from "effect"
 import { readFileSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
+import { userInfo } from "node:os"
 import { join } from "node:path"
 import * as Database from "../../../src/layers/postgres/Database.ts"
 import * as EmbeddedPostgres from "../../../src/layers/postgres/EmbeddedPostgres.ts"
@@ -102,6 +103,54 @@ describe("DATABASE_URL", () => {
       })
       const error = yield* Effect.flip(Database.migrate.pipe(Effect.provide(migrate)))
       assert.strictEqual(error.reason._tag, "NotPermitted", error.message)
+    }))
+
+  it.live("without a user: PGUSER, else the system's; PGPASSWORD; the database is the user's", () =>
+    Effect.gen(function*() {
+      const directory = yield* TestDatabase.ownDirectory
+      const server = yield* EmbeddedPostgres.make({ directory })
+      const host = join(server.socketPath, "..")
+      const own = userInfo().username
+      yield* Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* sql.unsafe("create role guarded login password 's3cret-right'")
+        yield* sql.unsafe("create database guarded")
+        yield* sql.unsafe(`create role "${own}" login`)
+        const file = join(directory, "pg", "pg_hba.conf")
+        writeFileSync(file, `local all guarded scram-sha-256\n${readFileSync(file, "utf8")}`)
+        yield* sql`select pg_reload_conf()`
+      }).pipe(Effect.provide(Database.layer({
+        url: Redacted.make(`postgres://sluice@localhost/postgres?host=${host}`),
+        poolMin: 0,
+        schema: "ignore"
+      })))
+      const who = (url: string, env: Record<string, string>) =>
+        Effect.gen(function*() {
+          const sql = yield* PgClient.PgClient
+          const rows = yield* sql<{ readonly who: string }>`select current_user || '/' || current_database() as who`
+          return rows[0]?.who
+        }).pipe(
+          Effect.provide(Layer.provide(
+            Database.layerConfig({ poolMin: 0, schema: "ignore" }),
+            ConfigProvider.layer(ConfigProvider.fromUnknown({ DATABASE_URL: url, ...env }))
+          ))
+        )
+      const bare = `postgres:///postgres?host=${host}`
+      assert.strictEqual(yield* who(bare, {}), `${own}/postgres`)
+      assert.strictEqual(yield* who(bare, { PGUSER: "sluice" }), "sluice/postgres")
+      assert.strictEqual(yield* who(bare, { PGUSER: "" }), `${own}/postgres`)
+      // What the URL says wins.
+      assert.strictEqual(yield* who(`${bare}&user=sluice`, { PGUSER: "nobody_here" }), "sluice/postgres")
+      const guarded = { PGUSER: "guarded", PGPASSWORD: "s3cret-right" }
+      assert.strictEqual(yield* who(`postgres:///?host=${host}`, guarded), "guarded/guarded")
+      assert.strictEqual(
+        yield* who(`postgres://guarded@localhost/postgres?host=${host}`, { PGPASSWORD: "s3cret-right" }),
+        "guarded/postgres"
+      )
+      const wrong = yield* Effect.flip(
+        who(`postgres://guarded:s3cret-wrong@localhost/postgres?host=${host}`, guarded)
+      )
+      assert.strictEqual(wrong._tag === "DatabaseError" ? wrong.reason._tag : wrong._tag, "WrongCredentials")
     }))
 
   it.live("empty counts as unset; a bad number names its variable", () =>
