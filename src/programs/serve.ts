@@ -69,7 +69,7 @@ const fetcher = HttpFetcher.layer.pipe(Layer.provide(UndiciHttpClient.layer()))
 const workers = (options: Options) =>
   options.workers === 0 ? Layer.empty : Layer.merge(
     OrderWorker.layer({ concurrency: options.workers, picking: options.picking }),
-    Layer.provide(FetchWorker.layer(), fetcher)
+    Layer.provide(FetchWorker.layerConfig(), fetcher)
   )
 
 /** The API and its workers, as a layer that serves as long as it is open. */

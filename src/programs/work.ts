@@ -2,7 +2,7 @@
  * What `sluice work` runs: crews, each a worker with its handlers. A wing that has jobs adds its crew to the list that the
  * entrypoint hands to {@link work}; nothing else needs to know of it.
  */
-import { Effect, Layer, Schema } from "effect"
+import { type Config, Effect, Layer, Schema } from "effect"
 import * as Job from "../services/jobs/Job.ts"
 import type { JobQueueError } from "../services/jobs/JobError.ts"
 import * as JobHandler from "../services/jobs/JobHandler.ts"
@@ -17,7 +17,9 @@ export interface CrewOptions {
 /** Handlers that work together, and what they need: `R` is left for the entrypoint to provide. */
 export interface Crew<out R> {
   readonly name: string
-  readonly worker: (options: JobWorker.WorkerOptions) => Layer.Layer<JobWorker.JobWorker, JobQueueError, JobStore | R>
+  readonly worker: (
+    options: JobWorker.WorkerOptions
+  ) => Layer.Layer<JobWorker.JobWorker, JobQueueError | Config.ConfigError, JobStore | R>
 }
 
 /** A kind to try a worker with: waits, then answers its text or fails. `sluice jobs try` enqueues some. */
@@ -46,7 +48,7 @@ export const demo: Crew<never> = {
 export const layer = <R>(
   crews: ReadonlyArray<Crew<R>>,
   options: CrewOptions
-): Layer.Layer<never, JobQueueError, JobStore | R> =>
+): Layer.Layer<never, JobQueueError | Config.ConfigError, JobStore | R> =>
   crews.map((crew) =>
     Layer.effectDiscard(
       // Each crew's layer is built for itself: they all provide the one JobWorker tag.
@@ -55,13 +57,16 @@ export const layer = <R>(
         ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency })
       }))
     )
-  ).reduce<Layer.Layer<never, JobQueueError, JobStore | R>>((all, one) => Layer.merge(all, one), Layer.empty)
+  ).reduce<Layer.Layer<never, JobQueueError | Config.ConfigError, JobStore | R>>(
+    (all, one) => Layer.merge(all, one),
+    Layer.empty
+  )
 
 /** Works until the program is told to stop; a drain is a step of the current shutdown. */
 export const work = <R>(
   crews: ReadonlyArray<Crew<R>>,
   options: CrewOptions
-): Effect.Effect<never, JobQueueError, JobStore | R> =>
+): Effect.Effect<never, JobQueueError | Config.ConfigError, JobStore | R> =>
   Effect.andThen(
     Effect.logInfo(`working: ${crews.map((crew) => crew.name).join(", ")}`),
     Layer.launch(layer(crews, options))

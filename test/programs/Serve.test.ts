@@ -1,49 +1,9 @@
 /** `sluice serve` as people run it: a process, its port, its token, and how it leaves. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Queue, type Scope } from "effect"
-import { spawn } from "node:child_process"
-import { fileURLToPath } from "node:url"
+import { Effect, Queue } from "effect"
 import { post, request } from "../support/ApiClient.ts"
+import { listening, start as sluice } from "../support/SluiceProcess.ts"
 import * as TestDatabase from "../support/TestDatabase.ts"
-
-const program = fileURLToPath(new URL("../../src/programs/bin/main.ts", import.meta.url))
-
-interface Process {
-  readonly lines: Queue.Dequeue<string>
-  readonly kill: (signal: NodeJS.Signals) => Effect.Effect<void>
-  readonly exit: Effect.Effect<number | string>
-}
-
-const sluice = (args: ReadonlyArray<string>, env: Record<string, string>): Effect.Effect<Process, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.gen(function*() {
-      const lines = yield* Queue.unbounded<string>()
-      const child = spawn(process.execPath, [program, ...args], {
-        stdio: ["ignore", "pipe", "pipe"],
-        env: { ...process.env, NODE_OPTIONS: undefined, DATABASE_URL: "", ...env }
-      })
-      for (const output of [child.stdout, child.stderr]) {
-        output.on("data", (chunk: Buffer) => {
-          for (const line of chunk.toString().split("\n")) if (line !== "") Queue.offerUnsafe(lines, line)
-        })
-      }
-      const exited = Promise.withResolvers<number | string>()
-      child.on("exit", (code, signal) => exited.resolve(code ?? signal ?? "?"))
-      return {
-        lines,
-        kill: (signal: NodeJS.Signals) => Effect.sync(() => void child.kill(signal)),
-        exit: Effect.promise(() => exited.promise)
-      }
-    }),
-    (child) => Effect.andThen(child.kill("SIGKILL"), child.exit)
-  )
-
-const listening = Effect.fnUntraced(function*(server: Process) {
-  while (true) {
-    const match = /listening on (http:\S+)/.exec(yield* Queue.take(server.lines))
-    if (match?.[1] !== undefined) return match[1]
-  }
-})
 
 it.live(
   "serves, works, drains on SIGTERM and leaves with 143; nothing that was accepted is lost",

@@ -14,7 +14,6 @@ import * as UndiciHttpClient from "../../layers/fetch/UndiciHttpClient.ts"
 import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
 import * as Database from "../../layers/postgres/Database.ts"
 import * as EmbeddedPostgres from "../../layers/postgres/EmbeddedPostgres.ts"
-import type * as JobWorker from "../../services/jobs/JobWorker.ts"
 import { fetch } from "../commands/FetchCommand.ts"
 import { jobs } from "../commands/JobsCommand.ts"
 import { migrate } from "../commands/MigrateCommand.ts"
@@ -24,6 +23,7 @@ import { serve } from "../commands/ServeCommand.ts"
 import { work } from "../commands/WorkCommand.ts"
 import { demo } from "../demo.ts"
 import * as ExitCode from "../ExitCode.ts"
+import * as FetchWorker from "../fetch/FetchWorker.ts"
 import * as Logging from "../Logging.ts"
 import * as Main from "../Main.ts"
 import * as OrdersApp from "../orders/OrdersApp.ts"
@@ -43,10 +43,14 @@ const frontier = PostgresFrontier.layer.pipe(Layer.provide(Database.layerConfig(
 
 const playDemo = Effect.provide(demo, Layer.mergeAll(UnrulyOrigin.layer, fetcher, frontier))
 
-/** Everything that `sluice work` can do; `sluice serve` does the orders by itself. */
-const crews = [
+/** Everything that `sluice work` can do; `sluice serve` does the orders and the fetch runs by itself. */
+const crews: ReadonlyArray<Work.Crew<OrdersApp.Services | Database.Services>> = [
   Work.demo,
-  { name: "orders", worker: (options: JobWorker.WorkerOptions) => OrderWorker.layer({ concurrency: 5, ...options }) }
+  { name: "orders", worker: (options) => OrderWorker.layer({ concurrency: 5, ...options }) },
+  {
+    name: "fetches",
+    worker: (options) => FetchWorker.layerConfig(options).pipe(Layer.provide([fetcher, PostgresFrontier.layer]))
+  }
 ]
 
 const sluice = Command.make("sluice").pipe(

@@ -1,5 +1,5 @@
 /** The worker behind `POST /v1/fetches`: each job is one run, worked on until nothing is left of it. */
-import { Effect, type Layer, Result, Stream } from "effect"
+import { Config, Effect, Layer, Result, Stream } from "effect"
 import { Fetcher } from "../../services/fetch/Fetcher.ts"
 import { defaults, FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import * as FetchRequest from "../../services/fetch/FetchRequest.ts"
@@ -11,10 +11,16 @@ import type { JobStore } from "../../services/jobs/JobStore.ts"
 import * as JobWorker from "../../services/jobs/JobWorker.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 
-/** URLs that came over the network must not reach what only this machine can reach. */
-const policy: FetchPolicy = { ...defaults, denyPrivate: true }
+/** How runs that came over the API are fetched. */
+export interface Options {
+  /**
+   * Whether private, loopback and link-local addresses may be fetched. URLs that came over the network must not reach what only
+   * this machine can reach, unless whoever runs it says so. @default false
+   */
+  readonly allowPrivate?: boolean | undefined
+}
 
-const work = (payload: { readonly run: string; readonly urls: ReadonlyArray<string> }) =>
+const work = (policy: FetchPolicy) => (payload: { readonly run: string; readonly urls: ReadonlyArray<string> }) =>
   Effect.scoped(Effect.gen(function*() {
     const frontier = yield* Frontier
     const fetcher = yield* Fetcher
@@ -36,10 +42,19 @@ const work = (payload: { readonly run: string; readonly urls: ReadonlyArray<stri
   )
 
 /** The handler of fetch runs, for a worker that also does other work. */
-export const handler = JobHandler.plain(FetchRunJob, work)
+export const handler = ({ allowPrivate = false }: Options = {}) =>
+  JobHandler.plain(FetchRunJob, work({ ...defaults, denyPrivate: !allowPrivate }))
 
 /** A worker of fetch runs; each run has the limits of the policy to itself. */
 export const layer = (
-  options: JobWorker.WorkerOptions = {}
+  { allowPrivate, ...options }: Options & JobWorker.WorkerOptions = {}
 ): Layer.Layer<JobWorker.JobWorker, JobQueueError, JobStore | Frontier | Fetcher> =>
-  JobWorker.layer([handler], { label: "fetches", concurrency: 2, maxClaim: 2, ...options })
+  JobWorker.layer([handler({ allowPrivate })], { label: "fetches", concurrency: 2, maxClaim: 2, ...options })
+
+const allowPrivateConfig = Config.Boolean("SLUICE_FETCH_ALLOW_PRIVATE").pipe(Config.withDefault(false))
+
+/** The same, with private addresses allowed when `SLUICE_FETCH_ALLOW_PRIVATE` says so. */
+export const layerConfig = (
+  options: JobWorker.WorkerOptions = {}
+): Layer.Layer<JobWorker.JobWorker, JobQueueError | Config.ConfigError, JobStore | Frontier | Fetcher> =>
+  Layer.unwrap(Effect.map(allowPrivateConfig, (allowPrivate) => layer({ ...options, allowPrivate })))
