@@ -28,10 +28,13 @@ export * as SandboxPaymentProvider from "../layers/orders/SandboxPaymentProvider
 export * as TestPaymentProvider from "../layers/orders/TestPaymentProvider.ts"
 
 export * as ApiRoutes from "../layers/http/ApiRoutes.ts"
+export * as MemoryFetchKeys from "../layers/http/MemoryFetchKeys.ts"
+export * as PostgresFetchKeys from "../layers/http/PostgresFetchKeys.ts"
 export * as PostgresReadiness from "../layers/http/PostgresReadiness.ts"
 export * as OrdersApp from "../programs/orders/OrdersApp.ts"
 export * as OrderWorker from "../programs/orders/OrderWorker.ts"
 export * as Api from "../services/http/Api.ts"
 export * as ApiSettings from "../services/http/ApiSettings.ts"
+export * as FetchKeys from "../services/http/FetchKeys.ts"
 export * as Problem from "../services/http/Problem.ts"
 export * as Readiness from "../services/http/Readiness.ts"

@@ -8,6 +8,7 @@ import * as HttpFetcher from "../layers/fetch/HttpFetcher.ts"
 import * as PostgresFrontier from "../layers/fetch/PostgresFrontier.ts"
 import * as UndiciHttpClient from "../layers/fetch/UndiciHttpClient.ts"
 import * as ApiRoutes from "../layers/http/ApiRoutes.ts"
+import * as PostgresFetchKeys from "../layers/http/PostgresFetchKeys.ts"
 import * as PostgresReadiness from "../layers/http/PostgresReadiness.ts"
 import { ApiSettings } from "../services/http/ApiSettings.ts"
 import { Ledger } from "../services/orders/Ledger.ts"
@@ -80,7 +81,7 @@ export const layer = (options: Options) =>
     workers(options)
   ).pipe(
     Layer.provideMerge(server(options)),
-    Layer.provide([PostgresReadiness.layer, PostgresFrontier.layer]),
+    Layer.provide([PostgresReadiness.layer, PostgresFrontier.layer, PostgresFetchKeys.layer]),
     Layer.provide(Layer.effect(ApiSettings, settings))
   )
 

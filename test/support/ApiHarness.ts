@@ -6,13 +6,17 @@ import * as HttpServer from "effect/http/HttpServer"
 import { createServer } from "node:http"
 import * as MemoryFrontier from "../../src/layers/fetch/MemoryFrontier.ts"
 import * as ApiRoutes from "../../src/layers/http/ApiRoutes.ts"
+import * as MemoryFetchKeys from "../../src/layers/http/MemoryFetchKeys.ts"
 import * as MemoryShop from "../../src/layers/orders/MemoryShop.ts"
 import { ApiSettings, type Settings } from "../../src/services/http/ApiSettings.ts"
 import { Readiness } from "../../src/services/http/Readiness.ts"
 
 export const settings: Settings = { token: undefined, maxBodyBytes: 65_536, deadline: Duration.seconds(10) }
 
-export const memory = Layer.merge(MemoryShop.layer, MemoryFrontier.layer)
+export const memory = Layer.mergeAll(MemoryShop.layer, MemoryFrontier.layer, MemoryFetchKeys.layer)
+
+/** What the API needs besides {@link serve}'s own: of memory, or of a database. */
+export type App = Exclude<ApiRoutes.Services, Readiness | ApiSettings>
 
 export const ready = Layer.succeed(Readiness, Readiness.of({ problem: Effect.undefined }))
 

@@ -9,6 +9,7 @@ import type * as Path from "effect/Path"
 import type { Frontier } from "../../services/fetch/Frontier.ts"
 import { ServedApi } from "../../services/http/Api.ts"
 import type { ApiSettings } from "../../services/http/ApiSettings.ts"
+import type { FetchKeys } from "../../services/http/FetchKeys.ts"
 import type { Readiness } from "../../services/http/Readiness.ts"
 import type { JobAdmin } from "../../services/jobs/JobAdmin.ts"
 import type { JobQueue } from "../../services/jobs/JobQueue.ts"
@@ -25,7 +26,7 @@ import * as OrderHandlers from "./OrderHandlers.ts"
 import * as OrderReads from "./OrderReads.ts"
 
 /** What the API is made of. */
-export type Services = Frontier | Orders | Ledger | Catalog | JobQueue | JobAdmin | Readiness | ApiSettings
+export type Services = Frontier | FetchKeys | Orders | Ledger | Catalog | JobQueue | JobAdmin | Readiness | ApiSettings
 
 /** Every route. Serve it with `HttpRouter.serve`. */
 export const layer: Layer.Layer<

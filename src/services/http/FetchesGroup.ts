@@ -34,14 +34,31 @@ export const FetchRunJob = Job.make("fetch.run", {
 
 const Run = RunSummary.annotate({ identifier: "FetchRun" })
 
+const KeyHeader = Schema.String.annotate({
+  description:
+    "Optional here: a key of 1 to 255 printable characters that is new for each run, and the same for each try to begin it."
+})
+
 const start = HttpApiEndpoint.post("startFetch", "/v1/fetches", {
+  headers: { "idempotency-key": Schema.optionalKey(KeyHeader) },
   payload: FetchRunRequest,
-  success: HttpApiSchema.WithHeaders(Run.pipe(HttpApiSchema.status(202)), { location: Schema.String }),
-  error: [...common, Problem.PayloadTooLarge, Problem.UnsupportedMediaType]
+  success: HttpApiSchema.WithHeaders(Run.pipe(HttpApiSchema.status(202)), {
+    location: Schema.String,
+    "idempotent-replayed": Schema.optionalKey(Schema.String)
+  }),
+  error: [
+    ...common,
+    Problem.IdempotencyKeyMissing,
+    Problem.IdempotencyKeyInFlight,
+    Problem.IdempotencyKeyReused,
+    Problem.PayloadTooLarge,
+    Problem.UnsupportedMediaType
+  ]
 }).annotateMerge(OpenApi.annotations({
   summary: "Fetch a list of URLs",
   description:
-    "As a job: one recorded outcome for each URL, with limits, retries and deadlines. A name makes it repeatable."
+    "As a job: one recorded outcome for each URL, with limits, retries and deadlines. A name makes it repeatable. An Idempotency-Key is optional: " +
+    "a repeated one begins nothing and gets the first answer again, with `Idempotent-Replayed: true`."
 }))
 
 const get = HttpApiEndpoint.get("getFetch", "/v1/fetches/:name", {
