@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto"
 import { createRequire } from "node:module"
 
 const peer = createRequire(new URL("../peers/package.json", import.meta.url))
-const [driver, socketDirectory] = process.argv.slice(2)
+const [socketDirectory, driver] = process.argv.slice(2)
 const fastify = peer("fastify")()
 const connections = 10
 

@@ -1,4 +1,4 @@
-/** The load, in a process of its own: autocannon with keys and ids that are never the same. Prints its figures as JSON. */
+/** The load, in a process of its own: autocannon, where there is no wrk, with keys that are never the same. Prints its figures as JSON. */
 import { createRequire } from "node:module"
 
 const peer = createRequire(new URL("../peers/package.json", import.meta.url))
@@ -31,8 +31,8 @@ const requests = kind === "POST"
 
 const result = await autocannon({ url, connections, duration: seconds, requests })
 console.log(JSON.stringify({
-  perSecond: result.requests.total / result.duration,
   requests: result.requests.total,
+  seconds: result.duration,
   p50: result.latency.p50,
   p99: result.latency.p99,
   failed: result.non2xx + result.errors
