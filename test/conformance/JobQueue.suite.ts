@@ -372,6 +372,26 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         assert.deepStrictEqual([(yield* statsOf("add")).succeeded, (yield* statsOf("next")).ready], [39, 39])
       }))
 
+    test("a batch that settles first is undone as a whole when it fails, and keeps no results", () =>
+      Effect.gen(function*() {
+        const queue = yield* JobQueue
+        const Next = Job.make("next", { payload: Schema.Int })
+        const ids = yield* queue.enqueueMany(Add, payloads(20), { maxAttempts: 1 })
+        yield* working(
+          [JobHandler.batch(Add, (items) =>
+            Effect.gen(function*() {
+              yield* queue.enqueueMany(Next, items.map((item) => item.payload.n))
+              if (items.some((item) => item.payload.n === 3)) return yield* Effect.fail({ why: "3" })
+              return items.map((item) => item.payload.n * 2)
+            }), { settle: "first" })],
+          idle
+        )
+        const last = ids[19]
+        assert.isNull(last === undefined ? 0 : (yield* queue.ended(last)).result)
+        const stats = yield* statsOf("add")
+        assert.deepStrictEqual([stats.succeeded, stats.dead, (yield* statsOf("next")).ready], [19, 1, 19])
+      }))
+
     test("a settle after the lease is lost is refused, and its transaction undone", () =>
       Effect.gen(function*() {
         const queue = yield* JobQueue

@@ -32,12 +32,22 @@ const merged = (orders: ReadonlyArray<Order>, changed: ReadonlyArray<Order>): Re
   return orders.map((order) => after.get(order.id) ?? order)
 }
 
+/**
+ * Paying needs no locked books: the constraints on balances and stock have the last word, so that a hot account is locked for one statement and the commit.
+ * What is refused is refused with the books locked.
+ */
+const pay = Effect.fnUntraced(function*(sql: PgClient.PgClient, orders: ReadonlyArray<Order>, now: Date) {
+  const plan = Settlement.settle(orders, yield* PostgresPlan.readBooks(sql, orders), now)
+  return plan.orders.some((order) => order.status === "failed")
+    ? Settlement.settle(orders, yield* PostgresPlan.lockBooks(sql, orders), now)
+    : plan
+})
+
 const settle = Effect.fnUntraced(function*(sql: PgClient.PgClient, queue: Queue, ids: ReadonlyArray<string>) {
   const { now, orders } = yield* PostgresPlan.lockOrders(sql, ids)
   const open = orders.filter((order) => order.status === "accepted")
   if (open.length === 0) return orders
-  const books = yield* PostgresPlan.lockBooks(sql, open)
-  const plan = Settlement.settle(open, books, now)
+  const plan = yield* pay(sql, open, now)
   yield* carryOut(sql, queue, plan)
   return merged(orders, plan.orders)
 })
@@ -46,8 +56,6 @@ const ship = Effect.fnUntraced(function*(sql: PgClient.PgClient, ids: ReadonlyAr
   const { now, orders } = yield* PostgresPlan.lockOrders(sql, ids)
   const plan = Settlement.ship(orders, now)
   if (plan.orders.length === 0) return orders
-  // Stock is only added to: the lock is for the order in which several shipments take their rows.
-  yield* PostgresPlan.lockBooks(sql, plan.orders)
   yield* PostgresPlan.write(sql, plan)
   return merged(orders, plan.orders)
 })
@@ -76,7 +84,6 @@ const endCharge = Effect.fnUntraced(function*(
   const rows = yield* sql<TransferRow>`
     select * from sluice.transfers where key = ${Settlement.chargeKey(id)} for no key update`
   if (rows[0] === undefined || order.status !== "charging") return order
-  yield* PostgresPlan.lockBooks(sql, orders)
   const plan = Settlement.charged(order, toTransfer(rows[0]), answer, now)
   if (plan === undefined) return order
   yield* carryOut(sql, queue, plan)

@@ -4,6 +4,7 @@
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect } from "effect"
+import { SerializationError, SqlError } from "effect/sql/SqlError"
 import type { Order } from "../../services/orders/Order.ts"
 import {
   accountsOf,
@@ -12,6 +13,7 @@ import {
   type Plan,
   type ProductState
 } from "../../services/orders/Settlement.ts"
+import type { Transfer } from "../../services/orders/Transfer.ts"
 import * as Columns from "./Columns.ts"
 import * as OrderRow from "./OrderRow.ts"
 
@@ -27,50 +29,64 @@ export const lockOrders = (sql: PgClient.PgClient, ids: ReadonlyArray<string>) =
     (rows) => ({ orders: rows.map(OrderRow.toOrder), now: rows[0]?.now ?? new Date(0) })
   )
 
-interface AccountRow {
+/** An account, or a product when it has `on_hand`. */
+interface BookRow {
   readonly id: string
   readonly currency: string
   readonly balance: bigint
   readonly held: bigint
   readonly allow_negative: boolean
+  readonly on_hand: number | null
 }
 
-interface ProductRow {
-  readonly sku: string
-  readonly on_hand: number
-}
+const selectBooks = (sql: PgClient.PgClient, lock: "" | "for no key update") =>
+  Effect.fnUntraced(function*(orders: ReadonlyArray<Order>) {
+    const ids = new Set<string>()
+    const skus = new Set<string>()
+    for (const order of orders) {
+      for (const id of accountsOf(order)) ids.add(id)
+      for (const item of order.items) skus.add(item.sku)
+    }
+    // One round trip. The parts of a `union all` run one after the other.
+    const rows = yield* sql<BookRow>`
+      with a as materialized (
+        select id, currency, balance, held, allow_negative from sluice.accounts
+        where id = any(${Columns.texts([...ids])}) order by id ${sql.literal(lock)}
+      ), p as materialized (
+        select sku, on_hand from sluice.products
+        where sku = any(${Columns.texts([...skus])}) order by sku ${sql.literal(lock)}
+      )
+      select id, currency, balance, held, allow_negative, null::integer as on_hand from a
+      union all select sku, null, null, null, null, on_hand from p`
+    const accounts = new Map<string, AccountState>()
+    const products = new Map<string, ProductState>()
+    for (const row of rows) {
+      if (row.on_hand !== null) products.set(row.id, { sku: row.id, onHand: row.on_hand })
+      else {
+        const { allow_negative: allowNegative, balance, currency, held, id } = row
+        accounts.set(id, { id, currency, balance, held, allowNegative })
+      }
+    }
+    const books: Books = { account: (id) => accounts.get(id), product: (sku) => products.get(sku) }
+    return books
+  })
 
-/** Locks every account and product that these orders can touch. */
-export const lockBooks = Effect.fnUntraced(function*(sql: PgClient.PgClient, orders: ReadonlyArray<Order>) {
-  const ids = new Set<string>()
-  const skus = new Set<string>()
-  for (const order of orders) {
-    for (const id of accountsOf(order)) ids.add(id)
-    for (const item of order.items) skus.add(item.sku)
-  }
-  const accountRows = yield* sql<AccountRow>`
-    select id, currency, balance, held, allow_negative from sluice.accounts
-    where id = any(${Columns.texts([...ids])}) order by id for no key update`
-  const productRows = yield* sql<ProductRow>`
-    select sku, on_hand from sluice.products where sku = any(${
-    Columns.texts([...skus])
-  }) order by sku for no key update`
-  const accounts = new Map<string, AccountState>(
-    accountRows.map((row) => [row.id, { ...row, allowNegative: row.allow_negative }])
-  )
-  const products = new Map<string, ProductState>(
-    productRows.map((row) => [row.sku, { sku: row.sku, onHand: row.on_hand }])
-  )
-  const books: Books = { account: (id) => accounts.get(id), product: (sku) => products.get(sku) }
-  return books
+/** Locks and reads every account and product that these orders can touch. */
+export const lockBooks = (sql: PgClient.PgClient, orders: ReadonlyArray<Order>) =>
+  selectBooks(sql, "for no key update")(orders)
+
+/** The accounts and products that these orders can touch, as they were a moment ago. */
+export const readBooks = (sql: PgClient.PgClient, orders: ReadonlyArray<Order>) => selectBooks(sql, "")(orders)
+
+/** Writes a plan: what belongs to the orders alone, and then the books, which others wait for. */
+export const write = Effect.fnUntraced(function*(sql: PgClient.PgClient, plan: Plan) {
+  for (const transfer of plan.transfers) yield* writeTransfer(sql, transfer)
+  yield* writeOrders(sql, plan)
+  if (plan.accounts.size + plan.stock.size > 0) yield* writeBooks(sql, plan)
 })
 
-/** Writes a plan in one statement: states, balances, stock, entries and transfers. */
-export const write = (sql: PgClient.PgClient, plan: Plan) => {
-  const { entries, orders, transfers } = plan
-  const accounts = [...plan.accounts]
-  const stock = [...plan.stock]
-  const ordersChanged = sql`
+const writeOrders = (sql: PgClient.PgClient, { entries, orders }: Plan) => {
+  const changed = sql`
     update sluice.orders o set status = n.status, failure = n.failure, version = n.version,
       charging_at = n.charging_at, paid_at = n.paid_at, ended_at = n.ended_at,
       cancelled = n.status = 'cancelled'
@@ -82,31 +98,36 @@ export const write = (sql: PgClient.PgClient, plan: Plan) => {
     Columns.times(orders.map((order) => order.endedAt))
   }) n (id, status, failure, version, charging_at, paid_at, ended_at)
     where o.id = n.id`
-  if (accounts.length + stock.length + entries.length + transfers.length === 0) return Effect.asVoid(ordersChanged)
-  const accountsChanged = sql`
-    update sluice.accounts a set balance = a.balance + d.balance, held = a.held + d.held, version = a.version + 1
-    from unnest(${Columns.texts(accounts.map(([id]) => id))}, ${
-    Columns.bigints(accounts.map(([, delta]) => delta.balance))
-  }, ${Columns.bigints(accounts.map(([, delta]) => delta.held))}) d (id, balance, held) where a.id = d.id`
-  const stockChanged = sql`
-    update sluice.products p set on_hand = p.on_hand + d.on_hand, reserved = p.reserved + d.reserved, sold = p.sold + d.sold
-    from unnest(${Columns.texts(stock.map(([sku]) => sku))}, ${Columns.ints(stock.map(([, delta]) => delta.onHand))}, ${
-    Columns.ints(stock.map(([, delta]) => delta.reserved))
-  }, ${Columns.ints(stock.map(([, delta]) => delta.sold))}) d (sku, on_hand, reserved, sold) where p.sku = d.sku`
-  const entriesAdded = sql`
+  if (entries.length === 0) return changed
+  return sql`with o as (${changed})
     insert into sluice.ledger_entries (account, source, kind, amount)
     select * from unnest(${Columns.texts(entries.map((entry) => entry.account))}, ${
     Columns.uuids(entries.map((entry) => entry.source))
   }, ${Columns.texts(entries.map((entry) => entry.kind))}, ${Columns.bigints(entries.map((entry) => entry.amount))})`
-  const rest = sql`with o as (${ordersChanged}), a as (${accountsChanged}), p as (${stockChanged}) ${entriesAdded}`
-  return transfers.length === 0 ? Effect.asVoid(rest) : Effect.andThen(writeTransfers(sql, plan), Effect.asVoid(rest))
 }
 
-const writeTransfers = (sql: PgClient.PgClient, { transfers }: Plan) =>
-  Effect.forEach(transfers, (transfer) =>
-    sql`
-      insert into sluice.transfers
-        (id, key, from_account, to_account, amount, currency, reference, state, expires_at, created_at, resolved_at)
-      values (${transfer.id}::uuid, ${transfer.key}, ${transfer.from}, ${transfer.to}, ${transfer.amount}, ${transfer.currency},
-        ${transfer.reference}, ${transfer.state}, ${transfer.expiresAt}, ${transfer.createdAt}, ${transfer.resolvedAt})
-      on conflict (id) do update set state = excluded.state, resolved_at = excluded.resolved_at`, { discard: true })
+/** Balances and stock. The constraints on them are the last word on a plan whose books were read and not locked. */
+const writeBooks = (sql: PgClient.PgClient, plan: Plan) => {
+  const accounts = [...plan.accounts]
+  const stock = [...plan.stock]
+  return sql`select sluice.write_books(${Columns.texts(accounts.map(([id]) => id))}, ${
+    Columns.bigints(accounts.map(([, delta]) => delta.balance))
+  }, ${Columns.bigints(accounts.map(([, delta]) => delta.held))}, ${Columns.texts(stock.map(([sku]) => sku))}, ${
+    Columns.ints(stock.map(([, delta]) => delta.onHand))
+  }, ${Columns.ints(stock.map(([, delta]) => delta.reserved))}, ${Columns.ints(stock.map(([, delta]) => delta.sold))})`
+    .pipe(Effect.mapError(asConflict))
+}
+
+/** A constraint that does not hold says that others took what a plan had seen: the same as a serialization failure, and the same helps. */
+const asConflict = (error: SqlError): SqlError =>
+  error.reason._tag === "ConstraintError"
+    ? new SqlError({ reason: new SerializationError({ cause: error.reason.cause, operation: "write_books" }) })
+    : error
+
+const writeTransfer = (sql: PgClient.PgClient, transfer: Transfer) =>
+  sql`
+    insert into sluice.transfers
+      (id, key, from_account, to_account, amount, currency, reference, state, expires_at, created_at, resolved_at)
+    values (${transfer.id}::uuid, ${transfer.key}, ${transfer.from}, ${transfer.to}, ${transfer.amount}, ${transfer.currency},
+      ${transfer.reference}, ${transfer.state}, ${transfer.expiresAt}, ${transfer.createdAt}, ${transfer.resolvedAt})
+    on conflict (id) do update set state = excluded.state, resolved_at = excluded.resolved_at`

@@ -29,7 +29,8 @@ const settle = (maxSize: number) =>
     (items) =>
       Effect.flatMap(OrderProcessor, (processor) =>
         Effect.asVoid(processor.settle(items.map(({ payload }) => payload.orderId)))),
-    { maxSize }
+    // Every batch waits for the accounts that many orders touch: they are locked for the books alone.
+    { maxSize, settle: "first" }
   )
 
 /**

@@ -18,6 +18,8 @@ export interface Handler<out R> {
   readonly mode: "plain" | "transactional" | "batch"
   /** How many jobs share one transaction. 1 for plain handlers. */
   readonly maxGroup: number
+  /** Whether its transaction begins with the settle instead of ending with it. */
+  readonly settlesFirst: boolean
   readonly kind: Pick<
     Kind<string, never, never, never>,
     "name" | "queue" | "retry" | "maxAttempts" | "timeout" | "history"
@@ -40,7 +42,8 @@ const erase = <N extends string, P, S, F, R>(
   kind: Kind<N, P, S, F>,
   mode: Handler<R>["mode"],
   maxGroup: number,
-  run: (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, unknown, R>
+  run: (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, unknown, R>,
+  settlesFirst = false
 ): Handler<R> => {
   const payload = Schema.decodeUnknownResult(Schema.toCodecJson(kind.payload))
   const success = Schema.encodeUnknownResult(Schema.toCodecJson(kind.success))
@@ -48,6 +51,7 @@ const erase = <N extends string, P, S, F, R>(
   return {
     mode,
     maxGroup,
+    settlesFirst,
     kind,
     decode: (input) => Result.mapError(payload(input), (error) => error.message),
     encodeSuccess: (value) =>
@@ -116,7 +120,10 @@ export const transactional = <N extends string, P, S, F, X extends Effect.Effect
  *
  * It answers one result per job in the order of `items`, or nothing.
  *
- * @default maxSize 500
+ * With `settle: "first"` the transaction begins with the fenced settle, and what the handler answers is not kept: for handlers that take locks which
+ * others wait for, so that those are not held while jobs are settled. Until the commit a cancellation of such a job waits.
+ *
+ * @default maxSize 500, settle "last"
  */
 export const batch = <
   N extends string,
@@ -127,12 +134,13 @@ export const batch = <
 >(
   kind: Kind<N, P, S, F>,
   run: (items: ReadonlyArray<BatchItem<P>>) => X,
-  options?: { readonly maxSize?: number }
+  options?: { readonly maxSize?: number; readonly settle?: "first" | "last" }
 ): Handler<Effect.Services<X>> =>
   erase(
     kind,
     "batch",
     Math.max(1, options?.maxSize ?? 500),
     // X is such an effect: TypeScript does not take a type parameter apart by itself.
-    run as (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, unknown, Effect.Services<X>>
+    run as (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, unknown, Effect.Services<X>>,
+    options?.settle === "first"
   )

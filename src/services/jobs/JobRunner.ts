@@ -159,17 +159,11 @@ export class JobRunner<R> {
     retries: number
   ): Effect.Effect<void, never, R> {
     const isGroup = jobs.length > 1 && lane.handler.mode === "transactional"
+    const { run, settlesFirst } = lane.handler
     const transaction = this.session.store.transact(
-      Effect.flatMap(lane.handler.run(items), (values): Effect.Effect<void, unknown> => {
-        const settlements: Array<Settlement> = []
-        for (const [index, job] of jobs.entries()) {
-          const verdict = this.succeeded(lane, values?.[index])
-          // A result that cannot be encoded is the job's failure, so nothing of it may be committed.
-          if (verdict._tag === "Dead") return Effect.fail(new JobDiscard({ detail: verdict.failure.message }))
-          settlements.push({ job, verdict })
-        }
-        return this.session.store.settleAll(this.session.worker, settlements)
-      }),
+      settlesFirst
+        ? Effect.andThen(this.settleAll(lane, jobs, undefined), run(items))
+        : Effect.flatMap(run(items), (values) => this.settleAll(lane, jobs, values)),
       { idle: this.session.options.leaseMillis, lock: isGroup ? groupLockMillis : 0 }
     )
     return Effect.matchCauseEffect(transaction, {
@@ -184,6 +178,22 @@ export class JobRunner<R> {
         return this.transactionFailed(lane, jobs, items, cause, retries)
       }
     })
+  }
+
+  /** The fenced settle of jobs that succeeded. */
+  private settleAll(
+    lane: Lane<R>,
+    jobs: ReadonlyArray<ClaimedJob>,
+    values: ReadonlyArray<unknown> | void
+  ): Effect.Effect<void, unknown> {
+    const settlements: Array<Settlement> = []
+    for (const [index, job] of jobs.entries()) {
+      const verdict = this.succeeded(lane, values?.[index])
+      // A result that cannot be encoded is the job's failure, so nothing of it may be committed.
+      if (verdict._tag === "Dead") return Effect.fail(new JobDiscard({ detail: verdict.failure.message }))
+      settlements.push({ job, verdict })
+    }
+    return this.session.store.settleAll(this.session.worker, settlements)
   }
 
   private transactionFailed(

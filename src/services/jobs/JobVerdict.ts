@@ -97,11 +97,18 @@ export const troubleOf = (cause: Cause.Cause<unknown>): Trouble => {
   const errors = cause.reasons.map((reason) =>
     Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
   )
-  const reasons = errors.map((error) =>
-    error instanceof JobQueueError ? error.reason : isSqlError(error) ? reasonOf(error) : "Rejected"
-  )
+  const reasons = errors.map((error) => storeReasonOf(error))
   if (reasons.some((reason) => reason === "Unavailable")) return "unavailable"
   return reasons.some((reason) => reason === "Conflict") ? "conflict" : "own"
+}
+
+/** A handler may have wrapped what the database said into an error of its own, as its `cause`; so many times at most. */
+const maxWraps = 3
+
+const storeReasonOf = (error: unknown, wraps = 0): JobQueueError["reason"] => {
+  if (error instanceof JobQueueError) return error.reason
+  if (isSqlError(error)) return reasonOf(error)
+  return wraps < maxWraps && error instanceof Error ? storeReasonOf(error.cause, wraps + 1) : "Rejected"
 }
 
 /** What a SQL error means for whoever ran the statement. */

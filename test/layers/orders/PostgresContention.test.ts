@@ -186,6 +186,42 @@ withLayer(app, { excludeTestServices: true })("contention", (it) => {
       assert.deepStrictEqual(rows.map((row) => row.version), [3n, 3n])
     }))
 
+  it.effect("money and stock that go while a batch is being paid: it is run again and refuses with the books locked", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const orders = yield* Orders
+      const processor = yield* OrderProcessor
+      const ledger = yield* Ledger
+      const catalog = yield* Catalog
+      yield* Shop.open(["gone-a", "gone-b", "gone-c"], 250n)
+      yield* Shop.stock([Shop.product("gone-few", { onHand: 1 }), Shop.product("gone-many")])
+      const ids = yield* Effect.forEach(["gone-a", "gone-b", "gone-c"], (customerId) =>
+        Effect.map(
+          orders.accept(`order-${customerId}`, {
+            customerId,
+            items: [{ sku: customerId === "gone-b" ? "gone-few" : "gone-many", quantity: 1 }]
+          }),
+          ({ value }) => value.id
+        ))
+      const isWaiting = Effect.map(sql`select 1 from pg_locks where not granted`, (rows) => rows.length > 0)
+      const isTaken = yield* Deferred.make<void>()
+      const settling = yield* Effect.forkChild(Effect.andThen(Deferred.await(isTaken), processor.settle(ids)))
+      yield* Effect.gen(function*() {
+        yield* sql`update sluice.products set on_hand = 0, sold = sold + 1 where sku = 'gone-few'`
+        yield* ledger.transfer("gone", { from: "gone-a", to: "merchant", amount: 250n, currency: "EUR" })
+        yield* Deferred.succeed(isTaken, undefined)
+        // The batch has seen the money and the last piece, and waits for our locks.
+        yield* Effect.repeat(isWaiting, { until: (waits) => waits, schedule: Schedule.spaced("2 millis") })
+      }).pipe(sql.withTransaction)
+      const settled = yield* Fiber.join(settling)
+      assert.deepStrictEqual(
+        settled.map((order) => [order.customerId, order.status, order.failure]),
+        [["gone-a", "failed", "InsufficientFunds"], ["gone-b", "failed", "OutOfStock"], ["gone-c", "completed", null]]
+      )
+      assert.strictEqual((yield* catalog.find("gone-few")).onHand, 0)
+      assert.isTrue(isSound(yield* ledger.audit))
+    }))
+
   it.effect("a serialization failure that never ends is told as a conflict, after a bounded number of tries", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
