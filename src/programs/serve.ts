@@ -1,6 +1,6 @@
 /** `sluice serve`: the API, with workers in the same process unless told otherwise. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Config, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
+import { Config, Context, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import { createServer } from "node:http"
@@ -10,7 +10,10 @@ import * as UndiciHttpClient from "../layers/fetch/UndiciHttpClient.ts"
 import * as ApiRoutes from "../layers/http/ApiRoutes.ts"
 import * as PostgresFetchKeys from "../layers/http/PostgresFetchKeys.ts"
 import * as PostgresReadiness from "../layers/http/PostgresReadiness.ts"
+import * as WorkerReadiness from "../layers/http/WorkerReadiness.ts"
 import { ApiSettings } from "../services/http/ApiSettings.ts"
+import { ServedWorkers } from "../services/http/ServedWorkers.ts"
+import { JobWorker } from "../services/jobs/JobWorker.ts"
 import { Ledger } from "../services/orders/Ledger.ts"
 import * as FetchWorker from "./fetch/FetchWorker.ts"
 import * as OrderWorker from "./orders/OrderWorker.ts"
@@ -68,20 +71,28 @@ const fetcher = HttpFetcher.layer.pipe(Layer.provide(UndiciHttpClient.layer()))
 
 /** The workers of this process: orders, and the fetch runs that came over the API. */
 const workers = (options: Options) =>
-  options.workers === 0 ? Layer.empty : Layer.merge(
-    OrderWorker.layer({ concurrency: options.workers, picking: options.picking }),
-    Layer.provide(FetchWorker.layerConfig(), fetcher)
+  Layer.effect(
+    ServedWorkers,
+    options.workers === 0 ? Effect.succeed([]) : Effect.map(
+      // Each is built for itself: they all provide the one JobWorker tag.
+      Effect.all([
+        Layer.build(OrderWorker.layer({ concurrency: options.workers, picking: options.picking })),
+        Layer.build(Layer.provide(FetchWorker.layerConfig(), fetcher))
+      ]),
+      (built) => built.map((context) => Context.get(context, JobWorker))
+    )
   )
 
 /** The API and its workers, as a layer that serves as long as it is open. */
 export const layer = (options: Options) =>
   Layer.mergeAll(
     HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true }),
-    expiry,
-    workers(options)
+    expiry
   ).pipe(
     Layer.provideMerge(server(options)),
-    Layer.provide([PostgresReadiness.layer, PostgresFrontier.layer, PostgresFetchKeys.layer]),
+    Layer.provide(WorkerReadiness.layer),
+    Layer.provide([PostgresReadiness.layer, workers(options)]),
+    Layer.provide([PostgresFrontier.layer, PostgresFetchKeys.layer]),
     Layer.provide(Layer.effect(ApiSettings, settings))
   )
 

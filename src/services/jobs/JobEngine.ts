@@ -115,8 +115,10 @@ export class JobEngine<R> {
           // Not asked is not exhausted: the next freed slot must ask.
           this.exhausted = false
           this.want.closeUnsafe()
+          this.tally.claims.full()
           continue
         }
+        this.tally.claims.wants(now)
         this.wake.closeUnsafe()
         this.nudged = false
         this.claiming = true
@@ -132,6 +134,7 @@ export class JobEngine<R> {
           yield* Effect.sleep(Math.min(1000, this.options.pollMillis))
           continue
         }
+        this.tally.claims.answered(now)
         // What became ready while the claim was on its way may have been missed by it.
         this.exhausted = !this.nudged &&
           requests.every(({ limit, queue }) => claimed.value.filter((job) => job.queue === queue).length < limit)

@@ -1,4 +1,5 @@
 import type * as TaskGroup from "../tasks/TaskGroup.ts"
+import type { ClaimWatch } from "./ClaimWatch.ts"
 import type { CronEntry, JobStore } from "./JobStore.ts"
 import type { Outage } from "./Outage.ts"
 
@@ -21,6 +22,7 @@ export interface Tally {
   settled: number
   lost: number
   draining: boolean
+  readonly claims: ClaimWatch
 }
 
 /** What the parts of a worker share while one membership lasts. */

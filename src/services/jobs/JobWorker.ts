@@ -1,3 +1,4 @@
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -7,6 +8,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Shutdown from "../tasks/Shutdown.ts"
 import * as TaskGroup from "../tasks/TaskGroup.ts"
+import { ClaimWatch } from "./ClaimWatch.ts"
 import { JobEngine } from "./JobEngine.ts"
 import type { JobQueueError } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
@@ -15,6 +17,7 @@ import { type CronEntry, JobStore } from "./JobStore.ts"
 
 /** What one worker is doing right now. */
 export interface WorkerStatus {
+  readonly label: string
   /** Jobs whose handler is running. */
   readonly running: number
   /** Jobs claimed and not yet started. */
@@ -24,6 +27,9 @@ export interface WorkerStatus {
   /** Settles that were refused because the lease was lost. */
   readonly lost: number
   readonly draining: boolean
+  /** For how long it has had room for jobs and no answer to a claim; about the poll's length at most while all is well. */
+  readonly claimStalledMillis: number
+  readonly leaseMillis: number
 }
 
 /** How a worker works. */
@@ -82,7 +88,8 @@ const make = Effect.fnUntraced(function*<R>(
   const store = yield* JobStore
   const settings = engineOptions(options)
   const label = options.label ?? "worker"
-  const tally: Tally = { running: 0, buffered: 0, settled: 0, lost: 0, draining: false }
+  const claims = new ClaimWatch(yield* Clock.currentTimeMillis)
+  const tally: Tally = { running: 0, buffered: 0, settled: 0, lost: 0, draining: false, claims }
   const queues = [...new Set(handlers.map((handler) => handler.kind.queue))]
   const joining = { queues, label, leaseMillis: settings.leaseMillis, beatMillis: settings.beatMillis }
   const first = yield* Deferred.make<void, JobQueueError>()
@@ -111,6 +118,8 @@ const make = Effect.fnUntraced(function*<R>(
   const run = session.pipe(
     // The first failure to join is the layer's failure; later ones are outages that end.
     Effect.tapError((error) => Deferred.fail(first, error)),
+    // A worker that was full and is between two memberships claims nothing, and should.
+    Effect.onExit(() => Effect.map(Clock.currentTimeMillis, (now) => claims.wants(now))),
     Effect.tapCause((cause) => tally.draining ? Effect.void : Effect.logWarning("jobs: worker session ended", cause)),
     Effect.retry(Schedule.spaced("500 millis")),
     Effect.repeat({ until: (why) => why === "drained" }),
@@ -127,7 +136,16 @@ const make = Effect.fnUntraced(function*<R>(
   yield* Effect.addFinalizer(() => drain)
   yield* Shutdown.onDrain(`jobs ${label}`, drain)
   return JobWorker.of({
-    status: Effect.sync(() => ({ ...tally })),
+    status: Effect.map(Clock.currentTimeMillis, (now) => ({
+      label,
+      running: tally.running,
+      buffered: tally.buffered,
+      settled: tally.settled,
+      lost: tally.lost,
+      draining: tally.draining,
+      claimStalledMillis: claims.stalledMillis(now),
+      leaseMillis: settings.leaseMillis
+    })),
     drain,
     idle: Effect.suspend(() => current === undefined ? Effect.void : current.idle)
   })
