@@ -10,12 +10,21 @@ import * as Bodies from "./Bodies.ts"
 const escape = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("\"", "&quot;")
 
-const style = `:root{color-scheme:light dark;--line:color-mix(in srgb,currentColor 18%,transparent)}
-body{font:16px/1.55 system-ui,sans-serif;max-width:62rem;margin:0 auto;padding:1.5rem}
-code,pre{font:0.875em ui-monospace,monospace}pre{overflow:auto;padding:.75rem;border:1px solid var(--line);border-radius:6px}
-section{border-top:1px solid var(--line);padding:.5rem 0 1rem}h2 code{font-size:1rem}.verb{font-weight:700;display:inline-block;min-width:3.5rem}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line)}
-nav li{list-style:none}nav ul{padding:0}a{color:inherit}`
+const style =
+  `:root{color-scheme:light dark;--line:color-mix(in srgb,currentColor 18%,transparent);--soft:color-mix(in srgb,currentColor 5%,transparent)}
+*{box-sizing:border-box}body{font:16px/1.55 system-ui,sans-serif;max-width:62rem;margin:0 auto;padding:1.5rem;overflow-wrap:break-word}
+h1,h2,h3{line-height:1.25}h2{margin:1.5rem 0 .5rem;font-size:1.25rem}h2 code{font-size:1rem}
+code,pre{font:0.875em/1.5 ui-monospace,monospace}code{overflow-wrap:anywhere}
+pre{overflow:auto;max-height:36rem;margin:.5rem 0;padding:.75rem;border:1px solid var(--line);border-radius:6px;background:var(--soft);tab-size:2;scroll-margin-top:4rem}
+section{border-top:1px solid var(--line);padding:.5rem 0 1rem;scroll-margin-top:.5rem}a{color:inherit}
+.verb{font-weight:700;display:inline-block;min-width:3rem}.muted{opacity:.7}
+table{border-collapse:collapse;width:100%;margin:.75rem 0}
+td,th{text-align:left;vertical-align:top;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line)}
+td:first-child,th:first-child{width:14rem}.answers td:first-child,.answers th:first-child{width:4rem}.answers td:last-child,.answers th:last-child{width:23rem}th{font-weight:600}td p{margin:0}
+details{margin:.5rem 0}summary{cursor:pointer;padding:.15rem 0}
+nav ul{padding:0;margin:1rem 0 2rem}nav li{list-style:none;display:flex;gap:.75rem;padding:.1rem 0}nav .verb{flex:none}nav a{flex:0 1 19rem;text-decoration:none}nav a:hover{text-decoration:underline}nav span.muted{flex:1}
+@media(max-width:40rem){body{padding:1rem}nav li{flex-wrap:wrap;gap:0 .5rem;padding:.35rem 0}nav a{flex:1}nav span.muted{flex-basis:100%}
+table,tbody,tr,td{display:block;width:100%}td:first-child,.answers td{width:100%}.answers td:first-child{width:auto}.answers tr{display:flex;flex-wrap:wrap;gap:0 .75rem}.answers td:nth-child(2){flex:1}.answers td:last-child{width:100%}th{display:none}tr{border-bottom:1px solid var(--line);padding:.4rem 0}td{border:0;padding:.05rem 0}td:empty{display:none}pre{max-height:24rem;padding:.5rem}}`
 
 const page = (title: string, body: string): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(
@@ -40,79 +49,159 @@ const text = (value: unknown): string => typeof value === "string" ? value : ""
 
 const list = (value: unknown): ReadonlyArray<unknown> => Array.isArray(value) ? value : []
 
+/** Text in which back quotes mark code. */
+const prose = (value: string): string => escape(value).replaceAll(/`([^`]+)`/g, "<code>$1</code>")
+
+const components: Json = (() => {
+  const schemas = at(Addresses.document, "components", "schemas")
+  return isJson(schemas) ? schemas : {}
+})()
+
+/** Schemas that are the same under several names, under the first of them in the alphabet. */
+const canonicalNames: ReadonlyMap<string, string> = (() => {
+  const byText = new Map<string, string>()
+  const names = new Map<string, string>()
+  for (const name of Object.keys(components).toSorted()) {
+    const same = JSON.stringify(components[name])
+    const first = byText.get(same) ?? name
+    byText.set(same, first)
+    names.set(name, first)
+  }
+  return names
+})()
+
 const schemaName = (schema: unknown): string => {
   const ref = text(at(schema, "$ref"))
-  return ref === "" ? "" : ref.slice(ref.lastIndexOf("/") + 1)
+  const name = ref.slice(ref.lastIndexOf("/") + 1)
+  return canonicalNames.get(name) ?? name
 }
 
-/** A schema in one line: its name with a link, or its JSON. */
-const schemaHtml = (schema: unknown): string => {
-  const name = schemaName(schema)
-  if (name !== "") return `<a href="#schema-${escape(name)}"><code>${escape(name)}</code></a>`
-  return schema === undefined ? "" : `<code>${escape(JSON.stringify(schema))}</code>`
+/** How a schema's name is shown: what is encoded is what is on the wire. */
+const shown = (name: string): string => name.replace(/^sluice_/, "").replace(/Encoded$/, "")
+
+const linkTo = (name: string): string => `<a href="#schema-${escape(name)}"><code>${escape(shown(name))}</code></a>`
+
+/** A schema as JSON on many lines, its references as links. */
+const prettyHtml = (schema: unknown, id: string): string => {
+  const json = escape(JSON.stringify(schema, null, 2)).replaceAll(
+    /&quot;#\/components\/schemas\/(\w+)&quot;/g,
+    (_, name: string) => linkTo(canonicalNames.get(name) ?? name)
+  )
+  return `<pre${id === "" ? "" : ` id="${escape(id)}"`}>${json}</pre>`
+}
+
+/** More lines than these are folded away. */
+const longLines = 12
+
+const foldedHtml = (title: string, schema: unknown): string => {
+  const lines = JSON.stringify(schema, null, 2).split("\n").length
+  return `<details${lines <= longLines ? " open" : ""}><summary>${title}</summary>${prettyHtml(schema, "")}</details>`
+}
+
+const limits: Readonly<Record<string, string>> = {
+  minLength: "at least # characters",
+  maxLength: "at most # characters",
+  minimum: "at least #",
+  maximum: "at most #",
+  pattern: "like #"
+}
+
+/** A small schema in words; a larger one as folded JSON. */
+const valueHtml = (schema: unknown): string => {
+  const type = text(at(schema, "type"))
+  if (schemaName(schema) !== "") return linkTo(schemaName(schema))
+  if (type === "" || type === "object" || type === "array") {
+    return schema === undefined
+      ? ""
+      : foldedHtml("schema", schema)
+  }
+  const allowed = list(at(schema, "enum"))
+  const rules = Object.entries(limits).flatMap(([rule, words]) => {
+    const limit = at(schema, rule)
+    return limit === undefined ? [] : [words.replace("#", () => `<code>${escape(JSON.stringify(limit))}</code>`)]
+  })
+  const what = allowed.length === 0
+    ? escape(type)
+    : `one of ${allowed.map((value) => `<code>${escape(String(value))}</code>`).join(", ")}`
+  const about = text(at(schema, "description"))
+  return `${[what, ...rules].join(", ")}${about === "" ? "" : `<p class="muted">${prose(about)}</p>`}`
+}
+
+/** The schemas of a body: of each of its kinds, or the one that there is. */
+const alternatives = (media: unknown): ReadonlyArray<unknown> => {
+  const any = at(media, "schema", "anyOf")
+  return Array.isArray(any) && any.every((schema) => schemaName(schema) !== "") ? any : [at(media, "schema")]
+}
+
+/** A problem is told by its type, whose meaning is on this page; anything else by its schema. */
+const answerHtml = (schema: unknown): string => {
+  const type = list(at(components[schemaName(schema)], "properties", "type", "enum"))[0]
+  return typeof type === "string" && type.startsWith("/problems/")
+    ? `<a href="#${escape(type)}"><code>${escape(type)}</code></a>`
+    : valueHtml(schema)
 }
 
 const contentHtml = (content: unknown): string =>
   isJson(content)
     ? Object.entries(content).map(([type, media]) => {
-      const any = at(media, "schema", "anyOf")
-      const schemas = Array.isArray(any) && any.every((schema) => schemaName(schema) !== "")
-        ? any
-        : [at(media, "schema")]
-      return `${escape(type)} ${schemas.map(schemaHtml).join(", ")}`
+      const label = type === "application/json" || type === "application/problem+json" ? "" : `${escape(type)} `
+      return `${label}${[...new Set(alternatives(media).map(answerHtml))].join("<br>")}`
     }).join("<br>")
     : ""
 
 const parametersHtml = (parameters: ReadonlyArray<unknown>): string =>
   parameters.length === 0 ?
     "" :
-    `<table><tr><th>Parameter<th>In<th>Schema${
+    `<table><tr><th>Parameter<th>Value${
       parameters.map((parameter) =>
-        `<tr><td><code>${escape(text(at(parameter, "name")))}</code>${
-          at(parameter, "required") === true ? " (required)" : ""
-        }` +
-        `<td>${escape(text(at(parameter, "in")))}<td>${schemaHtml(at(parameter, "schema"))}`
+        `<tr><td><code>${escape(text(at(parameter, "name")))}</code> <span class="muted">${
+          escape(text(at(parameter, "in")))
+        }${at(parameter, "required") === true ? ", required" : ""}</span><td>${valueHtml(at(parameter, "schema"))}`
       ).join("")
     }</table>`
+
+const bodyHtml = (content: unknown): string =>
+  isJson(content)
+    ? Object.entries(content).map(([type, media]) => {
+      const title = `Body: <code>${escape(type)}</code>`
+      const name = schemaName(at(media, "schema"))
+      return name === "" ? foldedHtml(title, at(media, "schema")) : `<p>${title} ${linkTo(name)}</p>`
+    }).join("")
+    : ""
 
 const operationHtml = (path: string, verb: string, operation: unknown): string => {
   const responses = at(operation, "responses")
   const rows = isJson(responses)
-    ? Object.entries(responses).map(([status, response]) =>
-      `<tr><td>${escape(status)}<td>${escape(text(at(response, "description")))}<td>${
-        contentHtml(at(response, "content"))
-      }`
-    )
+    ? Object.entries(responses).map(([status, response]) => {
+      const meaning = text(at(response, "description")).split(" | ").map(shown).join("; ")
+      return `<tr><td>${escape(status)}<td>${escape(meaning)}<td>${contentHtml(at(response, "content"))}`
+    })
     : []
-  const body = contentHtml(at(operation, "requestBody", "content"))
   return `<section id="${
     escape(text(at(operation, "operationId")))
   }"><h2><code><span class="verb">${verb.toUpperCase()}</span> ${escape(path)}</code></h2><p><strong>${
     escape(text(at(operation, "summary")))
-  }.</strong> ${escape(text(at(operation, "description")))}</p>${parametersHtml(list(at(operation, "parameters")))}${
-    body === "" ? "" : `<p>Body: ${body}</p>`
-  }<table><tr><th>Status<th>Meaning<th>Body${rows.join("")}</table></section>`
+  }.</strong> ${prose(text(at(operation, "description")))}</p>${parametersHtml(list(at(operation, "parameters")))}${
+    bodyHtml(at(operation, "requestBody", "content"))
+  }<table class="answers"><tr><th>Status<th>Meaning<th>Body${rows.join("")}</table></section>`
 }
 
 const operations = Object.entries(Addresses.document.paths).flatMap(([path, item]) =>
   Object.entries(item).map(([verb, operation]) => ({ path, verb, operation: operation as unknown }))
 )
 
-const schemasHtml = (): string => {
-  const schemas = at(Addresses.document, "components", "schemas")
-  return isJson(schemas)
-    ? Object.entries(schemas).map(([name, schema]) =>
-      `<section id="schema-${escape(name)}"><h3>${escape(name)}</h3><pre>${
-        escape(JSON.stringify(schema, null, 2))
-      }</pre></section>`
+/** The target of a link is inside, so that following the link unfolds it. */
+const schemasHtml = (): string =>
+  Object.entries(components).filter(([name]) => canonicalNames.get(name) === name)
+    .toSorted(([a], [b]) => shown(a) < shown(b) ? -1 : 1)
+    .map(([name, schema]) =>
+      `<details><summary><code>${escape(shown(name))}</code></summary>${prettyHtml(schema, `schema-${name}`)}</details>`
     ).join("")
-    : ""
-}
 
 const problemHtml = (problem: Problem.ProblemDoc): string =>
   `<section id="${escape(problem.type)}"><h3>${escape(problem.title)}</h3><p><code>${problem.status} ${
     escape(problem.type)
-  }</code></p><p>${escape(problem.what)}</p></section>`
+  }</code></p><p>${prose(problem.what)}</p></section>`
 
 const docs = (): HttpServerResponse.HttpServerResponse =>
   page(
@@ -120,14 +209,12 @@ const docs = (): HttpServerResponse.HttpServerResponse =>
     `<h1>Sluice API</h1><p>${escape(text(at(Addresses.document, "info", "description")))}</p>` +
       `<p>The same for machines: <a href="/openapi.json">/openapi.json</a> (OpenAPI ${
         escape(Addresses.document.openapi)
-      }).</p>` +
+      }). Answers are <code>application/json</code>, errors <code>application/problem+json</code>.</p>` +
       `<nav><ul>${
         operations.map(({ operation, path, verb }) =>
-          `<li><a href="#${
+          `<li><code class="verb">${verb.toUpperCase()}</code><a href="#${
             escape(text(at(operation, "operationId")))
-          }"><code><span class="verb">${verb.toUpperCase()}</span> ${escape(path)}</code></a> ${
-            escape(text(at(operation, "summary")))
-          }`
+          }"><code>${escape(path)}</code></a><span class="muted">${escape(text(at(operation, "summary")))}</span>`
         ).join("")
       }</ul></nav>${operations.map(({ operation, path, verb }) => operationHtml(path, verb, operation)).join("")}` +
       `<h2 id="problems">Problems</h2>${Problem.docs.map(problemHtml).join("")}<h2>Schemas</h2>${schemasHtml()}`

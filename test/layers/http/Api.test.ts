@@ -231,6 +231,21 @@ withLayer(layer, { excludeTestServices: true })("API", (it) => {
       isProblem(yield* request(`${base}/problems/unheard-of`), 404, "not-found")
     }))
 
+  it.effect("the docs page: schemas on many lines, long ones folded away, and every link of it leads somewhere", () =>
+    Effect.gen(function*() {
+      const base = yield* Harness.baseUrl
+      const { text } = yield* request(`${base}/docs`)
+      const ids = new Set([...text.matchAll(/ id="([^"]+)"/g)].map((match) => match[1]))
+      const targets = [...text.matchAll(/ href="#([^"]+)"/g)].map((match) => match[1])
+      assert.isAbove(targets.length, 100)
+      assert.deepStrictEqual(targets.filter((target) => !ids.has(target)), [])
+      // JSON is in blocks only, each property on a line of its own.
+      assert.notMatch(text.replaceAll(/<pre.*?<\/pre>/gs, ""), /&quot;:/)
+      assert.include(text, "\n  &quot;properties&quot;: {\n")
+      assert.match(text, /<details><summary>Body: <code>application\/json<\/code><\/summary><pre>/)
+      assert.match(text, /<details><summary><code>Order<\/code><\/summary><pre id="schema-Order">/)
+    }))
+
   it.effect("a page elsewhere whose name was bent to this machine gets nothing", () =>
     Effect.gen(function*() {
       const address = yield* Effect.map(HttpServer.HttpServer, (server) => server.address)
