@@ -6,7 +6,7 @@ import { isSound, Ledger } from "../../src/services/orders/Ledger.ts"
 import type { OrderRequest } from "../../src/services/orders/Order.ts"
 import { OrderProcessor } from "../../src/services/orders/OrderProcessor.ts"
 import { Orders } from "../../src/services/orders/Orders.ts"
-import { RecordedJobs } from "../support/RecordingJobQueue.ts"
+import { EnqueuedJobs } from "../support/EnqueuedJobs.ts"
 import * as Shop from "../support/Shop.ts"
 
 const of = (customerId: string, sku: string, quantity = 1, more: Partial<OrderRequest> = {}): OrderRequest => ({
@@ -33,15 +33,11 @@ const stockOf = (sku: string) =>
     (catalog) => Effect.map(catalog.find(sku), (product) => [product.onHand, product.reserved, product.sold])
   )
 
-const jobsOf = (orderId: string) =>
-  Effect.map(
-    RecordedJobs,
-    ({ jobs }) => jobs.filter((job) => JSON.stringify(job.payload).includes(orderId)).map((job) => job.kind)
-  )
+const jobsOf = (orderId: string) => Effect.flatMap(EnqueuedJobs, (jobs) => jobs.kindsFor(orderId))
 
 export const suite = <E>(
   name: string,
-  layer: Layer.Layer<Ledger | Catalog | Orders | OrderProcessor | RecordedJobs, E>
+  layer: Layer.Layer<Ledger | Catalog | Orders | OrderProcessor | EnqueuedJobs, E>
 ) =>
   withLayer(layer, { excludeTestServices: true })(`Orders: ${name}`, (it) => {
     it.effect("accepts an order once for each key, with the job that pays it", () =>
@@ -60,6 +56,30 @@ export const suite = <E>(
         assert.deepStrictEqual(yield* jobsOf(first.value.id), ["orders.settle"])
         const error = yield* Effect.flip(orders.accept("once", of("once", "once-1", 3)))
         assert.strictEqual(error._tag, "KeyReused")
+      }))
+
+    it.effect("an order is priced as the catalog is when it is accepted, also for those that come together", () =>
+      Effect.gen(function*() {
+        yield* Shop.open(["prices"], 1000n)
+        yield* Shop.stock([Shop.product("prices-1"), Shop.product("prices-2")])
+        const orders = yield* Orders
+        const accept = (key: string, sku: string) =>
+          Effect.map(orders.accept(key, of("prices", sku)), ({ value }) => value.total)
+        assert.strictEqual(yield* accept("prices-a", "prices-1"), 250n)
+        yield* Shop.stock([{ ...Shop.product("prices-1"), price: 300n }])
+        const totals = yield* Effect.all([
+          accept("prices-b", "prices-1"),
+          accept("prices-c", "prices-2"),
+          accept("prices-d", "prices-1")
+        ], { concurrency: "unbounded" })
+        assert.deepStrictEqual(totals, [300n, 250n, 300n])
+        const refused = yield* Effect.flip(orders.accept("prices-e", of("prices", "prices-3")))
+        assert.strictEqual(refused._tag, "OrderRefused")
+        yield* Shop.stock([Shop.product("prices-3")])
+        assert.strictEqual(yield* accept("prices-e", "prices-3"), 250n)
+        assert.deepStrictEqual(yield* jobsOf((yield* orders.accept("prices-d", of("prices", "prices-1"))).value.id), [
+          "orders.settle"
+        ])
       }))
 
     it.effect("a replay is the first answer, whatever has become of the order", () =>

@@ -37,11 +37,8 @@ const addressOf = (url: string): Address | undefined => {
   return addresses.find((address) => address.pattern.test(path))
 }
 
-const hotRead = /^\/v1\/orders\/[0-9a-f-]{36}(?:$|\?)/
-
 /** The route that a URL means, with its parameters' names: safe as a metric's label. */
-export const routeOf = (url: string): string =>
-  hotRead.test(url) ? "/v1/orders/:id" : addressOf(url)?.route ?? "unknown"
+export const routeOf = (url: string): string => addressOf(url)?.route ?? "unknown"
 
 /** The methods that an address takes; empty when there is none. */
 export const methodsOf = (url: string): ReadonlyArray<string> => addressOf(url)?.methods ?? []

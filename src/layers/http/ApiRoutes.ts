@@ -23,7 +23,6 @@ import * as Health from "./Health.ts"
 import * as LedgerHandlers from "./LedgerHandlers.ts"
 import * as OperateHandlers from "./OperateHandlers.ts"
 import * as OrderHandlers from "./OrderHandlers.ts"
-import * as OrderReads from "./OrderReads.ts"
 
 /** What the API is made of. */
 export type Services = Frontier | FetchKeys | Orders | Ledger | Catalog | JobQueue | JobAdmin | Readiness | ApiSettings
@@ -35,7 +34,6 @@ export const layer: Layer.Layer<
   Services | HttpRouter.HttpRouter | Etag.Generator | FileSystem.FileSystem | HttpPlatform.HttpPlatform | Path.Path
 > = Layer.mergeAll(
   Gate.layer,
-  OrderReads.layer,
   Health.layer,
   DocsPage.layer,
   HttpApiBuilder.layer(ServedApi).pipe(

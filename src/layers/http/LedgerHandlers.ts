@@ -11,7 +11,8 @@ import { Ledger } from "../../services/orders/Ledger.ts"
 import { Product, Sku } from "../../services/orders/Product.ts"
 import { LedgerEntry, Transfer } from "../../services/orders/Transfer.ts"
 import * as Bodies from "./Bodies.ts"
-import { afterCursor, keyOf } from "./OrderHandlers.ts"
+import { afterCursor } from "./OrderHandlers.ts"
+import { keyOf } from "./OrderPlacing.ts"
 import { problemOf } from "./Problems.ts"
 
 const encodeAccount = Schema.encodeSync(Schema.toCodecJson(Account))

@@ -1,49 +1,19 @@
 /** The handlers of orders. */
-import { Duration, Effect, type Layer, Result, Schedule, Schema, Stream } from "effect"
+import { Effect, type Layer, Result, Schedule, Schema, Stream } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { ServedApi } from "../../services/http/Api.ts"
 import * as Cursor from "../../services/http/Cursor.ts"
 import * as Problem from "../../services/http/Problem.ts"
-import { RequestId } from "../../services/http/RequestId.ts"
-import * as IdempotencyKey from "../../services/orders/IdempotencyKey.ts"
 import { OrderId } from "../../services/orders/Ids.ts"
-import * as Order from "../../services/orders/Order.ts"
+import type * as Order from "../../services/orders/Order.ts"
 import { Orders } from "../../services/orders/Orders.ts"
 import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Bodies from "./Bodies.ts"
 import { problemOf } from "./Problems.ts"
 
 const isOrderId = Schema.is(OrderId)
-
-/** The longest that `Prefer: wait` waits, in seconds. */
-export const maxWaitSeconds = 30
-
-/** The seconds that a `Prefer` header asks to wait (RFC 7240 section 4.3); 0 without one. */
-export const waitSeconds = (prefer: string | undefined): number => {
-  const match = prefer === undefined ? null : /(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?/i.exec(prefer)
-  return match === null ? 0 : Math.min(maxWaitSeconds, Number(match[1]))
-}
-
-const addressOf = (order: Order.Order) => ({ location: `/v1/orders/${order.id}`, etag: Bodies.etag(order.version) })
-
-/** The key of a request that needs one. */
-export const keyOf = (header: string): Effect.Effect<string, Problem.IdempotencyKeyMissing> => {
-  const key = IdempotencyKey.fromHeader(header)
-  return key === undefined
-    ? Effect.fail(new Problem.IdempotencyKeyMissing({ detail: "it must be 1 to 255 printable ASCII characters" }))
-    : Effect.succeed(key)
-}
-
-/** The order at its end, or where it is when the time is over. */
-const awaitEnd = (orders: Orders["Service"], order: Order.Order, seconds: number) =>
-  Stream.runDrain(orders.events(order.id, order.version)).pipe(
-    Effect.timeoutOption(Duration.seconds(seconds)),
-    Effect.andThen(orders.find(order.id)),
-    // It was accepted, and orders are never removed.
-    Effect.catchTag("OrderNotFound", Effect.die)
-  )
 
 const invalid = (path: ReadonlyArray<string>, message: string) =>
   new Problem.InvalidRequest({ detail: "Request validation failed", errors: [{ path, message }] })
@@ -83,30 +53,13 @@ export const eventStream = (orders: Orders["Service"], id: string, after: number
     Stream.encodeText
   )
 
-/** Placing, listing, cancelling and following. */
+/** Listing, cancelling and following. */
 export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "orders">, never, Orders> = HttpApiBuilder.group(
   ServedApi,
   "orders",
   Effect.fnUntraced(function*(handlers) {
     const orders = yield* Orders
     return handlers.handleAll({
-      placeOrder: Effect.fnUntraced(function*({ headers, payload }) {
-        const key = yield* keyOf(headers["idempotency-key"])
-        const requestId = yield* RequestId
-        const receipt = yield* orders.accept(key, payload, requestId)
-        const seconds = waitSeconds(headers.prefer)
-        if (seconds > 0) {
-          const order = yield* awaitEnd(orders, receipt.value, seconds)
-          return Bodies.json(Bodies.orderJson(order), {
-            status: Order.isTerminal(order.status) ? 200 : 202,
-            headers: { ...addressOf(order), "preference-applied": `wait=${seconds}` }
-          })
-        }
-        return Bodies.json(Bodies.orderJson(receipt.value), {
-          status: 202,
-          headers: { ...addressOf(receipt.value), ...(receipt.isReplayed ? { "idempotent-replayed": "true" } : {}) }
-        })
-      }, Effect.mapError(problemOf)),
       listOrders: Effect.fnUntraced(function*({ query, request }) {
         const before = yield* Effect.fromResult(afterCursor(query.cursor, isOrderId))
         const limit = query.limit ?? 50

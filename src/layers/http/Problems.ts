@@ -1,4 +1,7 @@
-/** From domain errors to the problems of the API. */
+/** From errors, the domain's and those of reading a request, to the problems of the API. */
+import type * as HttpApiError from "effect/http-api/HttpApiError"
+import type { HttpServerError } from "effect/http/HttpServerError"
+import * as SchemaIssue from "effect/SchemaIssue"
 import * as Problem from "../../services/http/Problem.ts"
 import type * as OrdersError from "../../services/orders/OrdersError.ts"
 
@@ -10,7 +13,38 @@ export const ofStore = (
   return error.reason === "Rejected" ? new Problem.Internal() : new Problem.Unavailable()
 }
 
+const formatIssues = SchemaIssue.makeFormatterStandardSchemaV1()
+
+/** What a request that does not fit its route's schema is told. */
+export const ofSchema = (
+  error: HttpApiError.HttpApiSchemaError
+): Problem.InvalidRequest | Problem.IdempotencyKeyMissing => {
+  const slot = error.kind.toLowerCase()
+  const errors = formatIssues(error.cause.issue).issues.slice(0, 50).map((issue) => ({
+    path: [
+      slot,
+      ...(issue.path ?? []).map((segment) => {
+        const key = typeof segment === "object" ? segment.key : segment
+        return typeof key === "number" ? key : String(key)
+      })
+    ],
+    message: issue.message.slice(0, 500)
+  }))
+  const isKeyMissing = error.kind === "Headers" && errors.some(({ path }) => path[1] === "idempotency-key")
+  return isKeyMissing
+    ? new Problem.IdempotencyKeyMissing()
+    : new Problem.InvalidRequest({ detail: "Request validation failed", errors })
+}
+
+/** What a request is told whose body is too large, or breaks off. */
+export const ofBody = ({ reason }: HttpServerError): Problem.PayloadTooLarge | Problem.InvalidRequest =>
+  reason._tag === "RequestParseError" && reason.reason === "BodyTooLarge"
+    ? new Problem.PayloadTooLarge()
+    : new Problem.InvalidRequest({ detail: "the body cannot be read" })
+
 const of = {
+  HttpApiSchemaError: ofSchema,
+  HttpServerError: ofBody,
   OrdersStoreError: ofStore,
   KeyReused: () => new Problem.IdempotencyKeyReused(),
   KeyInFlight: () => new Problem.IdempotencyKeyInFlight(),

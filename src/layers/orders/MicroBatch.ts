@@ -1,8 +1,9 @@
 /**
  * Many requests, few transactions: what arrives while the flushes in flight are busy goes together into the next one. Alone, a request does not wait for
- * company; under load batches grow by themselves. Each request is answered when its flush has committed.
+ * company; under load batches grow by themselves. Each request is answered when its flush has committed, or when its caller's deadline has come.
  */
-import { Cause, Deferred, Effect, Exit, Option, Queue, type Scope } from "effect"
+import { Cause, Clock, Deferred, Effect, Exit, type Fiber, Latch, Option, Queue, type Scope } from "effect"
+import * as Deadline from "../../services/tasks/Deadline.ts"
 
 /** How a batcher works. */
 export interface Options<Request, Answer, E> {
@@ -18,25 +19,84 @@ export interface Options<Request, Answer, E> {
   readonly capacity: number
   /** What a request beyond that fails with, at once: holding it back would only make it late. */
   readonly full: (request: Request) => E
+  /** What a request fails with whose caller's deadline has come. It may still be written: nobody is told any more. */
+  readonly late: (request: Request) => E
 }
 
 interface Waiting<Request, Answer, E> {
   readonly request: Request
   readonly answer: Deferred.Deferred<Answer, E>
+  readonly dueMillis: number
+}
+
+/** Those who wait, with one timer for all of them: a timer for each would cost more than what it guards. */
+class Patience<W extends { readonly dueMillis: number }> {
+  private readonly waiting = new Set<W>()
+  private readonly changed = Latch.makeUnsafe(false)
+  private nextMillis = Number.POSITIVE_INFINITY
+  private readonly onDue: (waiting: W) => void
+
+  constructor(onDue: (waiting: W) => void) {
+    this.onDue = onDue
+  }
+
+  add(waiting: W): void {
+    this.waiting.add(waiting)
+    if (waiting.dueMillis >= this.nextMillis) return
+    this.nextMillis = waiting.dueMillis
+    this.changed.openUnsafe()
+  }
+
+  delete(waiting: W): void {
+    this.waiting.delete(waiting)
+  }
+
+  /** Sleeps until the first may be due. Whoever was answered before is not there any more, so the timer fires rarely. */
+  get watch(): Effect.Effect<never> {
+    const round = Effect.gen({ self: this }, function*() {
+      this.changed.closeUnsafe()
+      const clock = yield* Clock.Clock
+      const left = this.nextMillis - clock.currentTimeMillisUnsafe()
+      const due = Number.isFinite(left) ? Effect.sleep(Math.max(0, left)) : Effect.never
+      yield* Effect.raceFirst(due, this.changed.await)
+      this.expire(clock.currentTimeMillisUnsafe())
+    })
+    return Effect.forever(round)
+  }
+
+  private expire(nowMillis: number): void {
+    this.nextMillis = Number.POSITIVE_INFINITY
+    for (const waiting of this.waiting) {
+      if (waiting.dueMillis > nowMillis) {
+        this.nextMillis = Math.min(this.nextMillis, waiting.dueMillis)
+        continue
+      }
+      this.waiting.delete(waiting)
+      this.onDue(waiting)
+    }
+  }
 }
 
 /**
- * A function that answers each request when the flush it went with has committed. The request is handed in when the function is called, and not when its
- * effect is run: between noting a request and handing it in there is no step at which a caller could be interrupted.
+ * A function that answers each request when the flush it went with has committed, or fails it at the deadline of the fiber that asks. The request is
+ * handed in when the function is called, and not when its effect is run: between noting a request and handing it in there is no step at which a caller could be interrupted.
  */
 export const make = Effect.fnUntraced(function*<Request, Answer, E>(
   options: Options<Request, Answer, E>
-): Effect.fn.Return<(request: Request) => Effect.Effect<Answer, E>, never, Scope.Scope> {
+): Effect.fn.Return<
+  (request: Request, caller: Fiber.Fiber<unknown, unknown>) => Effect.Effect<Answer, E>,
+  never,
+  Scope.Scope
+> {
+  const patience = new Patience<Waiting<Request, Answer, E>>(({ answer, request }) =>
+    Deferred.doneUnsafe(answer, Exit.fail(options.late(request)))
+  )
   const queue = yield* Queue.dropping<Waiting<Request, Answer, E>>(options.capacity)
 
   const answerAll = (batch: ReadonlyArray<Waiting<Request, Answer, E>>, exits: ReadonlyArray<Exit.Exit<Answer, E>>) =>
     Effect.sync(() => {
       for (const [index, waiting] of batch.entries()) {
+        patience.delete(waiting)
         Deferred.doneUnsafe(waiting.answer, exits[index] ?? Exit.die("a flush answered too little"))
       }
     })
@@ -69,8 +129,14 @@ export const make = Effect.fnUntraced(function*<Request, Answer, E>(
     { discard: true }
   )
 
-  return (request) => {
-    const answer = Deferred.makeUnsafe<Answer, E>()
-    return Queue.offerUnsafe(queue, { request, answer }) ? Deferred.await(answer) : Effect.fail(options.full(request))
+  yield* Effect.forkScoped(patience.watch)
+
+  return (request, caller) => {
+    const millis = Deadline.remainingMillisUnsafe(caller)
+    const dueMillis = caller.getRef(Clock.Clock).currentTimeMillisUnsafe() + millis
+    const waiting = { request, answer: Deferred.makeUnsafe<Answer, E>(), dueMillis }
+    if (!Queue.offerUnsafe(queue, waiting)) return Effect.fail(options.full(request))
+    if (Number.isFinite(dueMillis)) patience.add(waiting)
+    return Deferred.await(waiting.answer)
   }
 })

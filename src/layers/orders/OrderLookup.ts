@@ -22,26 +22,35 @@ const capacity = 10_000
 export const make = (
   reads: PgClient.PgClient
 ): Effect.Effect<(id: string) => Effect.Effect<Order, OrderNotFound | OrdersStoreError>, never, Scope.Scope> =>
-  MicroBatch.make<string, Order, OrderNotFound | OrdersStoreError>({
-    flush: (ids) =>
-      reads<OrderRow.OrderRow>`
+  Effect.map(
+    MicroBatch.make<string, Order, OrderNotFound | OrdersStoreError>({
+      flush: (ids) =>
+        reads<OrderRow.OrderRow>`
         select ${reads.literal(OrderRow.columns)} from sluice.orders where id = any(${
-        Columns.uuids([...new Set(ids)])
-      })`
-        .pipe(
-          Effect.map((rows) => {
-            const orders = new Map(rows.map((row) => [row.id, OrderRow.toOrder(row)]))
-            return ids.map((id): Exit.Exit<Order, OrderNotFound> => {
-              const order = orders.get(id)
-              return order === undefined ? Exit.fail(new OrderNotFound({ id })) : Exit.succeed(order)
-            })
-          }),
-          StoreFailure.named("Orders.find")
-        ),
-    isCommon: () => true,
-    inFlight,
-    maxBatch,
-    capacity,
-    full: () =>
-      new OrdersStoreError({ operation: "Orders.find", reason: "Unavailable", cause: "too many lookups are waiting" })
-  })
+          Columns.uuids([...new Set(ids)])
+        })`
+          .pipe(
+            Effect.map((rows) => {
+              const orders = new Map(rows.map((row) => [row.id, OrderRow.toOrder(row)]))
+              return ids.map((id): Exit.Exit<Order, OrderNotFound> => {
+                const order = orders.get(id)
+                return order === undefined ? Exit.fail(new OrderNotFound({ id })) : Exit.succeed(order)
+              })
+            }),
+            StoreFailure.named("Orders.find")
+          ),
+      isCommon: () => true,
+      inFlight,
+      maxBatch,
+      capacity,
+      full: () =>
+        new OrdersStoreError({
+          operation: "Orders.find",
+          reason: "Unavailable",
+          cause: "too many lookups are waiting"
+        }),
+      late: () =>
+        new OrdersStoreError({ operation: "Orders.find", reason: "TimedOut", cause: "the caller's deadline has come" })
+    }),
+    (submit) => (id: string) => Effect.withFiber((fiber) => submit(id, fiber))
+  )

@@ -1,15 +1,17 @@
-/** Accepting orders in Postgres, many in one transaction: each order with the job that pays it, or neither. */
+/** Accepting orders in Postgres, many in one statement: each order with the job that pays it, or neither. */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Exit, Result } from "effect"
-import type { JobQueueError } from "../../services/jobs/JobError.ts"
-import type { JobQueue } from "../../services/jobs/JobQueue.ts"
+import type { SqlError } from "effect/sql/SqlError"
+import * as JobQueue from "../../services/jobs/JobQueue.ts"
+import type { NewJob } from "../../services/jobs/JobStore.ts"
 import type { Receipt } from "../../services/orders/Ledger.ts"
 import * as Order from "../../services/orders/Order.ts"
 import { Charge, type OrderJob, Settle } from "../../services/orders/OrderJobs.ts"
-import { KeyReused, type OrderRefused, type OrdersStoreError } from "../../services/orders/OrdersError.ts"
+import { KeyReused, type OrderRefused, OrdersStoreError } from "../../services/orders/OrdersError.ts"
 import * as Pricing from "../../services/orders/Pricing.ts"
 import * as Columns from "./Columns.ts"
 import * as OrderRow from "./OrderRow.ts"
+import { type Books, PriceMemory } from "./PriceMemory.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
 /** One request on its way into the database. */
@@ -23,83 +25,58 @@ export interface Placement {
 /** What a placement is answered. */
 export type Answer = Exit.Exit<Receipt<Order.Order>, OrderRefused | KeyReused | OrdersStoreError>
 
-interface PriceRow {
-  readonly sku: string
-  readonly price: bigint
-  readonly currency: string
-  readonly seller: string
-  readonly is_shipped: boolean
-}
-
 interface KeyedRow extends OrderRow.OrderRow {
   readonly key: string
 }
-
-const loadPrices = Effect.fnUntraced(function*(sql: PgClient.PgClient, placements: ReadonlyArray<Placement>) {
-  const customers = new Set<string>()
-  const skus = new Set<string>()
-  for (const { request } of placements) {
-    customers.add(request.customerId)
-    for (const item of request.items) skus.add(item.sku)
-  }
-  const [accounts, products] = yield* Effect.all([
-    sql<{ readonly id: string; readonly currency: string }>`
-      select id, currency from sluice.accounts where id = any(${Columns.texts([...customers])})`,
-    sql<PriceRow>`
-      select sku, price, currency, seller, is_shipped from sluice.products where sku = any(${Columns.texts([...skus])})`
-  ], { concurrency: 2 })
-  const currencies = new Map(accounts.map((row) => [row.id, row.currency]))
-  const prices = new Map(products.map((row) => [row.sku, { ...row, isShipped: row.is_shipped }]))
-  const books: Pricing.PriceBooks = {
-    currencyOf: (account) => currencies.get(account),
-    product: (sku) => prices.get(sku)
-  }
-  return books
-})
 
 interface Placed {
   readonly placement: Placement
   readonly order: Order.Order
 }
 
-/** Writes the orders whose keys are new; answers when each was accepted. */
-const insert = Effect.fnUntraced(function*(sql: PgClient.PgClient, placed: ReadonlyArray<Placed>) {
+const jobOf = ({ order, placement }: Placed): NewJob => {
+  const payload: OrderJob = placement.requestId === undefined
+    ? { orderId: order.id }
+    : { orderId: order.id, requestId: placement.requestId }
+  // The payload was made here and fits its schema.
+  return Result.getOrThrow(JobQueue.prepare(order.payment === "card" ? Charge : Settle, payload, undefined))
+}
+
+interface Written {
+  readonly accepted_at: Date
+  /** Orders whose keys were there before. */
+  readonly known: ReadonlyArray<string> | null
+  /** Products that are not as the books say; then nothing was written. */
+  readonly stale: ReadonlyArray<string> | null
+}
+
+/** Orders and jobs, in one statement that is its own transaction. */
+const write = (
+  sql: PgClient.PgClient,
+  placed: ReadonlyArray<Placed>,
+  books: Books
+): Effect.Effect<Written, SqlError> => {
   const orders = placed.map(({ order }) => order)
-  const rows = yield* sql<{ readonly id: string; readonly accepted_at: Date }>`
-    insert into sluice.orders (id, key, customer_id, status, items, total, currency, payment, note)
-    select id, key, customer_id, 'accepted', items::jsonb, total, currency, payment, note
-    from unnest(${Columns.uuids(orders.map((order) => order.id))}, ${
-    Columns.texts(placed.map(({ placement }) => placement.key))
-  }, ${Columns.texts(orders.map((order) => order.customerId))}, ${Columns.texts(orders.map(OrderRow.itemsJson))}, ${
-    Columns.bigints(orders.map((order) => order.total))
-  }, ${Columns.texts(orders.map((order) => order.currency))}, ${Columns.texts(orders.map((order) => order.payment))}, ${
-    Columns.texts(orders.map((order) => order.note))
-  }) n (id, key, customer_id, items, total, currency, payment, note)
-    order by key
-    on conflict (key) do nothing returning id, accepted_at`
-  return new Map(rows.map((row) => [row.id, row.accepted_at]))
-})
-
-const jobOf = ({ order, placement }: Placed): OrderJob =>
-  placement.requestId === undefined ? { orderId: order.id } : { orderId: order.id, requestId: placement.requestId }
-
-/** Orders and jobs in one transaction. */
-const write = (sql: PgClient.PgClient, queue: JobQueue["Service"], placed: ReadonlyArray<Placed>) =>
-  Effect.gen(function*() {
-    const accepted = yield* insert(sql, placed)
-    const fresh = placed.filter(({ order }) => accepted.has(order.id))
-    const enqueue = (kind: typeof Settle | typeof Charge, payment: "account" | "card") => {
-      const jobs = fresh.filter(({ order }) => order.payment === payment).map(jobOf)
-      return jobs.length === 0 ? Effect.void : queue.enqueueMany(kind, jobs)
-    }
-    yield* enqueue(Settle, "account")
-    yield* enqueue(Charge, "card")
-    return accepted
-  }).pipe(
-    // The payloads were made here and fit their schema.
-    Effect.catchTag("JobPayloadInvalid", Effect.die),
-    StoreFailure.transact(sql, "Orders.accept")
+  const jobs = placed.map(jobOf)
+  const products = [...books.products.values()]
+  return Effect.map(
+    sql<Written>`select accepted_at, known, stale from sluice.order_accept(
+      ${Columns.uuids(orders.map((order) => order.id))}, ${Columns.texts(placed.map(({ placement }) => placement.key))},
+      ${Columns.texts(orders.map((order) => order.customerId))}, ${Columns.texts(orders.map(OrderRow.itemsJson))},
+      ${Columns.bigints(orders.map((order) => order.total))}, ${Columns.texts(orders.map((order) => order.currency))},
+      ${Columns.texts(orders.map((order) => order.payment))}, ${Columns.texts(orders.map((order) => order.note))},
+      ${Columns.texts(jobs.map((job) => job.queue))}, ${Columns.texts(jobs.map((job) => job.kind))},
+      ${Columns.texts(jobs.map((job) => job.payload))}, ${Columns.ints(jobs.map((job) => job.priority))},
+      ${Columns.ints(jobs.map((job) => job.maxAttempts))}, ${Columns.texts(products.map((product) => product.sku))},
+      ${Columns.bigints(products.map((product) => product.price))}, ${
+      Columns.texts(products.map((product) => product.currency))
+    }, ${Columns.texts(products.map((product) => product.seller))}, ${
+      Columns.booleans(products.map((product) => product.isShipped))
+    })`,
+    // The function answers one row.
+    (rows) => rows[0] ?? { accepted_at: new Date(0), known: null, stale: null }
   )
+}
 
 /** What the keys that were known before are answered with. */
 const replays = Effect.fnUntraced(function*(sql: PgClient.PgClient, placements: ReadonlyArray<Placement>) {
@@ -115,15 +92,18 @@ const answerReplay = ({ key, request }: Placement, known: Order.Order): Answer =
     ? Exit.succeed({ value: Pricing.asAccepted(known), isReplayed: true })
     : Exit.fail(new KeyReused({ key }))
 
+/** Prices may change while a batch is on its way: so often it is priced again. */
+const pricings = 5
+
 /**
  * Accepts a batch: prices it, writes what is new, and answers each. Keys must be different within a batch. What is refused is answered by itself and
  * writes nothing.
  */
-export const flush = (sql: PgClient.PgClient, queue: JobQueue["Service"]) =>
-  Effect.fnUntraced(function*(
-    placements: ReadonlyArray<Placement>
-  ): Effect.fn.Return<ReadonlyArray<Answer>, OrdersStoreError | JobQueueError> {
-    const books = yield* loadPrices(sql, placements).pipe(StoreFailure.named("Orders.accept"))
+export const flush = (sql: PgClient.PgClient) => {
+  const memory = new PriceMemory(sql)
+
+  const attempt = Effect.fnUntraced(function*(placements: ReadonlyArray<Placement>) {
+    const books = yield* memory.booksFor(placements.map(({ request }) => request))
     const priced = placements.map((placement) => ({
       placement,
       order: Pricing.place(placement.id, placement.request, books, new Date(0))
@@ -131,17 +111,35 @@ export const flush = (sql: PgClient.PgClient, queue: JobQueue["Service"]) =>
     const placed = priced.flatMap(({ order, placement }) =>
       Result.isSuccess(order) ? [{ placement, order: order.success }] : []
     )
-    const accepted = placed.length === 0 ? new Map<string, Date>() : yield* write(sql, queue, placed)
-    const known = yield* replays(sql, placements.filter(({ id }) => !accepted.has(id))).pipe(
-      StoreFailure.named("Orders.accept")
+    const { accepted_at, known, stale } = yield* write(sql, placed, books)
+    if (stale !== null) {
+      memory.forget(stale)
+      return undefined
+    }
+    const seen = new Set(known)
+    const firsts = yield* replays(
+      sql,
+      priced.flatMap(({ order, placement }) => Result.isFailure(order) || seen.has(placement.id) ? [placement] : [])
     )
     return priced.map(({ order, placement }): Answer => {
-      const first = known.get(placement.key)
+      const first = firsts.get(placement.key)
       if (first !== undefined) return answerReplay(placement, first)
       if (Result.isFailure(order)) return Exit.fail(order.failure)
-      return Exit.succeed({
-        value: { ...order.success, acceptedAt: accepted.get(placement.id) ?? order.success.acceptedAt },
-        isReplayed: false
-      })
+      return Exit.succeed({ value: { ...order.success, acceptedAt: accepted_at }, isReplayed: false })
     })
   })
+
+  return Effect.fnUntraced(function*(
+    placements: ReadonlyArray<Placement>
+  ): Effect.fn.Return<ReadonlyArray<Answer>, OrdersStoreError> {
+    for (let round = 0; round < pricings; round++) {
+      const answers = yield* StoreFailure.again("Orders.accept")(attempt(placements))
+      if (answers !== undefined) return answers
+    }
+    return yield* new OrdersStoreError({
+      operation: "Orders.accept",
+      reason: "Conflict",
+      cause: "prices kept changing while the orders were on their way"
+    })
+  })
+}

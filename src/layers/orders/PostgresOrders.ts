@@ -1,7 +1,6 @@
 /** Orders in Postgres. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer, Option, Stream } from "effect"
-import { JobQueue } from "../../services/jobs/JobQueue.ts"
 import * as Order from "../../services/orders/Order.ts"
 import { maxPage, type OrderFilter, Orders } from "../../services/orders/Orders.ts"
 import {
@@ -66,8 +65,7 @@ const cancel = Effect.fnUntraced(function*(sql: PgClient.PgClient, id: string, i
 const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
   const reads = yield* ReadClient
-  const queue = yield* JobQueue
-  const { accept } = yield* AcceptQueue.make(PostgresAccept.flush(sql, queue), options)
+  const { accept } = yield* AcceptQueue.make(PostgresAccept.flush(sql), options)
 
   const { changed } = yield* OrderWatch.make({
     look: (ids) =>
@@ -76,8 +74,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     maxIds: 1000
   })
 
-  const lookup = yield* OrderLookup.make(reads)
-  const find: Orders["Service"]["find"] = (id) => Effect.suspend(() => lookup(id))
+  const find = yield* OrderLookup.make(reads)
 
   const nextEvents = (id: string) =>
     Effect.fnUntraced(function*(version: number) {
@@ -109,7 +106,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
 /** Orders in Postgres, accepted and followed as the options say. */
 export const layerOptions = (
   options: Options
-): Layer.Layer<Orders, never, PgClient.PgClient | ReadClient | JobQueue> => Layer.effect(Orders, make(options))
+): Layer.Layer<Orders, never, PgClient.PgClient | ReadClient> => Layer.effect(Orders, make(options))
 
 /** Orders in Postgres. */
-export const layer: Layer.Layer<Orders, never, PgClient.PgClient | ReadClient | JobQueue> = layerOptions({})
+export const layer: Layer.Layer<Orders, never, PgClient.PgClient | ReadClient> = layerOptions({})

@@ -72,6 +72,13 @@ const untilDeadline = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> 
       : Effect.void
   })
 
+/** Statements that are each a transaction of their own and may be run again, after a deadlock or a serialization failure. */
+export const again = (operation: string) =>
+<A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> =>
+  Effect.retry(named(operation)(self), { schedule: conflictSchedule, times: conflictTries, while: isConflict })
+
 /**
  * One transaction, run again after a deadlock or a serialization failure. Inside a caller's transaction it only joins: after such a failure that
  * transaction is lost as a whole, and its owner has to run it again.
@@ -80,11 +87,9 @@ export const transact = (sql: SqlClient.SqlClient, operation: string) =>
 <A, E, R>(
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> => {
-  const alone: Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> = named(operation)(
-    sql.withTransaction(Effect.andThen(untilDeadline(sql), self))
-  )
+  const alone = again(operation)(sql.withTransaction(Effect.andThen(untilDeadline(sql), self)))
   return Effect.flatMap(Effect.serviceOption(sql.transactionService), (outer) =>
     Option.isSome(outer)
       ? named(operation)(self)
-      : Effect.retry(alone, { schedule: conflictSchedule, times: conflictTries, while: isConflict }))
+      : alone)
 }

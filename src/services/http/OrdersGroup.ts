@@ -119,9 +119,9 @@ const events = HttpApiEndpoint.get("orderEvents", "/v1/orders/:id/events", {
 ))
 
 /** The routes that HttpApiBuilder serves. */
-export const served = HttpApiGroup.make("orders").add(place, list, cancel, events)
+export const served = HttpApiGroup.make("orders").add(list, cancel, events)
 
-/** All routes, for the document and for clients: `getOrder` is routed by hand, because that is measured to pay. */
+/** All routes, for the document and for clients: `placeOrder` and `getOrder` are routed by hand, because that is measured to pay. */
 export const group = HttpApiGroup.make("orders").add(place, get, list, cancel, events).annotateMerge(
   OpenApi.annotations({ description: "Orders: placed once, followed, cancelled." })
 )

@@ -71,6 +71,18 @@ export const within = (duration: Duration.Input, options?: Options) =>
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | DeadlineExceeded, R> => use(duration, () => self, options)
 
+/**
+ * Puts the effect under a deadline that is only told, and not enforced: for hot paths whose waiting is bounded by what they wait for, which asks
+ * {@link remainingMillisUnsafe}. It costs no timer and no fiber.
+ */
+export const marked = (millis: number) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => {
+    const parent = fiber.getRef(CurrentDeadline)
+    const atMillis = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe() + millis
+    const node: DeadlineNode = { parent, depth: parent === undefined ? 1 : parent.depth + 1, atMillis }
+    return Effect.provideService(self, CurrentDeadline, node)
+  })
+
 /** `within`, for work that wants to move its deadline. */
 export const use = <A, E, R>(
   duration: Duration.Input,

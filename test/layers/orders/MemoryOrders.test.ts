@@ -4,12 +4,12 @@ import * as MemoryCatalog from "../../../src/layers/orders/MemoryCatalog.ts"
 import * as MemoryLedger from "../../../src/layers/orders/MemoryLedger.ts"
 import * as MemoryOrders from "../../../src/layers/orders/MemoryOrders.ts"
 import { suite } from "../../conformance/Orders.suite.ts"
-import * as RecordingJobQueue from "../../support/RecordingJobQueue.ts"
+import * as EnqueuedJobs from "../../support/EnqueuedJobs.ts"
 
 suite(
   "memory",
   Layer.mergeAll(MemoryLedger.layer, MemoryCatalog.layer, MemoryOrders.layer).pipe(
     Layer.provide(MemoryBooks.layer),
-    Layer.provideMerge(RecordingJobQueue.layer)
+    Layer.provideMerge(EnqueuedJobs.layerMemory)
   )
 )

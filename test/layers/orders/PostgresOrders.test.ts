@@ -4,7 +4,7 @@ import * as PostgresLedger from "../../../src/layers/orders/PostgresLedger.ts"
 import * as PostgresOrderProcessor from "../../../src/layers/orders/PostgresOrderProcessor.ts"
 import * as PostgresOrders from "../../../src/layers/orders/PostgresOrders.ts"
 import { suite } from "../../conformance/Orders.suite.ts"
-import * as RecordingJobQueue from "../../support/RecordingJobQueue.ts"
+import * as EnqueuedJobs from "../../support/EnqueuedJobs.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 suite(
@@ -14,5 +14,5 @@ suite(
     PostgresCatalog.layer,
     PostgresOrders.layerOptions({ watchMillis: 10 }),
     PostgresOrderProcessor.layer
-  ).pipe(Layer.provideMerge(RecordingJobQueue.layer), Layer.provideMerge(TestDatabase.layer))
+  ).pipe(Layer.provideMerge(EnqueuedJobs.layerPostgres), Layer.provideMerge(TestDatabase.layer))
 )
