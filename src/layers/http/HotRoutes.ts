@@ -2,7 +2,7 @@
  * The two routes that carry the traffic, by hand: the same answers as their descriptions in the API, without what a router and a builder do for every
  * kind of route. Measured to pay: see docs/benchmarks.md.
  */
-import { Effect } from "effect"
+import type { Effect } from "effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import type { Orders } from "../../services/orders/Orders.ts"
