@@ -126,7 +126,9 @@ export const suite = <E>(name: string, layer: Layer.Layer<Ledger, E>) =>
       Effect.gen(function*() {
         const ids = yield* opened("open", ["a"], 5n)
         const ledger = yield* Ledger
-        yield* ledger.open([{ id: "open.a", currency: "EUR", allowNegative: false }])
+        const known = { id: "open.a", currency: "EUR", allowNegative: false }
+        assert.strictEqual(yield* ledger.open([known]), 0)
+        assert.strictEqual(yield* ledger.open([known, { ...known, id: "open.b" }]), 1)
         assert.deepStrictEqual(yield* balances(ids), [5n])
         const error = yield* Effect.flip(ledger.open([
           { id: "open.new", currency: "EUR", allowNegative: false },

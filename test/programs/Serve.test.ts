@@ -1,6 +1,9 @@
 /** `sluice serve` as people run it: a process, its port, its token, and how it leaves. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Queue } from "effect"
+import { execFile } from "node:child_process"
+import { readFile } from "node:fs/promises"
+import { promisify } from "node:util"
 import { post, request } from "../support/ApiClient.ts"
 import { listening, start as sluice } from "../support/SluiceProcess.ts"
 import * as TestDatabase from "../support/TestDatabase.ts"
@@ -53,6 +56,34 @@ it.live(
       assert.match(yield* Queue.take(audit.lines), /entries sum to 0, balances to 0, 0 unbalanced/)
     }),
   90_000
+)
+
+/** The walk-through of docs/orders.md, against the server at `base`; prints what each line answers. */
+const walkThrough = (base: string) =>
+  Effect.promise(async () => {
+    const page = await readFile(new URL("../../docs/orders.md", import.meta.url), "utf8")
+    const script = /^## A shop by hand$.*?^```sh\n(.*?)^```$/ms.exec(page)?.[1] ?? "exit 1"
+    const code = `set -eu\ncurl() { command curl "$@"; echo; }\n${script.replace("http://127.0.0.1:3000", base)}`
+    const { stdout } = await promisify(execFile)("bash", ["-c", code])
+    return stdout
+  })
+
+it.live(
+  "the walk-through of the docs opens a shop over HTTP, and may be sent again",
+  () =>
+    Effect.gen(function*() {
+      const directory = yield* TestDatabase.ownDirectory
+      const server = yield* sluice(["serve", "--port", "0"], { SLUICE_DATA_DIR: directory })
+      const base = yield* listening(server)
+      for (let round = 0; round < 2; round++) {
+        const output = yield* walkThrough(base)
+        assert.match(output, /"status":"accepted".*\n.*"status":"paid".*\n.*"status":"completed"/s)
+        assert.match(output, /"id":"alice","currency":"EUR","balance":"2500"/)
+        assert.match(output, /"id":"bookshop","currency":"EUR","balance":"2500"/)
+        assert.match(output, /"sku":"atlas",.*"onHand":1,"reserved":0,"sold":2/)
+      }
+    }),
+  60_000
 )
 
 it.live(

@@ -16,6 +16,7 @@ import type { JobQueue } from "../../services/jobs/JobQueue.ts"
 import type { Catalog } from "../../services/orders/Catalog.ts"
 import type { Ledger } from "../../services/orders/Ledger.ts"
 import type { Orders } from "../../services/orders/Orders.ts"
+import * as CatalogHandlers from "./CatalogHandlers.ts"
 import * as DocsPage from "./DocsPage.ts"
 import * as FetchHandlers from "./FetchHandlers.ts"
 import * as Gate from "./Gate.ts"
@@ -37,6 +38,12 @@ export const layer: Layer.Layer<
   Health.layer,
   DocsPage.layer,
   HttpApiBuilder.layer(ServedApi).pipe(
-    Layer.provide([OrderHandlers.layer, LedgerHandlers.layer, FetchHandlers.layer, OperateHandlers.layer])
+    Layer.provide([
+      OrderHandlers.layer,
+      LedgerHandlers.layer,
+      CatalogHandlers.layer,
+      FetchHandlers.layer,
+      OperateHandlers.layer
+    ])
   )
 )

@@ -1,45 +1,43 @@
-/** The handlers of accounts, transfers and products. */
+/** The handlers of accounts and transfers. */
 import { Effect, type Layer, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { ServedApi } from "../../services/http/Api.ts"
-import * as Cursor from "../../services/http/Cursor.ts"
 import { Account } from "../../services/orders/Account.ts"
-import { Catalog } from "../../services/orders/Catalog.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
-import { Product, Sku } from "../../services/orders/Product.ts"
 import { LedgerEntry, Transfer } from "../../services/orders/Transfer.ts"
 import * as Bodies from "./Bodies.ts"
 import { afterCursor } from "./OrderHandlers.ts"
 import { keyOf } from "./OrderPlacing.ts"
+import * as Page from "./Page.ts"
 import { problemOf } from "./Problems.ts"
 
 const encodeAccount = Schema.encodeSync(Schema.toCodecJson(Account))
 const encodeTransfer = Schema.encodeSync(Schema.toCodecJson(Transfer))
 const encodeEntry = Schema.encodeSync(Schema.toCodecJson(LedgerEntry))
-const encodeProduct = Schema.encodeSync(Schema.toCodecJson(Product))
 
 const isEntryId = (id: string) => /^\d{1,18}$/.test(id)
-const isSku = Schema.is(Sku)
 
-/** A page and the way to the next one. */
-const page = (url: string, name: string, items: ReadonlyArray<unknown>, limit: number, lastId: string | undefined) => {
-  const next = items.length < limit || lastId === undefined ? undefined : Cursor.encode(lastId)
-  return Bodies.json({ [name]: items, ...(next === undefined ? {} : { next }) }, {
-    headers: next === undefined ? {} : { link: Bodies.nextLink(url, next) }
-  })
-}
-
-/** Accounts, transfers and products. */
-export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "ledger">, never, Ledger | Catalog> = HttpApiBuilder
+/** Accounts and transfers. */
+export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "ledger">, never, Ledger> = HttpApiBuilder
   .group(
     ServedApi,
     "ledger",
     Effect.fnUntraced(function*(handlers) {
       const ledger = yield* Ledger
-      const catalog = yield* Catalog
       return handlers.handleAll({
+        openAccount: Effect.fnUntraced(function*({ params, payload }) {
+          const { allowNegative = false, currency } = payload
+          const opened = yield* ledger.open([{ id: params.id, currency, allowNegative }])
+          // It is open, and accounts are never closed.
+          const account = yield* Effect.catchTag(ledger.find(params.id), "AccountNotFound", Effect.die)
+          const etag = Bodies.etag(account.version)
+          return Bodies.json(encodeAccount(account), {
+            status: opened === 0 ? 200 : 201,
+            headers: opened === 0 ? { etag } : { etag, location: `/v1/accounts/${params.id}` }
+          })
+        }, Effect.mapError(problemOf)),
         getAccount: Effect.fnUntraced(function*({ headers, params }) {
           const account = yield* ledger.find(params.id)
           const etag = Bodies.etag(account.version)
@@ -56,7 +54,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "ledger">, never,
             limit,
             before: before === undefined ? undefined : BigInt(before)
           })
-          return page(
+          return Page.of(
             request.url,
             "entries",
             entries.map((entry) => encodeEntry(entry)),
@@ -77,18 +75,6 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "ledger">, never,
         }, Effect.mapError(problemOf)),
         voidTransfer: Effect.fnUntraced(function*({ params }) {
           return yield* ledger.resolve(params.id, "void")
-        }, Effect.mapError(problemOf)),
-        listProducts: Effect.fnUntraced(function*({ query, request }) {
-          const after = yield* Effect.fromResult(afterCursor(query.cursor, isSku))
-          const limit = query.limit ?? 50
-          const products = yield* catalog.list({ after, limit })
-          return page(
-            request.url,
-            "products",
-            products.map((product) => encodeProduct(product)),
-            limit,
-            products.at(-1)?.sku
-          )
         }, Effect.mapError(problemOf))
       })
     })

@@ -3,7 +3,9 @@ import type * as HttpApiError from "effect/http-api/HttpApiError"
 import type { HttpServerError } from "effect/http/HttpServerError"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as Problem from "../../services/http/Problem.ts"
+import type { ProductNotFound } from "../../services/orders/Catalog.ts"
 import type * as OrdersError from "../../services/orders/OrdersError.ts"
+import type { StockRefused } from "../../services/orders/Product.ts"
 
 /** The store's failures: what a caller may do about them is all that is told. */
 export const ofStore = (
@@ -56,6 +58,9 @@ const of = {
   OrderVersionMismatch: (error: OrdersError.OrderVersionMismatch) =>
     new Problem.VersionMismatch({ detail: error.message }),
   AccountNotFound: (error: OrdersError.AccountNotFound) => new Problem.AccountNotFound({ detail: error.message }),
+  AccountDiffers: (error: OrdersError.AccountDiffers) => new Problem.AccountDiffers({ detail: error.message }),
+  ProductNotFound: (error: ProductNotFound) => new Problem.ProductNotFound({ detail: error.message }),
+  StockRefused: (error: StockRefused) => new Problem.StockRefused({ onHand: error.onHand, detail: error.message }),
   TransferNotFound: () => new Problem.TransferNotFound(),
   TransferRefused: (error: OrdersError.TransferRefused) =>
     new Problem.TransferRefused({ reason: error.reason, detail: error.message })

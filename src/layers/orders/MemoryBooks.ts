@@ -3,7 +3,7 @@ import type { Result } from "effect"
 import { Clock, Context, Effect, Layer } from "effect"
 import type { Account } from "../../services/orders/Account.ts"
 import type { Order } from "../../services/orders/Order.ts"
-import type { Product } from "../../services/orders/Product.ts"
+import type { Product, StockAdjustment } from "../../services/orders/Product.ts"
 import type { AccountDelta, Books, Plan } from "../../services/orders/Settlement.ts"
 import type { EntryKind, LedgerEntry, Transfer } from "../../services/orders/Transfer.ts"
 
@@ -18,6 +18,8 @@ export class MemoryBooks extends Context.Service<MemoryBooks, {
   /** Order ids by idempotency key. */
   readonly orderKeys: Map<string, string>
   readonly entries: Array<LedgerEntry>
+  /** Stock adjustments by idempotency key. */
+  readonly adjustments: Map<string, StockAdjustment>
 }>()("sluice/layers/orders/MemoryBooks") {}
 
 /** Empty books. */
@@ -28,7 +30,8 @@ export const layer: Layer.Layer<MemoryBooks> = Layer.sync(MemoryBooks, () => ({
   transferKeys: new Map(),
   orders: new Map(),
   orderKeys: new Map(),
-  entries: []
+  entries: [],
+  adjustments: new Map()
 }))
 
 type State = MemoryBooks["Service"]

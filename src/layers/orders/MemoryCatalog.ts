@@ -1,18 +1,47 @@
 /** The catalog in memory. */
 import { Effect, Layer, Result } from "effect"
 import { Catalog, ProductNotFound } from "../../services/orders/Catalog.ts"
-import { AccountNotFound } from "../../services/orders/OrdersError.ts"
-import { maxStock } from "../../services/orders/Product.ts"
-import { MemoryBooks } from "./MemoryBooks.ts"
+import type { Receipt } from "../../services/orders/Ledger.ts"
+import { AccountNotFound, KeyReused } from "../../services/orders/OrdersError.ts"
+import { adjusted, maxStock, type StockAdjustment, type StockRefused } from "../../services/orders/Product.ts"
+import * as MemoryBooks from "./MemoryBooks.ts"
+
+interface Adjusting {
+  readonly key: string
+  readonly sku: string
+  readonly units: number
+  readonly at: Date
+}
+
+const adjust = (
+  state: MemoryBooks.MemoryBooks["Service"],
+  { at, key, sku, units }: Adjusting
+): Result.Result<Receipt<StockAdjustment>, ProductNotFound | StockRefused | KeyReused> => {
+  const known = state.adjustments.get(key)
+  if (known !== undefined) {
+    return known.sku === sku && known.units === units
+      ? Result.succeed({ value: known, isReplayed: true })
+      : Result.fail(new KeyReused({ key }))
+  }
+  const product = state.products.get(sku)
+  if (product === undefined) return Result.fail(new ProductNotFound({ sku }))
+  return Result.map(adjusted(product, units), (onHand) => {
+    const value = { sku, units, onHand, at }
+    state.products.set(sku, { ...product, onHand })
+    state.adjustments.set(key, value)
+    return { value, isReplayed: false }
+  })
+}
 
 const make = Effect.gen(function*() {
-  const state = yield* MemoryBooks
+  const state = yield* MemoryBooks.MemoryBooks
   return Catalog.of({
     put: (products) =>
       Effect.suspend(() => {
         for (const product of products) {
           if (!state.accounts.has(product.seller)) return Effect.fail(new AccountNotFound({ id: product.seller }))
         }
+        const before = state.products.size
         for (const product of products) {
           const known = state.products.get(product.sku)
           const stock = {
@@ -22,7 +51,7 @@ const make = Effect.gen(function*() {
           }
           state.products.set(product.sku, { ...product, ...stock })
         }
-        return Effect.void
+        return Effect.succeed(state.products.size - before)
       }),
     find: (sku) =>
       Effect.suspend(() => {
@@ -41,9 +70,10 @@ const make = Effect.gen(function*() {
         const after = { ...product, onHand: Math.min(maxStock, product.onHand + Math.max(0, units)) }
         state.products.set(sku, after)
         return Effect.succeed(after)
-      })
+      }),
+    adjust: (key, sku, units) => MemoryBooks.atomically((at) => adjust(state, { key, sku, units, at }))
   })
 })
 
 /** The catalog in memory. */
-export const layer: Layer.Layer<Catalog, never, MemoryBooks> = Layer.effect(Catalog, make)
+export const layer: Layer.Layer<Catalog, never, MemoryBooks.MemoryBooks> = Layer.effect(Catalog, make)

@@ -22,11 +22,12 @@ const open = (state: State, accounts: ReadonlyArray<NewAccount>, at: Date) => {
       return Result.fail(new AccountDiffers({ id }))
     }
   }
+  const before = state.accounts.size
   for (const account of accounts) {
     if (state.accounts.has(account.id)) continue
     state.accounts.set(account.id, { ...account, balance: 0n, held: 0n, version: 1, createdAt: at })
   }
-  return Result.succeed(undefined)
+  return Result.succeed(state.accounts.size - before)
 }
 
 const accountOf = (state: State, id: string): Result.Result<Account, AccountNotFound> => {

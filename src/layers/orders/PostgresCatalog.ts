@@ -2,8 +2,8 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
 import { Catalog, ProductNotFound } from "../../services/orders/Catalog.ts"
-import { AccountNotFound } from "../../services/orders/OrdersError.ts"
-import { maxStock, type Product } from "../../services/orders/Product.ts"
+import { AccountNotFound, KeyReused } from "../../services/orders/OrdersError.ts"
+import { adjusted, maxStock, type Product, type StockAdjustment } from "../../services/orders/Product.ts"
 import { ReadClient } from "../postgres/Database.ts"
 import * as Columns from "./Columns.ts"
 import * as StoreFailure from "./StoreFailure.ts"
@@ -32,6 +32,45 @@ const toProduct = (row: ProductRow): Product => ({
   sold: Number(row.sold)
 })
 
+interface AdjustmentRow {
+  readonly sku: string
+  readonly units: number
+  readonly on_hand: number
+  readonly at: Date
+}
+
+const toAdjustment = (row: AdjustmentRow): StockAdjustment => ({
+  sku: row.sku,
+  units: row.units,
+  onHand: row.on_hand,
+  at: row.at
+})
+
+const adjust = Effect.fnUntraced(function*(sql: PgClient.PgClient, key: string, sku: string, units: number) {
+  const replay = Effect.gen(function*() {
+    const known = yield* sql<AdjustmentRow>`
+      select sku, units, on_hand, at from sluice.stock_adjustments where key = ${key}`
+    if (known[0] === undefined) return undefined
+    return known[0].sku === sku && known[0].units === units
+      ? { value: toAdjustment(known[0]), isReplayed: true }
+      : yield* new KeyReused({ key })
+  })
+  const rows = yield* sql<Pick<ProductRow, "on_hand">>`
+    select on_hand from sluice.products where sku = ${sku} for no key update`
+  // Only now: a first request with this key holds the same lock until it has committed.
+  const first = yield* replay
+  if (first !== undefined) return first
+  if (rows[0] === undefined) return yield* new ProductNotFound({ sku })
+  const onHand = yield* Effect.fromResult(adjusted({ sku, onHand: rows[0].on_hand }, units))
+  const inserted = yield* sql<AdjustmentRow>`
+    insert into sluice.stock_adjustments (key, sku, units, on_hand) values (${key}, ${sku}, ${units}, ${onHand})
+    on conflict (key) do nothing returning sku, units, on_hand, at`
+  // For another product this key was committed after we had looked.
+  if (inserted[0] === undefined) return (yield* replay) ?? (yield* new KeyReused({ key }))
+  yield* sql`update sluice.products set on_hand = ${onHand} where sku = ${sku}`
+  return { value: toAdjustment(inserted[0]), isReplayed: false }
+})
+
 const make = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
   const reads = yield* ReadClient
@@ -43,7 +82,7 @@ const make = Effect.gen(function*() {
     const known = new Set(open.map((row) => row.id))
     const missing = sellers.find((seller) => !known.has(seller))
     if (missing !== undefined) return yield* new AccountNotFound({ id: missing })
-    return yield* Effect.asVoid(sql`
+    const rows = yield* sql<{ readonly is_new: boolean }>`
       insert into sluice.products (sku, name, price, currency, seller, is_shipped, on_hand)
       select * from unnest(${Columns.texts(products.map((product) => product.sku))}, ${
       Columns.texts(products.map((product) => product.name))
@@ -53,7 +92,10 @@ const make = Effect.gen(function*() {
       Columns.booleans(products.map((product) => product.isShipped))
     }, ${Columns.ints(products.map((product) => product.onHand))}) order by 1
       on conflict (sku) do update set name = excluded.name, price = excluded.price, currency = excluded.currency,
-        seller = excluded.seller, is_shipped = excluded.is_shipped`)
+        seller = excluded.seller, is_shipped = excluded.is_shipped
+      returning xmax = 0 as is_new`
+    // A row that was there before has the lock of this update in xmax.
+    return rows.filter((row) => row.is_new).length
   }, StoreFailure.transact(sql, "Catalog.put"))
 
   return Catalog.of({
@@ -75,7 +117,10 @@ const make = Effect.gen(function*() {
       }) where sku = ${sku}
         returning *`
       return rows[0] === undefined ? yield* new ProductNotFound({ sku }) : toProduct(rows[0])
-    }, StoreFailure.named("Catalog.restock"))
+    }, StoreFailure.named("Catalog.restock")),
+    adjust: Effect.fn("Catalog.adjust")(function*(key, sku, units) {
+      return yield* StoreFailure.transact(sql, "Catalog.adjust")(adjust(sql, key, sku, units))
+    })
   })
 })
 

@@ -218,10 +218,10 @@ const make = Effect.gen(function*() {
 
   const open: Ledger["Service"]["open"] = Effect.fn("Ledger.open")(function*(accounts) {
     const ids = Columns.texts(accounts.map((account) => account.id))
-    yield* sql`insert into sluice.accounts (id, currency, allow_negative)
+    const opened = yield* sql`insert into sluice.accounts (id, currency, allow_negative)
       select * from unnest(${ids}, ${Columns.texts(accounts.map((account) => account.currency))}, ${
       Columns.booleans(accounts.map((account) => account.allowNegative))
-    }) order by 1 on conflict (id) do nothing`
+    }) order by 1 on conflict (id) do nothing returning id`
     const known = yield* sql<
       AccountRow
     >`select id, currency, allow_negative from sluice.accounts where id = any(${ids})`
@@ -230,7 +230,9 @@ const make = Effect.gen(function*() {
       const account = asked.get(row.id)
       return account?.currency !== row.currency || account.allowNegative !== row.allow_negative
     })
-    return yield* differs === undefined ? Effect.void : Effect.fail(new AccountDiffers({ id: differs.id }))
+    return yield* differs === undefined
+      ? Effect.succeed(opened.length)
+      : Effect.fail(new AccountDiffers({ id: differs.id }))
   }, StoreFailure.transact(sql, "Ledger.open"))
 
   const expireDue = Effect.gen(function*() {

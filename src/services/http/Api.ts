@@ -1,6 +1,7 @@
 /** The API: one description for the server, its document and its clients. */
 import * as HttpApi from "effect/http-api/HttpApi"
 import * as OpenApi from "effect/http-api/OpenApi"
+import * as CatalogGroup from "./CatalogGroup.ts"
 import * as FetchesGroup from "./FetchesGroup.ts"
 import * as LedgerGroup from "./LedgerGroup.ts"
 import * as OperateGroup from "./OperateGroup.ts"
@@ -41,6 +42,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> => typeof va
 export const Api = HttpApi.make("sluice").add(
   OrdersGroup.group,
   LedgerGroup.group,
+  CatalogGroup.group,
   FetchesGroup.group,
   OperateGroup.group
 ).annotateMerge(
@@ -52,6 +54,7 @@ export const Api = HttpApi.make("sluice").add(
 export const ServedApi = HttpApi.make("sluice").add(
   OrdersGroup.served,
   LedgerGroup.group,
+  CatalogGroup.group,
   FetchesGroup.group,
   OperateGroup.group
 )

@@ -1,12 +1,11 @@
-/** The routes of accounts, transfers and products. */
+/** The routes of accounts and transfers. */
 import { Schema } from "effect"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
-import { Account, AccountId } from "../orders/Account.ts"
+import { Account, AccountId, NewAccount } from "../orders/Account.ts"
 import { TransferId } from "../orders/Ids.ts"
-import { Product } from "../orders/Product.ts"
 import { LedgerEntry, Transfer, TransferRequest } from "../orders/Transfer.ts"
 import { common, CursorText, Limit } from "./OrdersGroup.ts"
 import * as Problem from "./Problem.ts"
@@ -14,11 +13,33 @@ import * as Problem from "./Problem.ts"
 const paging = { limit: Schema.optionalKey(Limit), cursor: Schema.optionalKey(CursorText) }
 const TransferBody = Transfer.annotate({ identifier: "Transfer" })
 
+const AccountBody = Account.annotate({ identifier: "Account" })
+
+const { allowNegative, currency } = NewAccount.fields
+
+const open = HttpApiEndpoint.put("openAccount", "/v1/accounts/:id", {
+  params: { id: AccountId },
+  payload: Schema.Struct({ currency, allowNegative: Schema.optionalKey(allowNegative) }),
+  success: [
+    HttpApiSchema.WithHeaders(AccountBody.pipe(HttpApiSchema.status(201)), {
+      location: Schema.String,
+      etag: Schema.String
+    }),
+    HttpApiSchema.WithHeaders(AccountBody, { etag: Schema.String })
+  ],
+  error: [...common, Problem.AccountDiffers, Problem.PayloadTooLarge, Problem.UnsupportedMediaType]
+}).annotateMerge(OpenApi.annotations({
+  summary: "Open an account",
+  description:
+    "201 when it is new, 200 when it is open in the same way, 409 when it is open in another currency or with another rule. It is empty: money comes by " +
+    "transfers only, and in the end from an account with `allowNegative` (false unless it is said), whose balance says how much was issued."
+}))
+
 const account = HttpApiEndpoint.get("getAccount", "/v1/accounts/:id", {
   params: { id: AccountId },
   headers: { "if-none-match": Schema.optionalKey(Schema.String) },
   success: [
-    HttpApiSchema.WithHeaders(Account.annotate({ identifier: "Account" }), { etag: Schema.String }),
+    HttpApiSchema.WithHeaders(AccountBody, { etag: Schema.String }),
     HttpApiSchema.Empty(304)
   ],
   error: [...common, Problem.AccountNotFound]
@@ -76,17 +97,7 @@ const voiding = HttpApiEndpoint.post("voidTransfer", "/v1/transfers/:id/void", r
   OpenApi.annotations({ summary: "Void a pending transfer", description: "What was set aside is free again." })
 )
 
-const ProductPage = Schema.Struct({ products: Schema.Array(Product), next: Schema.optionalKey(Schema.String) })
-
-const products = HttpApiEndpoint.get("listProducts", "/v1/products", {
-  query: paging,
-  success: HttpApiSchema.WithHeaders(ProductPage.annotate({ identifier: "ProductPage" }), {
-    link: Schema.optionalKey(Schema.String)
-  }),
-  error: common
-}).annotateMerge(OpenApi.annotations({ summary: "List products", description: "By sku, with price and stock." }))
-
-/** Accounts, transfers and products. */
-export const group = HttpApiGroup.make("ledger").add(account, entries, transfer, post, voiding, products).annotateMerge(
-  OpenApi.annotations({ description: "Accounts, transfers between them, and what is sold." })
+/** Accounts and transfers. */
+export const group = HttpApiGroup.make("ledger").add(open, account, entries, transfer, post, voiding).annotateMerge(
+  OpenApi.annotations({ description: "Accounts, and transfers between them." })
 )

@@ -5,6 +5,7 @@
 import { Schema } from "effect"
 import * as HttpApiError from "effect/http-api/HttpApiError"
 import { OrderRefusalReason, RefusalReason } from "../orders/OrdersError.ts"
+import { ProductRefusalReason } from "../orders/Product.ts"
 
 /** The request does not fit the schema of its route. */
 export class InvalidRequest extends HttpApiError.Problem<InvalidRequest>()("InvalidRequestProblem", {
@@ -56,6 +57,34 @@ export class AccountNotFound extends HttpApiError.Problem<AccountNotFound>()("Ac
   status: 404,
   title: "There is no such account"
 }) {}
+
+/** The account is open with another currency or rule. */
+export class AccountDiffers extends HttpApiError.Problem<AccountDiffers>()("AccountDiffersProblem", {
+  type: "/problems/account-differs",
+  status: 409,
+  title: "The account is open in another way"
+}) {}
+
+/** No product has this sku. */
+export class ProductNotFound extends HttpApiError.Problem<ProductNotFound>()("ProductNotFoundProblem", {
+  type: "/problems/product-not-found",
+  status: 404,
+  title: "There is no such product"
+}) {}
+
+/** The product cannot be sold as it is described. */
+export class ProductRefused extends HttpApiError.Problem<ProductRefused>()("ProductRefusedProblem", {
+  type: "/problems/product-refused",
+  status: 422,
+  title: "The product cannot be sold like this"
+}, { reason: ProductRefusalReason }) {}
+
+/** The stock cannot change by so much. */
+export class StockRefused extends HttpApiError.Problem<StockRefused>()("StockRefusedProblem", {
+  type: "/problems/stock-refused",
+  status: 422,
+  title: "The stock cannot change by so much"
+}, { onHand: Schema.Int }) {}
 
 /** No transfer has this id. */
 export class TransferNotFound extends HttpApiError.Problem<TransferNotFound>()("TransferNotFoundProblem", {
@@ -200,6 +229,25 @@ export const docs: ReadonlyArray<ProblemDoc> = [
     404,
     "There is no such account",
     "No account has this id; for a transfer, one of its two accounts."
+  ),
+  doc(
+    "/problems/account-differs",
+    409,
+    "The account is open in another way",
+    "An account keeps the currency and the rule with which it was opened. Open another one."
+  ),
+  doc("/problems/product-not-found", 404, "There is no such product", "No product has this sku."),
+  doc(
+    "/problems/product-refused",
+    422,
+    "The product cannot be sold like this",
+    "`reason` is UnknownSeller (open the seller's account first) or CurrencyMismatch (the price is not in the seller's currency). Nothing was written."
+  ),
+  doc(
+    "/problems/stock-refused",
+    422,
+    "The stock cannot change by so much",
+    "`onHand` is what can be sold now; it can become neither less than nothing nor more than 2,000,000,000. Nothing was written and the key is free."
   ),
   doc("/problems/transfer-not-found", 404, "There is no such transfer", "No transfer has this id."),
   doc(

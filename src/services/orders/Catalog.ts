@@ -1,8 +1,9 @@
 /** Products and their stock. */
 import type { Effect } from "effect"
 import { Context, Schema } from "effect"
-import type { AccountNotFound, OrdersStoreError } from "./OrdersError.ts"
-import type { NewProduct, Product } from "./Product.ts"
+import type { Receipt } from "./Ledger.ts"
+import type { AccountNotFound, KeyReused, OrdersStoreError } from "./OrdersError.ts"
+import type { NewProduct, Product, StockAdjustment, StockRefused } from "./Product.ts"
 
 /** No product has this sku. */
 export class ProductNotFound extends Schema.TaggedError<ProductNotFound>()("ProductNotFound", { sku: Schema.String }) {
@@ -13,8 +14,8 @@ export class ProductNotFound extends Schema.TaggedError<ProductNotFound>()("Prod
 
 /** What is sold and how much of it there is. */
 export class Catalog extends Context.Service<Catalog, {
-  /** Adds products; of one that is known, name, price, seller and shipping are replaced, its stock is left alone. */
-  readonly put: (products: ReadonlyArray<NewProduct>) => Effect.Effect<void, AccountNotFound | OrdersStoreError>
+  /** Adds products, and says how many were new; of one that is known, name, price, seller and shipping are replaced, its stock is left alone. */
+  readonly put: (products: ReadonlyArray<NewProduct>) => Effect.Effect<number, AccountNotFound | OrdersStoreError>
   readonly find: (sku: string) => Effect.Effect<Product, ProductNotFound | OrdersStoreError>
   /** Products by sku, after one. At most 1000. */
   readonly list: (
@@ -22,4 +23,10 @@ export class Catalog extends Context.Service<Catalog, {
   ) => Effect.Effect<ReadonlyArray<Product>, OrdersStoreError>
   /** Adds units that can be sold. */
   readonly restock: (sku: string, units: number) => Effect.Effect<Product, ProductNotFound | OrdersStoreError>
+  /** Adds units that can be sold, or takes some away; the same key with the same request gets the first answer again. */
+  readonly adjust: (
+    key: string,
+    sku: string,
+    units: number
+  ) => Effect.Effect<Receipt<StockAdjustment>, ProductNotFound | StockRefused | KeyReused | OrdersStoreError>
 }>()("sluice/services/orders/Catalog") {}

@@ -44,10 +44,10 @@ export const isSound = (lines: ReadonlyArray<AuditLine>): boolean =>
 
 /** Accounts, transfers and the entries that they leave. */
 export class Ledger extends Context.Service<Ledger, {
-  /** Opens accounts; one that is already open in the same way is left alone. All or none. */
+  /** Opens accounts, and says how many were new; one that is already open in the same way is left alone. All or none. */
   readonly open: (
     accounts: ReadonlyArray<NewAccount>
-  ) => Effect.Effect<void, AccountDiffers | OrdersStoreError>
+  ) => Effect.Effect<number, AccountDiffers | OrdersStoreError>
   readonly find: (id: string) => Effect.Effect<Account, AccountNotFound | OrdersStoreError>
   /** Entries of an account, the latest first; `before` is the id of the last entry of the page before. At most 1000. */
   readonly entries: (

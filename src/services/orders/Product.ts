@@ -1,5 +1,5 @@
 /** What is sold, and how much of it there is. */
-import { Schema } from "effect"
+import { Result, Schema } from "effect"
 import { AccountId } from "./Account.ts"
 import { Currency, PositiveAmount } from "./Money.ts"
 import { plainText } from "./PlainText.ts"
@@ -31,7 +31,7 @@ export const NewProduct = Schema.Struct({
 /** A product to sell. */
 export type NewProduct = typeof NewProduct.Type
 
-/** A product as the catalog knows it. `onHand + reserved + sold` only changes by restocking. */
+/** A product as the catalog knows it. `onHand + reserved + sold` only changes by restocking and adjusting. */
 export const Product = Schema.Struct({
   ...NewProduct.fields,
   /** Units that belong to orders that are not complete yet. */
@@ -42,3 +42,46 @@ export const Product = Schema.Struct({
 
 /** A product as the catalog knows it. */
 export type Product = typeof Product.Type
+
+/** Units that are added to what can be sold, or taken away: deliveries, breakage, a count that found another number. */
+export const AdjustmentUnits = Schema.Int.check(
+  Schema.isBetween({ minimum: -maxStock, maximum: maxStock }),
+  Schema.makeFilter((units: number) => units !== 0, { expected: "a whole number other than 0" })
+)
+
+/** One change of a product's stock outside of orders. */
+export const StockAdjustment = Schema.Struct({
+  sku: Sku,
+  units: AdjustmentUnits,
+  /** What could be sold when it was made, this included. */
+  onHand: Units,
+  at: Schema.DateFromString
+})
+
+/** One change of a product's stock outside of orders. */
+export type StockAdjustment = typeof StockAdjustment.Type
+
+/** Why a product is refused. */
+export const ProductRefusalReason = Schema.Literals(["UnknownSeller", "CurrencyMismatch"])
+
+/** A change would leave less than nothing to sell, or more than there can be; nothing was written. */
+export class StockRefused extends Schema.TaggedError<StockRefused>()("StockRefused", {
+  sku: Schema.String,
+  onHand: Schema.Int,
+  units: Schema.Int
+}) {
+  override get message(): string {
+    return `there are ${this.onHand} of ${this.sku} to sell: a change by ${this.units} is not possible`
+  }
+}
+
+/** What there is after an adjustment. */
+export const adjusted = (
+  product: Pick<Product, "sku" | "onHand">,
+  units: number
+): Result.Result<number, StockRefused> => {
+  const after = product.onHand + units
+  return after < 0 || after > maxStock
+    ? Result.fail(new StockRefused({ sku: product.sku, onHand: product.onHand, units }))
+    : Result.succeed(after)
+}

@@ -92,9 +92,15 @@ const nastyBodies = [
 
 const samples: Record<string, unknown> = {
   "/v1/orders": { customerId: "alice", items: [{ sku: "p1", quantity: 1 }], note: "n", payment: "account" },
+  "/v1/accounts/{id}": { currency: "EUR", allowNegative: false },
+  "/v1/products/{sku}": { name: "n", price: "250", currency: "EUR", seller: "merchant", isShipped: false },
+  "/v1/products/{sku}/stock": { units: 1 },
   "/v1/fetches": { urls: ["https://example.com/"], name: "fuzz" },
   "/v1/transfers": { from: "alice", to: "merchant", amount: "1", currency: "EUR", reference: "r", pendingSeconds: 60 }
 }
+
+/** What there is from the beginning, by the parameter that names it. */
+const known: Record<string, string> = { sku: "p1", id: "alice" }
 
 const make = (next: () => number) => {
   const pick = <A>(list: ReadonlyArray<A>): A => list[Math.floor(next() * list.length)]!
@@ -116,12 +122,18 @@ const make = (next: () => number) => {
     const sample = samples[path]
     return sample === undefined
       ? pick(["", "{}", "null"])
-      : next() < 0.1
+      : next() < 0.25
       ? JSON.stringify(sample)
       : JSON.stringify(mutate(sample))
   }
   return (path: string, verb: string, parameters: ReadonlyArray<{ readonly name: string; readonly in: string }>) => {
-    let url = path.replaceAll(/\{\w+\}/g, () => encodeURIComponent(pick(nastyText).toWellFormed()) || "%20")
+    // Some are names that nothing has yet, and some name what is there.
+    const segment = (name: string) =>
+      next() < 0.2 ? `fuzz-${Math.floor(next() * 20)}` : next() < 0.2 ? known[name] ?? "fuzz" : pick(nastyText)
+    let url = path.replaceAll(
+      /\{(\w+)\}/g,
+      (_, name: string) => encodeURIComponent(segment(name).toWellFormed()) || "%20"
+    )
     if (next() < 0.05) url += pick(["%", "%zz", "/", "//", "?", "?cursor", "?%zz=1", "#x"])
     const query = new URLSearchParams()
     const headers: Record<string, string> = {
@@ -139,7 +151,7 @@ const make = (next: () => number) => {
     if (next() < 0.05) headers["x-request-id"] = headerText()
     const text = query.toString()
     const init: RequestInit = { method: verb.toUpperCase(), headers }
-    const payload = verb === "post" ? body(path) : undefined
+    const payload = verb === "post" || verb === "put" ? body(path) : undefined
     return {
       url: text === "" ? url : `${url}?${text}`,
       init: payload === undefined ? init : { ...init, body: payload }
@@ -150,10 +162,11 @@ const make = (next: () => number) => {
 const counts = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
   const rows = yield* sql<
-    { readonly orders: bigint; readonly transfers: bigint; readonly entries: bigint; readonly accounts: bigint }
+    Record<"orders" | "transfers" | "entries" | "accounts" | "products" | "adjustments", bigint>
   >`
     select (select count(*) from sluice.orders) as orders, (select count(*) from sluice.transfers) as transfers,
-      (select count(*) from sluice.ledger_entries) as entries, (select count(*) from sluice.accounts) as accounts`
+      (select count(*) from sluice.ledger_entries) as entries, (select count(*) from sluice.accounts) as accounts,
+      (select count(*) from sluice.products) as products, (select count(*) from sluice.stock_adjustments) as adjustments`
   return rows[0]!
 })
 
@@ -173,7 +186,7 @@ withLayer(layer, { excludeTestServices: true })("fuzz", (it) => {
       const base = yield* Harness.baseUrl
       const before = yield* counts
       const generate = make(random(seed))
-      const written = { orders: 0n, transfers: 0n }
+      const written = { orders: 0n, transfers: 0n, accounts: 0n, products: 0n, adjustments: 0n }
       const seen = new Map<string, number>()
       for (const { parameters, path, verb } of operations) {
         const batch = Array.from({ length: Math.ceil(rounds / operations.length * 3) }, () =>
@@ -199,12 +212,18 @@ withLayer(layer, { excludeTestServices: true })("fuzz", (it) => {
             if (path === "/v1/transfers" && answer.status === 201) {
               written.transfers += 1n
             }
+            if (verb === "put" && answer.status === 201) {
+              written[path === "/v1/accounts/{id}" ? "accounts" : "products"] += 1n
+            }
+            if (path === "/v1/products/{sku}/stock" && answer.status === 201) {
+              written.adjustments += 1n
+            }
           }), { concurrency: 8 })
       }
       const after = yield* counts
-      assert.strictEqual(after.orders - before.orders, written.orders)
-      assert.strictEqual(after.transfers - before.transfers, written.transfers)
-      assert.strictEqual(after.accounts, before.accounts)
+      for (const what of ["orders", "transfers", "accounts", "products", "adjustments"] as const) {
+        assert.strictEqual(after[what] - before[what], written[what], what)
+      }
       assert.isTrue(isSound(
         yield* Effect.flatMap(Ledger, (ledger) =>
           ledger.audit)
@@ -216,7 +235,12 @@ withLayer(layer, { excludeTestServices: true })("fuzz", (it) => {
           "post /v1/orders 400",
           "post /v1/orders 413",
           "get /v1/orders/{id} 404",
-          "post /v1/transfers 201"
+          "post /v1/transfers 201",
+          "put /v1/accounts/{id} 201",
+          "put /v1/accounts/{id} 400",
+          "put /v1/products/{sku} 201",
+          "post /v1/products/{sku}/stock 201",
+          "post /v1/products/{sku}/stock 404"
         ]
       ) {
         assert.isAbove(seen.get(expected) ?? 0, 0, `${expected} never seen: ${[...seen].join("; ")}`)
