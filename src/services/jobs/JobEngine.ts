@@ -79,8 +79,9 @@ export class JobEngine<R> {
       outage: this.outage,
       onRoom: () => {
         // When the last claim found less than it asked for, there is nothing to claim until we are told.
-        if (!this.exhausted || this.idlers.length > 0) this.want.openUnsafe()
-        if (this.idlers.length > 0) this.wake.openUnsafe()
+        if (this.exhausted && this.idlers.length === 0) return
+        this.want.openUnsafe()
+        this.wake.openUnsafe()
       },
       onReady: () => this.nudge()
     }
@@ -135,8 +136,8 @@ export class JobEngine<R> {
           continue
         }
         this.tally.claims.answered(now)
-        // What became ready while the claim was on its way may have been missed by it.
-        this.exhausted = !this.nudged &&
+        // What became ready while the claim was on its way may have been missed by it, and a queue that was not asked may have anything.
+        this.exhausted = !this.nudged && requests.length === this.queues.length &&
           requests.every(({ limit, queue }) => claimed.value.filter((job) => job.queue === queue).length < limit)
         if (claimed.value.length > 0) {
           yield* this.accept(claimed.value)
@@ -150,8 +151,21 @@ export class JobEngine<R> {
         this.answerIdlers()
         const poll = this.options.pollMillis * (0.9 + 0.2 * ((this.member.worker * 0.618) % 1))
         const pause = Math.min(probeMillis[probe++] ?? poll, this.nextDueMillis ?? poll)
-        yield* Effect.timeoutOption(this.wake.await, Math.max(0, pause))
+        yield* Effect.timeoutOption(this.rest(requests), Math.max(0, pause))
         busySince = yield* Clock.currentTimeMillis
+      }
+    })
+  }
+
+  /** Returns when there is something to claim beyond these requests, which found nothing: when told, or when there is room for a queue that they left out. */
+  private rest(found: ReadonlyArray<{ readonly queue: string }>): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      while (true) {
+        yield* this.wake.await
+        if (this.nudged || this.idlers.length > 0) return
+        const now = yield* Clock.currentTimeMillis
+        if (this.requests(now).some((request) => found.every(({ queue }) => queue !== request.queue))) return
+        this.wake.closeUnsafe()
       }
     })
   }
