@@ -63,7 +63,7 @@ const walkThrough = (base: string) =>
   Effect.promise(async () => {
     const page = await readFile(new URL("../../docs/orders.md", import.meta.url), "utf8")
     const script = /^## A shop by hand$.*?^```sh\n(.*?)^```$/ms.exec(page)?.[1] ?? "exit 1"
-    const code = `set -eu\ncurl() { command curl "$@"; echo; }\n${script.replace("http://127.0.0.1:3000", base)}`
+    const code = `set -eu\n${script.replace("http://127.0.0.1:3000", base)}`
     const { stdout } = await promisify(execFile)("bash", ["-c", code])
     return stdout
   })
