@@ -50,7 +50,8 @@ const processTable = async ({ runs, seconds }: BenchOptions, world: World): Prom
   for (const size of sizes) {
     const figures: Array<Processed> = []
     for (let round = 1; round <= runs; round++) {
-      const count = size === 1 ? 400 * seconds : 4000 * seconds
+      // About two seconds at full speed: in less, the first claim and a cold process are a good part of the figure.
+      const count = size === 1 ? 400 * seconds : 8000 * seconds
       const args = [
         join(import.meta.dirname, "orders/process.ts"),
         `process-${size}-${round}-${process.pid}`,
