@@ -81,6 +81,7 @@ export const find = () => {
   const oneAtATime: ReadonlyArray<Contender> = [
     python("Python http.server + psycopg2, one connection kept alive", "keep-alive", 1),
     python(`the same, ${many} connections, closed after each answer`, "close", many),
+    python(`the same, and a connection to the database for each request, as the tutorials write it`, "connect", many),
     {
       name: `node:http + pg, one request at a time, ${many} connections`,
       command: script(node, "one_at_a_time.mjs"),

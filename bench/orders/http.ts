@@ -214,22 +214,11 @@ const oneAtATimeTable = (results: Results, { oneAtATime, sluice }: Found): Reado
       failedOf(results, `GET ${name}`)
     ])
   })
-  const best = oneAtATime.slice(0, 2).map(({ name }) => `GET ${name}`).filter((key) => results.has(key))
-    .toSorted((a, b) => of(results, b, "perSecond") - of(results, a, "perSecond"))[0] ?? ""
-  const times = ours("perSecond") / of(results, best, "perSecond")
-  const share = 100 * ours("cpuMicros") / of(results, best, "cpuMicros")
-  const verdict = Number.isNaN(times)
-    ? "The synchronous service in Python was not measured."
-    : `Against the better figure of the service in Python: ${times.toFixed(1)} times the rate${
-      Number.isNaN(share) ? "" : ` at ${share.toFixed(0)} % of its CPU per request`
-    }.`
   const heads = ["requests/s", "Sluice's rate", "CPU us/request", "Sluice's CPU", "failed"]
   return [
     row(["GET by id, one request at a time", ...heads]),
     row(["---", ...heads.map(() => "--:")]),
-    ...lines,
-    "",
-    verdict
+    ...lines
   ]
 }
 
@@ -241,7 +230,7 @@ export const httpTables = async (options: BenchOptions, found: Found, world: Wor
     "",
     ...peersTable(results, found),
     "",
-    "The same GET from services that have one request at a time: one process, one connection to the database that stays open. Sluice is the GET above.",
+    "The same GET from services that have one request at a time: one process, and one connection to the database that stays open unless the row says otherwise. Sluice is the GET above.",
     "",
     ...oneAtATimeTable(results, found)
   ].join("\n")

@@ -1,13 +1,20 @@
-"""What the tutorials begin with: a synchronous service that has one request at a time, Python's own http.server with psycopg2. One process, one
-connection to the database that stays open, the same read and body as fastify.mjs. `keep-alive` serves a connection until its client leaves,
-`close` one request for each. Prints its address."""
+"""What the tutorials begin with: a synchronous service that has one request at a time, Python's own http.server with psycopg2. One process, the same read
+and body as fastify.mjs. `keep-alive` serves a connection until its client leaves, `close` one request for each, both with one connection to the
+database that stays open; `connect` opens a connection to the database for each request, as the tutorials do. Prints its address."""
 import json, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 import psycopg2
 
 socket_directory, mode = sys.argv[1:3]
-database = psycopg2.connect(host=socket_directory, user="sluice", dbname="postgres")
-database.autocommit = True
+
+
+def connect():
+    connection = psycopg2.connect(host=socket_directory, user="sluice", dbname="postgres")
+    connection.autocommit = True
+    return connection
+
+
+database = None if mode == "connect" else connect()
 READ = (
     "select id, customer_id, status, items, total::text, currency, payment, note, failure, version, accepted_at, charging_at, paid_at, ended_at"
     " from sluice.orders where id = %s"
@@ -29,9 +36,12 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self):
-        with database.cursor() as cursor:
+        connection = database or connect()
+        with connection.cursor() as cursor:
             cursor.execute(READ, (self.path.rpartition("/")[2],))
             row = cursor.fetchone()
+        if database is None:
+            connection.close()
         order = {"title": "no such order"} if row is None else {name: value(it) for name, it in zip(NAMES, row)}
         body = json.dumps(order).encode()
         self.send_response(404 if row is None else 200)
@@ -39,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         if row is not None:
             self.send_header("etag", f'"{order["version"]}"')
-        if mode == "close":
+        if mode != "keep-alive":
             self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(body)

@@ -28,6 +28,8 @@ export interface Options {
   readonly workers: number
   /** How long picking one order takes. */
   readonly picking: Duration.Duration
+  /** Whether further processes may listen on the same port: the kernel deals the connections out among them (SO_REUSEPORT). */
+  readonly sharePort: boolean
 }
 
 /** A server without a token must not be reachable from elsewhere. */
@@ -55,7 +57,12 @@ const server = (options: Options) =>
     const { token } = yield* ApiSettings
     const host = options.host ?? (token === undefined ? "127.0.0.1" : "0.0.0.0")
     if (token === undefined && !loopback.has(host)) return yield* new HostNeedsToken({ host })
-    return NodeHttpServer.layer(createServer, { port: options.port, host, gracefulShutdownTimeout: "10 seconds" })
+    return NodeHttpServer.layer(createServer, {
+      port: options.port,
+      host,
+      reusePort: options.sharePort,
+      gracefulShutdownTimeout: "10 seconds"
+    })
   }))
 
 /** Pending transfers whose time is over are looked for every few seconds; several processes may do so. */

@@ -87,11 +87,17 @@ const asProblem = (response: Response): Effect.Effect<Response> | undefined => {
   return undefined
 }
 
+/** Whether the same request may succeed soon. Of the conflicts only that of a key whose first request is still under way. */
+const mayRetry = ({ body, status }: Response): boolean =>
+  status === 503 ||
+  status === 409 && body._tag === "Uint8Array" && body.text?.includes(Problem.keyInFlightType) === true
+
 const finish = (request: HttpServerRequest, id: string, response: Response): Effect.Effect<Response> => {
+  if (response.status < 400) return Effect.succeed(HttpServerResponse.setHeader(response, "x-request-id", id))
   const headers: Record<string, string> = { "x-request-id": id }
   if (response.status === 405) headers["allow"] = Addresses.methodsOf(request.url).join(", ")
   if (response.status === 401) headers["www-authenticate"] = "Bearer"
-  if (response.status === 503 || response.status === 409) headers["retry-after"] = "1"
+  if (mayRetry(response)) headers["retry-after"] = "1"
   return Effect.succeed(HttpServerResponse.setHeaders(response, headers))
 }
 

@@ -25,15 +25,20 @@ export const serve = Command.make("serve", {
     Flag.withDescription("how long picking one order takes, like 500ms"),
     Flag.withSchema(ShortDuration),
     Flag.withDefault(Duration.zero)
+  ),
+  sharePort: Flag.Boolean("share-port").pipe(
+    Flag.withDescription("let further processes listen on the same port, one for each core, say (not on macOS)"),
+    Flag.withDefault(false)
   )
-}, ({ host, picking, port, workers }) =>
+}, ({ host, picking, port, sharePort, workers }) =>
   Effect.gen(function*() {
     const fallback = yield* Serve.portConfig
     const options = {
       port: Option.getOrElse(port, () => fallback),
       host: Option.getOrUndefined(host),
       workers: Math.max(0, workers),
-      picking
+      picking,
+      sharePort
     }
     return yield* Serve.serve(options, (address) =>
       Console.error(`listening on ${address}  (API: ${address}/docs, ready: ${address}/readyz)`))

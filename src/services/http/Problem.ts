@@ -107,10 +107,13 @@ export class FetchNotFound extends HttpApiError.Problem<FetchNotFound>()("FetchN
   title: "There is no such fetch run"
 }) {}
 
+/** The type of {@link IdempotencyKeyInFlight}: the one conflict that ends by itself. */
+export const keyInFlightType = "/problems/idempotency-key-in-flight"
+
 /** The first request with this key is not answered yet. */
 export class IdempotencyKeyInFlight
   extends HttpApiError.Problem<IdempotencyKeyInFlight>()("IdempotencyKeyInFlightProblem", {
-    type: "/problems/idempotency-key-in-flight",
+    type: keyInFlightType,
     status: 409,
     title: "A request with this Idempotency-Key is still in progress"
   })

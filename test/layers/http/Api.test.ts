@@ -163,6 +163,7 @@ withLayer(layer, { excludeTestServices: true })("API", (it) => {
       ])
       const conflict = yield* post(`${url}/cancel`, "")
       isProblem(conflict, 409, "order-state-conflict")
+      assert.isNull(conflict.headers.get("retry-after"))
       assert.strictEqual(conflict.json.orderStatus, "cancelled")
     }))
 
