@@ -162,7 +162,8 @@ export class JobEngine<R> {
     return Effect.gen({ self: this }, function*() {
       while (true) {
         yield* this.wake.await
-        if (this.nudged || this.idlers.length > 0) return
+        // Whoever waits for this worker to be idle is not helped by claims while it is busy.
+        if (this.nudged || (this.idlers.length > 0 && this.isAtRest)) return
         const now = yield* Clock.currentTimeMillis
         if (this.requests(now).some((request) => found.every(({ queue }) => queue !== request.queue))) return
         this.wake.closeUnsafe()
@@ -297,13 +298,12 @@ export class JobEngine<R> {
 
   // ----------------------------------------------------------- idle and drain
 
-  private get isQuiet(): boolean {
-    return this.exhausted && this.runner.busy === 0 && this.ledger.waiting === 0 &&
-      this.settler.size === 0
+  private get isAtRest(): boolean {
+    return this.runner.busy === 0 && this.ledger.waiting === 0 && this.settler.size === 0
   }
 
   private answerIdlers(): void {
-    if (!this.isQuiet) return
+    if (!this.exhausted || !this.isAtRest) return
     for (const idler of this.idlers.splice(0)) Deferred.doneUnsafe(idler, Exit.void)
   }
 
