@@ -2,7 +2,7 @@
  * Many requests, few transactions: what arrives while the flushes in flight are busy goes together into the next one. Alone, a request does not wait for
  * company; under load batches grow by themselves. Each request is answered when its flush has committed, or when its caller's deadline has come.
  */
-import { Cause, Clock, Deferred, Effect, Exit, type Fiber, Latch, Option, Queue, type Scope } from "effect"
+import { Cause, Clock, Deferred, Effect, Exit, Fiber, Latch, Option, Queue, type Scope } from "effect"
 import * as Deadline from "../../services/tasks/Deadline.ts"
 
 /** How a batcher works. */
@@ -93,7 +93,10 @@ export const make = Effect.fnUntraced(function*<Request, Answer, E>(
   )
   const queue = yield* Queue.dropping<Waiting<Request, Answer, E>>(options.capacity)
 
-  const answerAll = (batch: ReadonlyArray<Waiting<Request, Answer, E>>, exits: ReadonlyArray<Exit.Exit<Answer, E>>) =>
+  type Batch = ReadonlyArray<Waiting<Request, Answer, E>>
+  type Answers = ReadonlyArray<Exit.Exit<Answer, E>>
+
+  const answerAll = (batch: Batch, exits: Answers) =>
     Effect.sync(() => {
       for (const [index, waiting] of batch.entries()) {
         patience.delete(waiting)
@@ -101,33 +104,44 @@ export const make = Effect.fnUntraced(function*<Request, Answer, E>(
       }
     })
 
-  const flushOnce = (batch: ReadonlyArray<Waiting<Request, Answer, E>>) =>
-    Effect.flatMap(
-      Effect.exit(options.flush(batch.map((waiting) => waiting.request))),
-      (exit) =>
-        answerAll(
-          batch,
-          Exit.isSuccess(exit) ? exit.value : batch.map((): Exit.Exit<Answer, E> => Exit.failCause(exit.cause))
-        )
-    )
+  const allWith = (batch: Batch, cause: Cause.Cause<E>): Answers => batch.map(() => Exit.failCause(cause))
 
-  const flush = (batch: ReadonlyArray<Waiting<Request, Answer, E>>) =>
-    Effect.matchCauseEffect(options.flush(batch.map((waiting) => waiting.request)), {
-      onSuccess: (exits) => answerAll(batch, exits),
+  const write = (batch: Batch): Effect.Effect<Answers, E> => options.flush(batch.map((waiting) => waiting.request))
+
+  const writeAlone = (waiting: Waiting<Request, Answer, E>): Effect.Effect<Answers> =>
+    Effect.matchCause(write([waiting]), {
+      onFailure: (cause) => allWith([waiting], cause),
+      onSuccess: (exits) => exits
+    })
+
+  const flush = (batch: Batch): Effect.Effect<Answers> =>
+    Effect.matchCauseEffect(write(batch), {
+      onSuccess: Effect.succeed,
       onFailure: (cause) => {
         const error = Cause.findErrorOption(cause)
         const isCommon = batch.length === 1 || Option.isNone(error) || options.isCommon(error.value)
         return isCommon
-          ? answerAll(batch, batch.map((): Exit.Exit<Answer, E> => Exit.failCause(cause)))
-          : Effect.forEach(batch, (waiting) => flushOnce([waiting]), { discard: true })
+          ? Effect.succeed(allWith(batch, cause))
+          : Effect.map(Effect.forEach(batch, writeAlone), (exits) => exits.flat())
       }
     })
 
-  yield* Effect.forEach(
-    Array.from({ length: options.inFlight }),
-    () => Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.takeBetween(queue, 1, options.maxBatch), flush))),
-    { discard: true }
-  )
+  // Under load the next batch is sent first and the one before is answered while it is under way: so neither side waits for the other.
+  const flusher = Effect.gen(function*() {
+    let answerBefore: Effect.Effect<void> = Effect.void
+    while (true) {
+      if (Queue.sizeUnsafe(queue) === 0) {
+        yield* answerBefore
+        answerBefore = Effect.void
+      }
+      const batch = yield* Queue.takeBetween(queue, 1, options.maxBatch)
+      const flushing = yield* Effect.forkChild(flush(batch), { startImmediately: true })
+      yield* answerBefore
+      const exits = yield* Fiber.join(flushing)
+      answerBefore = answerAll(batch, exits)
+    }
+  })
+  yield* Effect.forEach(Array.from({ length: options.inFlight }), () => Effect.forkScoped(flusher), { discard: true })
 
   yield* Effect.forkScoped(patience.watch)
 

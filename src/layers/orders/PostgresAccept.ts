@@ -110,7 +110,7 @@ export const flush = (sql: PgClient.PgClient) => {
     }))
     const placed = priced.flatMap(({ order, placement }) =>
       Result.isSuccess(order) ? [{ placement, order: order.success }] : []
-    )
+    ).toSorted((a, b) => a.placement.key < b.placement.key ? -1 : 1)
     const { accepted_at, known, stale } = yield* write(sql, placed, books)
     if (stale !== null) {
       memory.forget(stale)

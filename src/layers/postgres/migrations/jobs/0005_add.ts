@@ -9,14 +9,10 @@ const statements = [
   `create function sluice.job_add(queues text[], kinds text[], payloads text[], priorities integer[], attempts integer[])
   returns void language plpgsql set jit = off set plan_cache_mode = force_generic_plan as $$
   begin
-  with inserted as (
-    insert into sluice.job (state, queue, kind, payload, priority, max_attempts, run_at, rank)
-    select 0, u.queue, u.kind, u.payload::json, u.priority, u.max_attempts, now(), now() - u.priority * interval '1 minute'
-    from unnest(queues, kinds, payloads, priorities, attempts) with ordinality as u(queue, kind, payload, priority, max_attempts, n)
-    order by u.n
-    returning queue
-  )
-  insert into sluice.job_delta (queue, ready) select i.queue, count(*) from inserted i group by i.queue;
+  insert into sluice.job (state, queue, kind, payload, priority, max_attempts, run_at, rank)
+  select 0, u.queue, u.kind, u.payload::json, u.priority, u.max_attempts, now(), now() - u.priority * interval '1 minute'
+  from unnest(queues, kinds, payloads, priorities, attempts) as u(queue, kind, payload, priority, max_attempts);
+  insert into sluice.job_delta (queue, ready) select q.queue, count(*) from unnest(queues) as q(queue) group by q.queue;
   perform sluice.job_wake(queues);
   end $$`
 ]

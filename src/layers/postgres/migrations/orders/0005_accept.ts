@@ -1,6 +1,7 @@
 /**
  * A batch of orders with their jobs in one statement. The caller has priced them from what it remembers of the catalog, and says what that was: when a product is
  * not so any more, nothing is written and `stale` names it. `known` are the orders whose keys were there before.
+ * The caller sorts by key, so that two batches with the same keys never wait for each other in a circle.
  */
 import { Effect } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -12,7 +13,7 @@ const statements: ReadonlyArray<string> = [
     skus text[], prices bigint[], sku_currencies text[], sellers text[], shipped boolean[],
     out accepted_at timestamptz, out known uuid[], out stale text[]
   ) language plpgsql set jit = off set plan_cache_mode = force_generic_plan as $$
-  declare fresh integer[];
+  declare inserted integer;
   begin
   select array_agg(e.sku) into stale
   from unnest(skus, prices, sku_currencies, sellers, shipped) as e(sku, price, currency, seller, is_shipped)
@@ -22,22 +23,22 @@ const statements: ReadonlyArray<string> = [
   );
   if stale is not null then return; end if;
   accepted_at := now();
-  with given as materialized (
-    select * from unnest(ids, keys, customers, items, totals, currencies, payments, notes) with ordinality
-      as u(id, key, customer_id, items, total, currency, payment, note, n)
-  ), accepted as (
-    insert into sluice.orders (id, key, customer_id, status, items, total, currency, payment, note)
-    select g.id, g.key, g.customer_id, 'accepted', g.items::jsonb, g.total, g.currency, g.payment, g.note
-    from given g order by g.key
-    on conflict (key) do nothing returning id
-  )
-  select array_agg(g.n order by g.n) filter (where a.id is not null), array_agg(g.id) filter (where a.id is null)
-  into fresh, known from given g left join accepted a using (id);
-  if known is null then
+  insert into sluice.orders (id, key, customer_id, status, items, total, currency, payment, note)
+  select u.id, u.key, u.customer_id, 'accepted', u.items::jsonb, u.total, u.currency, u.payment, u.note
+  from unnest(ids, keys, customers, items, totals, currencies, payments, notes)
+    as u(id, key, customer_id, items, total, currency, payment, note)
+  on conflict (key) do nothing;
+  get diagnostics inserted = row_count;
+  if inserted = cardinality(ids) then
     perform sluice.job_add(queues, kinds, payloads, priorities, attempts);
-  elsif fresh is not null then
-    perform sluice.job_add(array_agg(queues[f.n] order by f.n), array_agg(kinds[f.n] order by f.n), array_agg(payloads[f.n] order by f.n),
-      array_agg(priorities[f.n] order by f.n), array_agg(attempts[f.n] order by f.n)) from unnest(fresh) as f(n);
+    return;
+  end if;
+  select array_agg(u.id) into known from unnest(ids) as u(id)
+  where not exists (select from sluice.orders o where o.id = u.id);
+  if inserted > 0 then
+    perform sluice.job_add(array_agg(u.queue), array_agg(u.kind), array_agg(u.payload), array_agg(u.priority), array_agg(u.attempt))
+    from unnest(ids, queues, kinds, payloads, priorities, attempts) as u(id, queue, kind, payload, priority, attempt)
+    where u.id <> all (known);
   end if;
   end $$`
 ]
