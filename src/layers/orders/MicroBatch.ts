@@ -29,6 +29,9 @@ interface Waiting<Request, Answer, E> {
   readonly dueMillis: number
 }
 
+/** Fewer are not worth a flush more. */
+const worthHalving = 16
+
 /** Those who wait, with one timer for all of them: a timer for each would cost more than what it guards. */
 class Patience<W extends { readonly dueMillis: number }> {
   private readonly waiting = new Set<W>()
@@ -126,19 +129,21 @@ export const make = Effect.fnUntraced(function*<Request, Answer, E>(
       }
     })
 
-  // Under load the next batch is sent first and the one before is answered while it is under way: so neither side waits for the other.
+  // Under load the next batch is sent first, and the one before is answered while it is under way. A batch takes half of all who wait for an answer: so
+  // the database has one half while their callers have the other, and neither side waits.
   const flusher = Effect.gen(function*() {
-    let answerBefore: Effect.Effect<void> = Effect.void
+    let before: { readonly size: number; readonly answer: Effect.Effect<void> } = { size: 0, answer: Effect.void }
     while (true) {
       if (Queue.sizeUnsafe(queue) === 0) {
-        yield* answerBefore
-        answerBefore = Effect.void
+        yield* before.answer
+        before = { size: 0, answer: Effect.void }
       }
-      const batch = yield* Queue.takeBetween(queue, 1, options.maxBatch)
+      const half = Math.ceil((Queue.sizeUnsafe(queue) + before.size) / 2)
+      const batch = yield* Queue.takeBetween(queue, 1, Math.min(options.maxBatch, Math.max(worthHalving, half)))
       const flushing = yield* Effect.forkChild(flush(batch), { startImmediately: true })
-      yield* answerBefore
+      yield* before.answer
       const exits = yield* Fiber.join(flushing)
-      answerBefore = answerAll(batch, exits)
+      before = { size: batch.length, answer: answerAll(batch, exits) }
     }
   })
   yield* Effect.forEach(Array.from({ length: options.inFlight }), () => Effect.forkScoped(flusher), { discard: true })
