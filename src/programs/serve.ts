@@ -3,11 +3,11 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Config, Context, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
-import { createServer } from "node:http"
 import * as HttpFetcher from "../layers/fetch/HttpFetcher.ts"
 import * as PostgresFrontier from "../layers/fetch/PostgresFrontier.ts"
 import * as UndiciHttpClient from "../layers/fetch/UndiciHttpClient.ts"
 import * as ApiRoutes from "../layers/http/ApiRoutes.ts"
+import * as HttpListener from "../layers/http/HttpListener.ts"
 import * as PostgresFetchKeys from "../layers/http/PostgresFetchKeys.ts"
 import * as PostgresReadiness from "../layers/http/PostgresReadiness.ts"
 import * as WorkerReadiness from "../layers/http/WorkerReadiness.ts"
@@ -54,10 +54,10 @@ const loopback = new Set(["127.0.0.1", "::1", "localhost"])
 
 const server = (options: Options) =>
   Layer.unwrap(Effect.gen(function*() {
-    const { token } = yield* ApiSettings
+    const { deadline, token } = yield* ApiSettings
     const host = options.host ?? (token === undefined ? "127.0.0.1" : "0.0.0.0")
     if (token === undefined && !loopback.has(host)) return yield* new HostNeedsToken({ host })
-    return NodeHttpServer.layer(createServer, {
+    return NodeHttpServer.layer(() => HttpListener.make(deadline), {
       port: options.port,
       host,
       reusePort: options.sharePort,

@@ -3,9 +3,9 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Duration, Effect, Layer } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
-import { createServer } from "node:http"
 import * as MemoryFrontier from "../../src/layers/fetch/MemoryFrontier.ts"
 import * as ApiRoutes from "../../src/layers/http/ApiRoutes.ts"
+import * as HttpListener from "../../src/layers/http/HttpListener.ts"
 import * as MemoryFetchKeys from "../../src/layers/http/MemoryFetchKeys.ts"
 import * as MemoryShop from "../../src/layers/orders/MemoryShop.ts"
 import { ApiSettings, type Settings } from "../../src/services/http/ApiSettings.ts"
@@ -25,7 +25,11 @@ export const serve = (options: Partial<Settings> = {}) =>
   HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true }).pipe(
     Layer.provide(Layer.succeed(ApiSettings, { ...settings, ...options })),
     Layer.provideMerge(
-      NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1", gracefulShutdownTimeout: "1 second" })
+      NodeHttpServer.layer(() => HttpListener.make({ ...settings, ...options }.deadline), {
+        port: 0,
+        host: "127.0.0.1",
+        gracefulShutdownTimeout: "1 second"
+      })
     )
   )
 

@@ -8,7 +8,6 @@ import { Catalog } from "../../services/orders/Catalog.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
 import { type NewProduct, Product, Sku, StockAdjustment } from "../../services/orders/Product.ts"
 import * as Bodies from "./Bodies.ts"
-import { afterCursor } from "./OrderHandlers.ts"
 import { keyOf } from "./OrderPlacing.ts"
 import * as Page from "./Page.ts"
 import { problemOf } from "./Problems.ts"
@@ -42,7 +41,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "catalog">, never
       const catalog = yield* Catalog
       return handlers.handleAll({
         listProducts: Effect.fnUntraced(function*({ query, request }) {
-          const after = yield* Effect.fromResult(afterCursor(query.cursor, isSku))
+          const after = yield* Effect.fromResult(Page.after(query.cursor, isSku))
           const limit = query.limit ?? 50
           const products = yield* catalog.list({ after, limit })
           const items = products.map((product) => encodeProduct(product))

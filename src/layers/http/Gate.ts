@@ -135,7 +135,7 @@ const makeGate = (
     if (refusal !== undefined) return HttpServerRespondable.toResponse(refusal)
     if (hot !== undefined) {
       const told = hot.answer(request, id)
-      return request.headers["prefer"] === undefined
+      return hot.heedsDeadline && request.headers["prefer"] === undefined
         ? Effect.interruptible(Deadline.marked(baseMillis)(told))
         : withDeadline(request, route, told)
     }

@@ -8,7 +8,6 @@ import { Account } from "../../services/orders/Account.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
 import { LedgerEntry, Transfer } from "../../services/orders/Transfer.ts"
 import * as Bodies from "./Bodies.ts"
-import { afterCursor } from "./OrderHandlers.ts"
 import { keyOf } from "./OrderPlacing.ts"
 import * as Page from "./Page.ts"
 import { problemOf } from "./Problems.ts"
@@ -47,7 +46,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "ledger">, never,
             : Bodies.json(encodeAccount(account), { headers: { etag } })
         }, Effect.mapError(problemOf)),
         listEntries: Effect.fnUntraced(function*({ params, query, request }) {
-          const before = yield* Effect.fromResult(afterCursor(query.cursor, isEntryId))
+          const before = yield* Effect.fromResult(Page.after(query.cursor, isEntryId))
           const limit = query.limit ?? 50
           yield* ledger.find(params.id)
           const entries = yield* ledger.entries(params.id, {

@@ -10,7 +10,7 @@ import { JobAdmin } from "../../services/jobs/JobAdmin.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
-import { afterCursor } from "./OrderHandlers.ts"
+import * as Page from "./Page.ts"
 
 const ofQueue = (error: JobQueueError) =>
   error.reason === "Rejected" ? new Problem.Internal() : new Problem.Unavailable()
@@ -27,7 +27,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "operate">, never
       const admin = yield* JobAdmin
       return handlers.handleAll({
         listJobs: Effect.fnUntraced(function*({ query }) {
-          const before = yield* Effect.fromResult(afterCursor(query.cursor, isJobId))
+          const before = yield* Effect.fromResult(Page.after(query.cursor, isJobId))
           const limit = query.limit ?? 50
           const jobs = yield* Effect.mapError(
             admin.list({

@@ -1,34 +1,18 @@
 /** The handlers of orders. */
-import { Effect, type Layer, Result, Schedule, Schema, Stream } from "effect"
+import { Effect, type Layer, Schedule, Stream } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { ServedApi } from "../../services/http/Api.ts"
-import * as Cursor from "../../services/http/Cursor.ts"
 import * as Problem from "../../services/http/Problem.ts"
-import { OrderId } from "../../services/orders/Ids.ts"
 import type * as Order from "../../services/orders/Order.ts"
 import { Orders } from "../../services/orders/Orders.ts"
 import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Bodies from "./Bodies.ts"
 import { problemOf } from "./Problems.ts"
 
-const isOrderId = Schema.is(OrderId)
-
 const invalid = (path: ReadonlyArray<string>, message: string) =>
   new Problem.InvalidRequest({ detail: "Request validation failed", errors: [{ path, message }] })
-
-/** The id that a page begins after. */
-export const afterCursor = (
-  cursor: string | undefined,
-  isId: (id: string) => boolean
-): Result.Result<string | undefined, Problem.InvalidRequest> => {
-  if (cursor === undefined) return Result.succeed(undefined)
-  const id = Cursor.decode(cursor, isId)
-  return id === undefined
-    ? Result.fail(invalid(["query", "cursor"], "Expected a cursor of this list"))
-    : Result.succeed(id)
-}
 
 /** Comments between events keep proxies from closing a quiet stream. */
 const keepAlive = Stream.fromSchedule(Schedule.spaced("15 seconds")).pipe(Stream.map(() => ": still here\n\n"))
@@ -53,23 +37,13 @@ export const eventStream = (orders: Orders["Service"], id: string, after: number
     Stream.encodeText
   )
 
-/** Listing, cancelling and following. */
+/** Cancelling and following. */
 export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "orders">, never, Orders> = HttpApiBuilder.group(
   ServedApi,
   "orders",
   Effect.fnUntraced(function*(handlers) {
     const orders = yield* Orders
     return handlers.handleAll({
-      listOrders: Effect.fnUntraced(function*({ query, request }) {
-        const before = yield* Effect.fromResult(afterCursor(query.cursor, isOrderId))
-        const limit = query.limit ?? 50
-        const found = yield* orders.list({ customerId: query.customerId, status: query.status, before, limit })
-        const last = found.length < limit ? undefined : found.at(-1)
-        const next = last === undefined ? undefined : Cursor.encode(last.id)
-        return Bodies.json({ orders: found.map(Bodies.orderJson), ...(next === undefined ? {} : { next }) }, {
-          headers: next === undefined ? {} : { link: Bodies.nextLink(request.url, next) }
-        })
-      }, Effect.mapError(problemOf)),
       cancelOrder: Effect.fnUntraced(function*({ headers, params }) {
         const ifVersion = yield* versionOf(headers["if-match"])
         const order = yield* orders.cancel(params.id, { ifVersion })

@@ -1,5 +1,7 @@
 /** A page of a list and the way to the next one. */
+import { Result } from "effect"
 import * as Cursor from "../../services/http/Cursor.ts"
+import * as Problem from "../../services/http/Problem.ts"
 import * as Bodies from "./Bodies.ts"
 
 /** The items under their name; `next` and a `Link` as long as the page is full. */
@@ -14,4 +16,16 @@ export const of = (
   return Bodies.json({ [name]: items, ...(next === undefined ? {} : { next }) }, {
     headers: next === undefined ? {} : { link: Bodies.nextLink(url, next) }
   })
+}
+
+/** The id that a page begins after; undefined for the first page. */
+export const after = (
+  cursor: string | undefined,
+  isId: (id: string) => boolean
+): Result.Result<string | undefined, Problem.InvalidRequest> => {
+  if (cursor === undefined) return Result.succeed(undefined)
+  const id = Cursor.decode(cursor, isId)
+  if (id !== undefined) return Result.succeed(id)
+  const errors = [{ path: ["query", "cursor"], message: "Expected a cursor of this list" }]
+  return Result.fail(new Problem.InvalidRequest({ detail: "Request validation failed", errors }))
 }

@@ -77,13 +77,16 @@ const Page = Schema.Struct({
   next: Schema.optionalKey(Schema.String)
 }).annotate({ identifier: "OrderPage" })
 
+/** What a list of orders may be asked for. */
+export const listQuery = {
+  customerId: Schema.optionalKey(AccountId),
+  status: Schema.optionalKey(OrderStatus),
+  limit: Schema.optionalKey(Limit),
+  cursor: Schema.optionalKey(CursorText)
+}
+
 const list = HttpApiEndpoint.get("listOrders", "/v1/orders", {
-  query: {
-    customerId: Schema.optionalKey(AccountId),
-    status: Schema.optionalKey(OrderStatus),
-    limit: Schema.optionalKey(Limit),
-    cursor: Schema.optionalKey(CursorText)
-  },
+  query: listQuery,
   success: HttpApiSchema.WithHeaders(Page, { link: Schema.optionalKey(Schema.String) }),
   error: common
 }).annotateMerge(documented(
@@ -119,9 +122,9 @@ const events = HttpApiEndpoint.get("orderEvents", "/v1/orders/:id/events", {
 ))
 
 /** The routes that HttpApiBuilder serves. */
-export const served = HttpApiGroup.make("orders").add(list, cancel, events)
+export const served = HttpApiGroup.make("orders").add(cancel, events)
 
-/** All routes, for the document and for clients: `placeOrder` and `getOrder` are routed by hand, because that is measured to pay. */
+/** All routes, for the document and for clients: `placeOrder`, `getOrder` and `listOrders` are routed by hand, because that is measured to pay. */
 export const group = HttpApiGroup.make("orders").add(place, get, list, cancel, events).annotateMerge(
   OpenApi.annotations({ description: "Orders: placed once, followed, cancelled." })
 )

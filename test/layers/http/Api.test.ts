@@ -2,6 +2,7 @@
 import { assert, it, layer as withLayer } from "@effect/vitest"
 import { Duration, Effect, Layer, Redacted, Schema } from "effect"
 import * as HttpServer from "effect/http/HttpServer"
+import { connect } from "node:net"
 import * as Addresses from "../../../src/layers/http/Addresses.ts"
 import * as Bodies from "../../../src/layers/http/Bodies.ts"
 import { waitSeconds } from "../../../src/layers/http/OrderPlacing.ts"
@@ -441,3 +442,38 @@ it("every problem type that a route can answer has its page", () => {
   const unrouted = new Set(["/problems/not-found", "/problems/method-not-allowed"])
   assert.deepStrictEqual([...documented].filter((type) => !told.has(type) && !unrouted.has(type)), [])
 })
+
+/** Everything that the server sends until it closes the connection. */
+const untilClosed = (url: string, text: string) =>
+  Effect.callback<string>((resume) => {
+    const { hostname, port } = new URL(url)
+    let received = ""
+    const socket = connect(Number(port), hostname, () => socket.write(text))
+    socket.on("data", (chunk) => received += chunk.toString())
+    socket.on("error", () => {})
+    socket.on("close", () => resume(Effect.succeed(received)))
+    return Effect.sync(() => void socket.destroy())
+  })
+
+it.live("a request that dribbles in is answered 408 within the deadline, in its head or in its body", () =>
+  Effect.gen(function*() {
+    const app = Harness.serve({ deadline: Duration.millis(300) }).pipe(
+      Layer.provide(Harness.ready),
+      Layer.provideMerge(Harness.memory)
+    )
+    const answers = yield* Effect.flatMap(Harness.baseUrl, (base) =>
+      Effect.all([
+        untilClosed(
+          base,
+          "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\nidempotency-key: d\r\ncontent-length: 50\r\n\r\n{"
+        ),
+        untilClosed(
+          base,
+          "POST /v1/transfers HTTP/1.1\r\nhost: localhost\r\nidempotency-key: d\r\ncontent-length: 50\r\n\r\n{"
+        ),
+        untilClosed(base, "GET /v1/orders HTTP/1.1\r\nhost: loc")
+      ], { concurrency: "unbounded" })).pipe(Effect.provide(app))
+    assert.match(answers[0], /^HTTP\/1\.1 408 /)
+    assert.match(answers[1], /^HTTP\/1\.1 408 /)
+    assert.match(answers[2], /^HTTP\/1\.1 408 /)
+  }))
