@@ -36,6 +36,15 @@ const working = <const H extends ReadonlyArray<JobHandler.Handler<unknown>>, A, 
 
 const idle = Effect.flatMap(JobWorker.JobWorker, (worker) => worker.idle)
 
+const noBeat = { alive: true, deadWorkers: 0, recovered: 0, nextDueMillis: undefined }
+
+/** The ids of jobs to cancel, of a store that is broken in a way no type forbids. */
+const deadlyList = new Proxy<ReadonlyArray<Job.JobId>>([], {
+  get: () => {
+    throw new Error("a defect of the store")
+  }
+})
+
 const payloads = (count: number) => Array.from({ length: count }, (_, n) => ({ n }))
 
 const statsOf = (queue: string) =>
@@ -475,6 +484,50 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         )
         assert.deepStrictEqual(ends.map((info) => [info.state, info.result]), ids.map(() => ["succeeded", 2]))
         assert.isFalse((yield* gone.beat).alive)
+      }))
+
+    test("a session that dies by a defect is followed by another, and what it held is given back", () =>
+      Effect.gen(function*() {
+        const queue = yield* JobQueue
+        const store = yield* JobStore
+        const begun = yield* Queue.unbounded<Job.Attempt>()
+        const isBegun = yield* Deferred.make<void>()
+        let joins = 0
+        const deadly = JobStore.of({
+          ...store,
+          join: (options) =>
+            Effect.map(store.join(options), (member) =>
+              joins++ > 0 ? member : {
+                ...member,
+                beat: Effect.andThen(Deferred.await(isBegun), Effect.succeed({ ...noBeat, cancelled: deadlyList }))
+              })
+        })
+        const ids = yield* queue.enqueueMany(Add, payloads(10))
+        const handler = JobHandler.plain(Add, ({ n }, attempt) =>
+          Effect.andThen(Queue.offer(begun, attempt), joins === 1 ? Effect.never : Effect.succeed(n)))
+        const ends = yield* Effect.provide(
+          Effect.gen(function*() {
+            yield* Queue.takeN(begun, 2)
+            yield* Deferred.succeed(isBegun, undefined)
+            const infos = yield* Effect.forEach(ids, queue.ended)
+            yield* idle
+            const status = yield* (yield* JobWorker.JobWorker).status
+            assert.deepStrictEqual([status.running, status.buffered], [0, 0])
+            return infos
+          }),
+          Layer.provide(
+            JobWorker.layer([handler], { ...quick, concurrency: 2, maxClaim: 10 }),
+            Layer.succeed(JobStore, deadly)
+          )
+        )
+        assert.strictEqual(joins, 2)
+        // What had begun has spent an attempt, as if the worker had died; what had not has not.
+        assert.isTrue(ends.every((info) =>
+          info.state === "succeeded"
+        ))
+        const attempts = ends.map((info) => info.attempt).sort((a, b) => a - b)
+        assert.deepStrictEqual(attempts, [1, 1, 1, 1, 1, 1, 1, 1, 2, 2])
+        assert.deepInclude(yield* statsOf("add"), { ready: 0, running: 0, succeeded: 10, retried: 2 })
       }))
 
     test("a cron ticks once over all workers", () =>

@@ -175,8 +175,7 @@ const makeStore = (
         return lost
       }),
     settleAll,
-    // The answer to a claim cannot get lost here.
-    giveBackUnknown: () => Effect.succeed(0),
+    giveBackUnknown: (worker, known) => Effect.map(now, (millis) => table.giveBack(worker, new Set(known), millis)),
     join,
     tick: (entries) =>
       Effect.gen(function*() {

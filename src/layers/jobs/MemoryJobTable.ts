@@ -224,6 +224,17 @@ export class MemoryJobTable {
     return recovered
   }
 
+  /** Gives back, unspent, what this worker holds and does not know of. */
+  giveBack(worker: number, known: ReadonlySet<JobId>, now: number): number {
+    let count = 0
+    for (const row of this.live.values()) {
+      if (row.state !== "running" || row.worker !== worker || row.locked || known.has(row.id)) continue
+      count++
+      this.settle(row, { _tag: "Released", delayMillis: 0 }, now)
+    }
+    return count
+  }
+
   cancel(id: JobId, now: number): "cancelled" | "requested" | "finished" | "unknown" {
     const row = this.live.get(id)
     if (row === undefined) return this.ended.has(id) || this.dead.has(id) ? "finished" : "unknown"

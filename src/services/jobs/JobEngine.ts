@@ -1,3 +1,4 @@
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -5,6 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import type * as TaskGroup from "../tasks/TaskGroup.ts"
+import type { JobId } from "./Job.ts"
 import type { JobQueueError } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
 import { JobLedger } from "./JobLedger.ts"
@@ -31,6 +33,9 @@ const unknownKindMillis = 5_000
  */
 export class JobEngine<R> {
   readonly ended = Deferred.makeUnsafe<"drained" | "lost">()
+  private readonly broken = Deferred.makeUnsafe<string>()
+  /** What ran, or had run and was not settled, when the first of the engine's tasks ended. */
+  private begunAtEnd: ReadonlyArray<JobId> | undefined
   private readonly ledger: JobLedger<R>
   private readonly settler: JobSettler
   private readonly runner: JobRunner<R>
@@ -93,11 +98,42 @@ export class JobEngine<R> {
   /** Starts the engine's own tasks in its group. */
   get start(): Effect.Effect<void, TaskGroup.GroupClosed, R> {
     return Effect.gen({ self: this }, function*() {
-      yield* this.group.spawn(this.listen, { name: "signals" })
-      yield* this.group.spawn(this.heartbeat, { name: "heartbeat" })
-      yield* this.group.spawn(this.settler.run, { name: "settler" })
-      yield* this.group.spawn(this.runner.reaper, { name: "timeouts" })
-      yield* this.group.spawn(this.claimer, { name: "claimer" })
+      yield* this.vital("signals", this.listen)
+      yield* this.vital("heartbeat", this.heartbeat)
+      yield* this.vital("settler", this.settler.run)
+      yield* this.vital("timeouts", this.runner.reaper)
+      yield* this.vital("claimer", this.claimer)
+    })
+  }
+
+  /** Starts a task without which there is no session: its defect is the group's, and its interruption (which is none) the session's. */
+  private vital(name: string, task: Effect.Effect<void, never, R>): Effect.Effect<void, TaskGroup.GroupClosed, R> {
+    const watched = Effect.onExit(task, (exit) =>
+      Effect.sync(() => {
+        if (Exit.isSuccess(exit)) return
+        this.begunAtEnd ??= [...this.runner.ids, ...this.settler.ids]
+        this.runner.abandon()
+        if (Cause.hasInterruptsOnly(exit.cause)) Deferred.doneUnsafe(this.broken, Exit.succeed(name))
+      }))
+    return this.group.spawn(watched, { name })
+  }
+
+  /** Why the session ended. Dies when one of the engine's tasks was interrupted while the session went on. */
+  get end(): Effect.Effect<"drained" | "lost"> {
+    const broken = Effect.flatMap(
+      // Who was interrupted together with this very effect does not get beyond the yield.
+      Effect.tap(Deferred.await(this.broken), Effect.yieldNow),
+      (name) => Effect.die(`jobs: the task "${name}" was interrupted by somebody else than its worker`)
+    )
+    return Effect.raceFirst(Deferred.await(this.ended), broken)
+  }
+
+  /** After a defect: what was claimed and had not begun goes back unspent. What had begun counts, as when a worker dies. */
+  get giveBack(): Effect.Effect<void> {
+    return Effect.matchCauseEffect(this.store.giveBackUnknown(this.member.worker, this.begunAtEnd ?? []), {
+      onSuccess: () => Effect.void,
+      // Leaving the fleet gives it back all the same, or the lapse of the lease does, and then it counts.
+      onFailure: (cause) => Effect.logDebug("jobs: could not give back what had not begun", cause)
     })
   }
 
@@ -259,9 +295,10 @@ export class JobEngine<R> {
   }
 
   private get cron(): Effect.Effect<void> {
-    return Effect.matchEffect(this.store.tick(this.options.crons), {
+    // A timetable that dies must not take the jobs with it.
+    return Effect.matchCauseEffect(this.store.tick(this.options.crons), {
       onSuccess: () => Effect.void,
-      onFailure: (error) => this.outage.failed("cron", error)
+      onFailure: (cause) => this.outage.failed("cron", cause)
     })
   }
 

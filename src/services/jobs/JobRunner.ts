@@ -69,7 +69,11 @@ export class JobRunner<R> {
           {
             onSuccess: (task) => Effect.sync(() => void (slot.task = task)),
             // Only a group that is being cancelled takes no tasks, and its jobs are no longer ours.
-            onFailure: () => Effect.sync(() => void this.slots.delete(slot))
+            onFailure: () =>
+              Effect.sync(() => {
+                this.slots.delete(slot)
+                if (slot.unit !== undefined) this.finish(slot.unit)
+              })
           }
         ), { discard: true })
     })
@@ -97,7 +101,8 @@ export class JobRunner<R> {
           if (unit === undefined) break
           unit.startedAtMillis = yield* Clock.currentTimeMillis
           unit.deadlineMillis += unit.startedAtMillis
-          const exit = yield* Effect.exit(restore(this.runUnit(unit)))
+          // Suspended: a handler that throws instead of failing throws here.
+          const exit = yield* Effect.exit(restore(Effect.suspend(() => this.runUnit(unit))))
           this.finish(unit)
           slot.unit = undefined
           if (Exit.isFailure(exit)) yield* this.interrupted(unit, exit.cause)
@@ -133,7 +138,7 @@ export class JobRunner<R> {
   }
 
   private runPlain(lane: Lane<R>, jobs: ReadonlyArray<ClaimedJob>, items: ReadonlyArray<BatchItem<unknown>>) {
-    return Effect.matchCauseEffect(lane.handler.run(items), {
+    return Effect.matchCauseEffect(Effect.suspend(() => lane.handler.run(items)), {
       onSuccess: (values) => {
         for (const [index, job] of jobs.entries()) this.settler.settle(job, this.succeeded(lane, values?.[index]))
         return Effect.void
@@ -159,11 +164,12 @@ export class JobRunner<R> {
     retries: number
   ): Effect.Effect<void, never, R> {
     const isGroup = jobs.length > 1 && lane.handler.mode === "transactional"
-    const { run, settlesFirst } = lane.handler
+    const { settlesFirst } = lane.handler
+    const run = Effect.suspend(() => lane.handler.run(items))
     const transaction = this.session.store.transact(
       settlesFirst
-        ? Effect.andThen(this.settleAll(lane, jobs, undefined), run(items))
-        : Effect.flatMap(run(items), (values) => this.settleAll(lane, jobs, values)),
+        ? Effect.andThen(this.settleAll(lane, jobs, undefined), run)
+        : Effect.flatMap(run, (values) => this.settleAll(lane, jobs, values)),
       { idle: this.session.options.leaseMillis, lock: isGroup ? groupLockMillis : 0 }
     )
     return Effect.matchCauseEffect(transaction, {
@@ -302,6 +308,11 @@ export class JobRunner<R> {
         return slot.task === undefined ? Effect.void : Effect.forkChild(slot.task.cancel)
       }, { discard: true })
     })
+  }
+
+  /** The session has ended: the jobs are no longer ours, whatever their interruption looks like. */
+  abandon(): void {
+    for (const { unit } of this.slots) if (unit !== undefined) unit.stop = "lost"
   }
 
   /** Interrupts what runs longer than its kind allows. */

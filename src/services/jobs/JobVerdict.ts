@@ -43,6 +43,9 @@ export const retryDelayMillis = Effect.fnUntraced(function*(
   return Math.ceil(Duration.toMillis(delay))
 })
 
+/** The delay when the schedule that should say it died. */
+const deadScheduleMillis = 60_000
+
 /** The verdict on an attempt that failed for this reason: again by the schedule, or dead when it was the last. */
 export const failed = (
   handler: Pick<Handler<never>, "kind">,
@@ -52,7 +55,12 @@ export const failed = (
   job.attempt >= job.maxAttempts
     ? Effect.succeed({ _tag: "Dead", failure })
     : Effect.map(
-      retryDelayMillis(handler.kind.retry, job.attempt),
+      Effect.catchCause(retryDelayMillis(handler.kind.retry, job.attempt), (cause) =>
+        // Somebody's schedule: its defect must not become the worker's.
+        Effect.as(
+          Effect.logError(`jobs: the retry schedule of kind "${handler.kind.name}" died`, cause),
+          deadScheduleMillis
+        )),
       (delayMillis) => ({ _tag: "Retry", delayMillis, failure })
     )
 

@@ -1,19 +1,23 @@
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Shutdown from "../tasks/Shutdown.ts"
+import * as Supervisor from "../tasks/Supervisor.ts"
 import * as TaskGroup from "../tasks/TaskGroup.ts"
 import { ClaimWatch } from "./ClaimWatch.ts"
 import { JobEngine } from "./JobEngine.ts"
 import type { JobQueueError } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
 import type { EngineOptions, Tally } from "./JobSession.ts"
-import { type CronEntry, JobStore } from "./JobStore.ts"
+import { type CronEntry, JobStore, type Membership } from "./JobStore.ts"
 
 /** What one worker is doing right now. */
 export interface WorkerStatus {
@@ -81,6 +85,9 @@ const engineOptions = (options: WorkerOptions): EngineOptions => {
   }
 }
 
+/** The defect of a session that ended by an interruption of its own. */
+const interrupted = "jobs: the session was interrupted from within"
+
 const make = Effect.fnUntraced(function*<R>(
   handlers: ReadonlyArray<Handler<R>>,
   options: WorkerOptions
@@ -94,42 +101,82 @@ const make = Effect.fnUntraced(function*<R>(
   const joining = { queues, label, leaseMillis: settings.leaseMillis, beatMillis: settings.beatMillis }
   const first = yield* Deferred.make<void, JobQueueError>()
   const over = yield* Deferred.make<void>()
+  const joined = Latch.makeUnsafe(false)
   let current: JobEngine<R> | undefined
 
-  /** One membership, from joining to draining or losing the lease. */
-  const session = Effect.scoped(Effect.gen(function*() {
-    const member = yield* store.join(joining)
-    return yield* TaskGroup.use({ name: `jobs ${label}`, onFailure: "cancel" })((group) =>
+  const enter = (engine: JobEngine<R>) =>
+    Effect.sync(() => {
+      current = engine
+      joined.openUnsafe()
+    })
+  const leave = (engine: JobEngine<R>) =>
+    Effect.sync(() => {
+      current = undefined
+      tally.buffered = 0
+      joined.closeUnsafe()
+      Deferred.doneUnsafe(engine.ended, Exit.succeed("lost"))
+    })
+
+  const sessionOf = (member: Membership) =>
+    TaskGroup.use({ name: `jobs ${label}`, onFailure: "cancel" })((group) =>
       Effect.gen(function*() {
         const engine = new JobEngine(store, member, group, handlers, settings, tally)
-        yield* engine.start
-        current = engine
+        yield* Effect.addFinalizer((exit) =>
+          Effect.andThen(
+            leave(engine),
+            Exit.isFailure(exit) && Cause.hasDies(exit.cause) ? engine.giveBack : Effect.void
+          )
+        )
+        yield* enter(engine)
+        // It has joined: what dies from here on is the session's affair and no longer the layer's.
         yield* Deferred.succeed(first, undefined)
-        const why = yield* Deferred.await(engine.ended)
+        yield* engine.start
+        const why = yield* engine.end
         yield* group.cancel
         return why
       })
     )
+
+  /** One membership, from joining to draining or losing the lease. */
+  const session = Effect.scoped(Effect.gen(function*() {
+    const member = yield* store.join(joining)
+    return tally.draining ? "drained" as const : yield* Effect.scoped(sessionOf(member))
   })).pipe(
     // Only a group that is being torn down refuses a task.
-    Effect.catchTag("GroupClosed", () => Effect.succeed("lost" as const))
+    Effect.catchTag("GroupClosed", () => Effect.succeed("lost" as const)),
+    // An interruption of this fiber passes by here: this one came from within, and would be taken for the end.
+    Effect.catchCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.die(interrupted) : Effect.failCause(cause)),
+    // The first failure to join is the layer's failure; later ones are outages that end.
+    Effect.tapCause((cause) => Deferred.failCause(first, cause)),
+    // A worker that was full and is between two memberships claims nothing, and should.
+    Effect.onExit(() => Effect.map(Clock.currentTimeMillis, (now) => claims.wants(now)))
   )
 
   const run = session.pipe(
-    // The first failure to join is the layer's failure; later ones are outages that end.
-    Effect.tapError((error) => Deferred.fail(first, error)),
-    // A worker that was full and is between two memberships claims nothing, and should.
-    Effect.onExit(() => Effect.map(Clock.currentTimeMillis, (now) => claims.wants(now))),
-    Effect.tapCause((cause) => tally.draining ? Effect.void : Effect.logWarning("jobs: worker session ended", cause)),
+    Effect.tapError((error) => tally.draining ? Effect.void : Effect.logWarning("jobs: worker session ended", error)),
     Effect.retry(Schedule.spaced("500 millis")),
     Effect.repeat({ until: (why) => why === "drained" }),
+    // A defect is nobody's plan, but a worker that sits idle for ever helps nobody: it is logged, and there is another session after a while.
+    Supervisor.run({ name: `worker ${label}`, maxRestarts: Infinity }),
+    // It never gives up.
+    Effect.orDie,
     Effect.ensuring(Deferred.succeed(over, undefined))
   )
 
   const drain = Effect.suspend(() => {
     tally.draining = true
-    return current === undefined ? Effect.void : current.drain
+    return current === undefined ? Effect.void : Effect.raceFirst(current.drain, Deferred.await(current.ended))
   })
+
+  /** Asks the membership of the moment; one that ended meanwhile has no answer. */
+  const isIdle = Effect.andThen(
+    joined.await,
+    Effect.suspend(() =>
+      current === undefined
+        ? Effect.succeed(false)
+        : Effect.raceFirst(Effect.as(current.idle, true), Effect.as(Deferred.await(current.ended), false))
+    )
+  )
 
   yield* Effect.forkScoped(run)
   yield* Deferred.await(first)
@@ -147,7 +194,7 @@ const make = Effect.fnUntraced(function*<R>(
       leaseMillis: settings.leaseMillis
     })),
     drain,
-    idle: Effect.suspend(() => current === undefined ? Effect.void : current.idle)
+    idle: Effect.raceFirst(Effect.asVoid(Effect.repeat(isIdle, { until: (answer) => answer })), Deferred.await(over))
   })
 })
 

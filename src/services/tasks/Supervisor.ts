@@ -134,7 +134,10 @@ const supervise = <A, E, R>(
         onDone: () => Effect.succeed(Duration.zero)
       })
       if (Exit.isFailure(exit)) {
-        yield* Effect.logWarning(`${name} failed, restarting in ${Duration.format(delay)}`, exit.cause)
+        yield* Effect.logWarning(
+          `${name} failed, restarting in ${Duration.format(Duration.millis(Math.round(Duration.toMillis(delay))))}`,
+          exit.cause
+        )
       }
       yield* Tasks.named(label)(Tasks.backoff(delay))
     }
