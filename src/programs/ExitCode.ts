@@ -10,6 +10,7 @@ export const ExitCode = { ok: 0, someFailed: 1, usage: 2, environment: 3 } as co
 /** Failures of what surrounds the program: nothing in the input would mend them. */
 const environmental: ReadonlySet<string> = new Set([
   "BodyStoreError",
+  "CannotListen",
   "ConfigError",
   "DatabaseError",
   "FrontierError",
@@ -20,7 +21,7 @@ const environmental: ReadonlySet<string> = new Set([
 ])
 
 /** Failures of what the user wrote. */
-const usage: ReadonlySet<string> = new Set(["JobNotFound", "RunNotFound", "UsageError", "EmptyInput"])
+const usage: ReadonlySet<string> = new Set(["HostNeedsToken", "JobNotFound", "RunNotFound", "UsageError", "EmptyInput"])
 
 const ofError = (error: unknown): number => {
   if (CliError.isCliError(error)) {

@@ -1,8 +1,9 @@
 /** `sluice serve`: the API, with workers in the same process unless told otherwise. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Config, Context, Duration, Effect, Layer, Option, Redacted, Schema } from "effect"
+import { Config, Context, Duration, Effect, Layer, Option, Predicate, Redacted, Schema } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
+import type { ServeError } from "effect/http/HttpServerError"
 import * as HttpFetcher from "../layers/fetch/HttpFetcher.ts"
 import * as PostgresFrontier from "../layers/fetch/PostgresFrontier.ts"
 import * as UndiciHttpClient from "../layers/fetch/UndiciHttpClient.ts"
@@ -39,6 +40,33 @@ export class HostNeedsToken extends Schema.TaggedError<HostNeedsToken>()("HostNe
   }
 }
 
+/** What a listen error means to who runs the server; by its code, as Node and libuv name them. */
+const listenAdvice: Record<string, string> = {
+  EADDRINUSE: "another program listens there, and not each of the two was started with --share-port",
+  EACCES: "this user may not listen there; ports below 1024 are privileged",
+  EADDRNOTAVAIL: "this machine has no such address",
+  ENOTFOUND: "there is no host of that name",
+  ENOTSUP: "this system cannot share a port (SO_REUSEPORT with load balancing): leave out --share-port"
+}
+
+/** The address cannot be listened on. */
+export class CannotListen extends Schema.TaggedError<CannotListen>()("CannotListen", {
+  host: Schema.String,
+  port: Schema.Int,
+  /** The system's name of the reason, such as EADDRINUSE. */
+  code: Schema.String,
+  cause: Schema.Defect()
+}) {
+  override get message(): string {
+    const address = this.host.includes(":") ? `[${this.host}]:${this.port}` : `${this.host}:${this.port}`
+    const why = listenAdvice[this.code] ?? (this.cause instanceof Error ? this.cause.message : this.code)
+    return `cannot listen on ${address}: ${why} (${this.code})`
+  }
+}
+
+const codeOf = (cause: unknown): string =>
+  Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : "unknown"
+
 const settings = Config.all({
   token: Config.option(Config.Redacted("SLUICE_API_TOKEN")).pipe(
     Config.map((token) => Option.getOrUndefined(Option.filter(token, (value) => Redacted.value(value).trim() !== "")))
@@ -52,17 +80,33 @@ export const portConfig = Config.Port("PORT").pipe(Config.withDefault(3000))
 
 const loopback = new Set(["127.0.0.1", "::1", "localhost"])
 
+const explained = <A, R>(
+  listening: Layer.Layer<A, ServeError, R>,
+  host: string,
+  port: number
+): Layer.Layer<A, CannotListen, R> =>
+  Layer.catchTag(listening, "ServeError", ({ cause }) => {
+    const failure: Effect.Effect<Context.Context<A>, CannotListen> = new CannotListen({
+      host,
+      port,
+      code: codeOf(cause),
+      cause
+    })
+    return Layer.effectContext(failure)
+  })
+
 const server = (options: Options) =>
   Layer.unwrap(Effect.gen(function*() {
     const { deadline, token } = yield* ApiSettings
     const host = options.host ?? (token === undefined ? "127.0.0.1" : "0.0.0.0")
     if (token === undefined && !loopback.has(host)) return yield* new HostNeedsToken({ host })
-    return NodeHttpServer.layer(() => HttpListener.make(deadline), {
+    const listening = NodeHttpServer.layer(() => HttpListener.make(deadline), {
       port: options.port,
       host,
       reusePort: options.sharePort,
       gracefulShutdownTimeout: "10 seconds"
     })
+    return explained(listening, host, options.port)
   }))
 
 /** Pending transfers whose time is over are looked for every few seconds; several processes may do so. */

@@ -3,7 +3,9 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Queue } from "effect"
 import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"
+import { createServer } from "node:net"
 import { promisify } from "node:util"
+import { CannotListen } from "../../src/programs/serve.ts"
 import { post, request } from "../support/ApiClient.ts"
 import { listening, start as sluice } from "../support/SluiceProcess.ts"
 import * as TestDatabase from "../support/TestDatabase.ts"
@@ -86,13 +88,75 @@ it.live(
   60_000
 )
 
+/** A port that nobody has for the moment; it is asked of the kernel, as two servers need the same one. */
+const freePort = Effect.promise(() => {
+  const { promise, resolve } = Promise.withResolvers<number>()
+  const probe = createServer().listen(0, "127.0.0.1", () => {
+    const address = probe.address()
+    probe.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0))
+  })
+  return promise
+})
+
+/** What so many requests are answered with, each on a connection of its own. */
+const statuses = (base: string, token: string, times: number) =>
+  Effect.map(
+    Effect.forEach(Array.from({ length: times }), () =>
+      request(`${base}/v1/products`, { headers: { authorization: `Bearer ${token}`, connection: "close" } })),
+    (answers) =>
+      new Set(answers.map(({ status }) => status))
+  )
+
+it.live(
+  "share-port: two processes on one port and one database, and one goes on when the other is stopped",
+  () =>
+    Effect.gen(function*() {
+      const env = { SLUICE_DATA_DIR: yield* TestDatabase.ownDirectory }
+      assert.strictEqual(yield* (yield* sluice(["orders", "seed", "--customers", "2"], env)).exit, 0)
+      const port = String(yield* freePort)
+      const args = ["serve", "--host", "127.0.0.1", "--port", port]
+      // Each has a token of its own, so that an answer tells whose it is.
+      const one = yield* sluice([...args, "--share-port"], { ...env, SLUICE_API_TOKEN: "one" })
+      const base = yield* listening(one)
+      assert.deepStrictEqual(yield* statuses(base, "one", 8), new Set([200]))
+      const other = yield* sluice([...args, "--share-port"], { ...env, SLUICE_API_TOKEN: "other" })
+      assert.strictEqual(yield* listening(other), base)
+      assert.deepStrictEqual(yield* statuses(base, "other", 64), new Set([401, 200]))
+      // Who does not share gets nothing, and says what would help.
+      const selfish = yield* sluice(args, env)
+      assert.strictEqual(yield* selfish.exit, 3)
+      const said = yield* Queue.takeAll(selfish.lines)
+      const line = said.find((text) => text.includes(`cannot listen on 127.0.0.1:${port}`))
+      assert.include(line, "--share-port", said.join("\n"))
+      yield* one.kill("SIGTERM")
+      assert.strictEqual(yield* one.exit, 143)
+      assert.deepStrictEqual(yield* statuses(base, "other", 8), new Set([200]))
+      const body = { customerId: "customer-1", items: [{ sku: "sku-4", quantity: 1 }] }
+      const headers = { authorization: "Bearer other", "idempotency-key": "shared-1", prefer: "wait=10" }
+      const done = yield* post(`${base}/v1/orders`, body, headers)
+      assert.deepStrictEqual([done.status, done.json.status], [200, "completed"])
+    }),
+  90_000
+)
+
+it("what a listen error means is said by its code", () => {
+  const cause = Object.assign(new Error("listen ENOTSUP: operation not supported"), { code: "ENOTSUP" })
+  const at = { host: "::1", port: 3000, cause }
+  assert.match(
+    new CannotListen({ ...at, code: "ENOTSUP" }).message,
+    /^cannot listen on \[::1\]:3000: .*leave out --share-port/
+  )
+  assert.match(new CannotListen({ ...at, code: "EACCES" }).message, /below 1024/)
+  assert.include(new CannotListen({ ...at, code: "EIO" }).message, "operation not supported (EIO)")
+})
+
 it.live(
   "without a token it does not listen on more than loopback, and says what is missing",
   () =>
     Effect.gen(function*() {
       const directory = yield* TestDatabase.ownDirectory
       const server = yield* sluice(["serve", "--port", "0", "--host", "0.0.0.0"], { SLUICE_DATA_DIR: directory })
-      assert.isAbove(Number(yield* server.exit), 0)
+      assert.strictEqual(yield* server.exit, 2)
       const lines = yield* Queue.takeAll(server.lines)
       assert.isTrue(lines.some((line) => line.includes("SLUICE_API_TOKEN")), lines.join("\n"))
     }),
