@@ -79,7 +79,12 @@ const chaos = Effect.fnUntraced(function*(directory: string, workers: Ref.Ref<Re
     backends: Effect.ignore(
       sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'sluice%' and pid <> pg_backend_pid()`
     ),
-    server: Effect.flatMap(processes, ({ serverPid }) => Effect.sync(() => process.kill(serverPid, "SIGKILL")))
+    // Where it is being started again, until there is one to kill.
+    server: Effect.flatMap(processes, ({ serverPid }) => Effect.sync(() => process.kill(serverPid, "SIGKILL"))).pipe(
+      Effect.sandbox,
+      Effect.retry(Schedule.spaced("50 millis")),
+      Effect.orDie
+    )
   }
   const order: ReadonlyArray<Chaos> = ["kill", "backends", "stop", "kill", "server", "backends"]
   for (let round = 0; round < chaosRounds; round++) {

@@ -123,10 +123,12 @@ export const make = Effect.fn("EmbeddedPostgres.make")(function*(
       const message = yield* Queue.take(messages)
       if (message.type === "ready") yield* Ref.set(processes, message)
       if (message.type === "restarting") yield* Effect.logWarning(message.text)
-      if (message.type === "failed") return yield* message.reason
+      if (message.type === "failed") return message.reason
     }
   }))
   yield* useOnce.pipe(
+    // The server was up: the next try is a first one again, however often this has happened.
+    Effect.flatMap((reason) => Effect.andThen(Effect.logError(reason.message), Effect.sleep(restartPause))),
     // The supervisor is gone and we are not: some other hand ended it. Its server goes with it, so a new one is needed.
     Effect.catchTag(
       "Done",
@@ -143,8 +145,10 @@ export const make = Effect.fn("EmbeddedPostgres.make")(function*(
   return { directory, socketPath: join(way, socketName), processes: Ref.get(processes) }
 })
 
+const restartPause = "100 millis"
+
 /** Patient without end: as long as the program lives there is nothing better to do than to try again. */
-const restartPolicy = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])
+const restartPolicy = Schedule.min([Schedule.exponential(restartPause), Schedule.spaced("5 seconds")])
 
 /** The server of a given data directory. */
 export const layer = (options: Options): Layer.Layer<EmbeddedPostgres, EmbeddedFailure> =>

@@ -51,7 +51,11 @@ const bank = Effect.fnUntraced(function*(directory: string) {
     () =>
       patiently(sql`select pg_terminate_backend(pid) from pg_stat_activity
         where backend_type = 'client backend' and pid <> pg_backend_pid() and random() < 0.5`),
-    () => Effect.map(server.processes, ({ serverPid }) => process.kill(serverPid, "SIGKILL"))
+    // Where it is being started again, until there is one to kill.
+    () =>
+      patiently(
+        Effect.flatMap(server.processes, ({ serverPid }) => Effect.sync(() => process.kill(serverPid, "SIGKILL")))
+      )
   ]
   let offered = 0
   const workers = [yield* startWorker(directory), yield* startWorker(directory)]

@@ -1,7 +1,8 @@
 /** The embedded server under everything that can happen to the processes around it. Real processes, real time. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Fiber, Queue, Scheduler } from "effect"
+import { Clock, Effect, Exit, Fiber, Logger, Queue, Schedule, Scheduler } from "effect"
+import { TestClock } from "effect/testing"
 import {
   chownSync,
   existsSync,
@@ -209,29 +210,33 @@ describe("EmbeddedPostgres", () => {
       yield* gone(directory)
     }))
 
-  it.live("what was committed is there after a kill -9 of everything in the middle of writing", () =>
-    Effect.gen(function*() {
-      const directory = yield* TestDatabase.ownDirectory
-      for (let round = 1; round <= (long ? 20 : 2); round++) {
-        const writer = yield* Child.start(userProgram, [directory, "write"])
-        let committed = -1
-        yield* Queue.take(writer.lines)
-        while (committed < 50 * round) committed = Number((yield* Queue.take(writer.lines))["committed"])
-        const all = yield* processesNow(directory)
-        killAll([...all.map((process) => process.pid), writer.pid])
-        yield* writer.exit
-        for (const line of yield* Queue.collect(writer.lines)) committed = Number(line["committed"])
-        const found = yield* Effect.gen(function*() {
-          const sql = yield* PgClient.PgClient
-          const [row] = yield* sql<
-            { readonly n: number }
-          >`select count(*)::int as n from public.written where n <= ${committed}`
-          yield* sql`drop table public.written`
-          return row?.n
-        }).pipe(Effect.provide(open(directory)))
-        assert.strictEqual(found, committed + 1)
-      }
-    }))
+  it.live(
+    "what was committed is there after a kill -9 of everything in the middle of writing",
+    () =>
+      Effect.gen(function*() {
+        const directory = yield* TestDatabase.ownDirectory
+        for (let round = 1; round <= (long ? 20 : 2); round++) {
+          const writer = yield* Child.start(userProgram, [directory, "write"])
+          let committed = -1
+          yield* Queue.take(writer.lines)
+          while (committed < 50 * round) committed = Number((yield* Queue.take(writer.lines))["committed"])
+          const all = yield* processesNow(directory)
+          killAll([...all.map((process) => process.pid), writer.pid])
+          yield* writer.exit
+          for (const line of yield* Queue.collect(writer.lines)) committed = Number(line["committed"])
+          const found = yield* Effect.gen(function*() {
+            const sql = yield* PgClient.PgClient
+            const [row] = yield* sql<
+              { readonly n: number }
+            >`select count(*)::int as n from public.written where n <= ${committed}`
+            yield* sql`drop table public.written`
+            return row?.n
+          }).pipe(Effect.provide(open(directory)))
+          assert.strictEqual(found, committed + 1)
+        }
+      }),
+    long ? 300_000 : 60_000
+  )
 
   it.live("Ctrl-C in a terminal reaches the program, not the server under it", () =>
     Effect.gen(function*() {
@@ -267,6 +272,40 @@ describe("EmbeddedPostgres", () => {
         assert.notInclude(readFileSync(`/proc/${pid}/environ`, "utf8"), "secret-of-the-api")
       }
       yield* leave(user)
+    }))
+})
+
+describe("a server that cannot be started again", () => {
+  it.effect("has its users back a moment after it can, however often that has happened", () =>
+    Effect.gen(function*() {
+      const directory = yield* TestDatabase.ownDirectory
+      const setup = join(directory, "pg", "postgresql.auto.conf")
+      const errors = yield* Queue.unbounded<unknown>()
+      const receipts = Logger.layer([
+        Logger.make(({ logLevel, message }) => {
+          if (logLevel === "Error") Queue.offerUnsafe(errors, message)
+        })
+      ])
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { processes } = yield* EmbeddedPostgres.make({ directory })
+        for (let round = 0; round < 4; round++) {
+          const { serverPid } = yield* processes
+          const good = readFileSync(setup)
+          writeFileSync(setup, "nonsense = 1\n")
+          process.kill(serverPid, "SIGKILL")
+          yield* Queue.take(errors)
+          writeFileSync(setup, good)
+          for (let turns = 0; turns < 10; turns++) yield* Effect.yieldNow
+          yield* TestClock.adjust("100 millis")
+          yield* Effect.repeat(processes, {
+            until: (now) => now.serverPid !== serverPid,
+            schedule: Schedule.max([Schedule.spaced("20 millis"), Schedule.recurs(1000)])
+          }).pipe(
+            Effect.tap((now) => Effect.sync(() => assert.notStrictEqual(now.serverPid, serverPid, `round ${round}`))),
+            TestClock.withLive
+          )
+        }
+      })).pipe(Effect.provide(receipts))
     }))
 })
 
