@@ -88,6 +88,36 @@ it.live(
   60_000
 )
 
+const unescape = (html: string): string =>
+  html.replaceAll("&quot;", "\"").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&")
+
+it.live(
+  "each line of /docs can be pasted into a shell beside a server with the seed's shop, and pasted again",
+  () =>
+    Effect.gen(function*() {
+      const env = { SLUICE_DATA_DIR: yield* TestDatabase.ownDirectory, SLUICE_API_TOKEN: "s3cret" }
+      assert.strictEqual(yield* (yield* sluice(["orders", "seed"], env)).exit, 0)
+      const server = yield* sluice(["serve", "--host", "127.0.0.1", "--port", "0", "--workers", "0"], env)
+      const base = yield* listening(server)
+      const { text } = yield* request(`${base}/docs`)
+      const lines = [...text.matchAll(/<pre class="curl">([^<]+)<\/pre>/g)].map(([, line]) => unescape(line ?? ""))
+      assert.strictEqual(lines.length, 6)
+      for (const line of [...lines, ...lines]) {
+        assert.include(line, base)
+        const pasted = execFile("bash", ["-c", `${line} -o /dev/null -w '%{http_code}'`], {
+          env: { ...process.env, ...env }
+        })
+        const status = yield* Effect.promise(async () => {
+          let answer = ""
+          for await (const chunk of pasted.stdout ?? []) answer += String(chunk)
+          return answer
+        })
+        assert.match(status, /^20[012]$/, line)
+      }
+    }),
+  60_000
+)
+
 /** A port that nobody has for the moment; it is asked of the kernel, as two servers need the same one. */
 const freePort = Effect.promise(() => {
   const { promise, resolve } = Promise.withResolvers<number>()

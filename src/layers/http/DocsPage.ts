@@ -1,11 +1,14 @@
 /** `/openapi.json`, `/docs` and the pages of the problem types: plain HTML made from the API's document, with nothing to load from elsewhere. */
 import { Effect, type Layer } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { ApiSettings } from "../../services/http/ApiSettings.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import * as Addresses from "./Addresses.ts"
 import * as Bodies from "./Bodies.ts"
+import * as CurlLine from "./CurlLine.ts"
 
 const escape = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("\"", "&quot;")
@@ -21,22 +24,31 @@ section{border-top:1px solid var(--line);padding:.5rem 0 1rem;scroll-margin-top:
 table{border-collapse:collapse;width:100%;margin:.75rem 0}
 td,th{text-align:left;vertical-align:top;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line)}
 td:first-child,th:first-child{width:14rem}.answers td:first-child,.answers th:first-child{width:4rem}.answers td:last-child,.answers th:last-child{width:23rem}th{font-weight:600}td p{margin:0}
-details{margin:.5rem 0}summary{cursor:pointer;padding:.15rem 0}
+.curl{white-space:pre-wrap;overflow-wrap:anywhere}details{margin:.5rem 0}summary{cursor:pointer;padding:.15rem 0}
 nav ul{padding:0;margin:1rem 0 2rem}nav li{list-style:none;display:flex;gap:.75rem;padding:.1rem 0}nav .verb{flex:none}nav a{flex:0 1 19rem;text-decoration:none}nav a:hover{text-decoration:underline}nav span.muted{flex:1}
 @media(max-width:40rem){body{padding:1rem}nav li{flex-wrap:wrap;gap:0 .5rem;padding:.35rem 0}nav a{flex:1}nav span.muted{flex-basis:100%}
 table,tbody,tr,td{display:block;width:100%}td:first-child,.answers td{width:100%}.answers td:first-child{width:auto}.answers tr{display:flex;flex-wrap:wrap;gap:0 .75rem}.answers td:nth-child(2){flex:1}.answers td:last-child{width:100%}th{display:none}tr{border-bottom:1px solid var(--line);padding:.4rem 0}td{border:0;padding:.05rem 0}td:empty{display:none}pre{max-height:24rem;padding:.5rem}}`
 
-const page = (title: string, body: string): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.text(
-    `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">` +
-      `<title>${escape(title)}</title><style>${style}</style><body>${body}</body></html>`,
-    {
-      contentType: "text/html; charset=utf-8",
-      headers: {
-        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-      }
+const html = (title: string, body: string): string =>
+  `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">` +
+  `<title>${escape(title)}</title><style>${style}</style><body>${body}</body></html>`
+
+const page = (text: string): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.text(text, {
+    contentType: "text/html; charset=utf-8",
+    headers: {
+      "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     }
-  )
+  })
+
+const hostForm = /^([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?$/i
+
+/** Where the page was asked for, for its examples; behind a proxy as the proxy says. */
+const baseOf = (request: HttpServerRequest): string => {
+  const host = request.headers["host"] ?? ""
+  const scheme = request.headers["x-forwarded-proto"] === "https" ? "https" : "http"
+  return hostForm.test(host) ? `${scheme}://${host}` : "http://127.0.0.1:3000"
+}
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -169,7 +181,20 @@ const bodyHtml = (content: unknown): string =>
     }).join("")
     : ""
 
-const operationHtml = (path: string, verb: string, operation: unknown): string => {
+/** Stands for the address that the page was asked at, which only the request tells. */
+const baseMark = "http://sluice.invalid"
+
+const exampleHtml = (path: string, verb: string, operation: unknown, needsToken: boolean): string => {
+  const body = at(operation, "requestBody", "content", "application/json", "example")
+  if (body === undefined) return ""
+  const parameters = list(at(operation, "parameters")).flatMap((parameter) => {
+    const example = text(at(parameter, "example"))
+    return example === "" ? [] : [{ name: text(at(parameter, "name")), in: text(at(parameter, "in")), example }]
+  })
+  return `<pre class="curl">${escape(CurlLine.of(baseMark, { verb, path, parameters, body }, needsToken))}</pre>`
+}
+
+const operationHtml = (path: string, verb: string, operation: unknown, needsToken: boolean): string => {
   const responses = at(operation, "responses")
   const rows = isJson(responses)
     ? Object.entries(responses).map(([status, response]) => {
@@ -183,7 +208,9 @@ const operationHtml = (path: string, verb: string, operation: unknown): string =
     escape(text(at(operation, "summary")))
   }.</strong> ${prose(text(at(operation, "description")))}</p>${parametersHtml(list(at(operation, "parameters")))}${
     bodyHtml(at(operation, "requestBody", "content"))
-  }<table class="answers"><tr><th>Status<th>Meaning<th>Body${rows.join("")}</table></section>`
+  }${exampleHtml(path, verb, operation, needsToken)}<table class="answers"><tr><th>Status<th>Meaning<th>Body${
+    rows.join("")
+  }</table></section>`
 }
 
 const operations = Object.entries(Addresses.document.paths).flatMap(([path, item]) =>
@@ -203,8 +230,8 @@ const problemHtml = (problem: Problem.ProblemDoc): string =>
     escape(problem.type)
   }</code></p><p>${prose(problem.what)}</p></section>`
 
-const docs = (): HttpServerResponse.HttpServerResponse =>
-  page(
+const docs = (needsToken: boolean): string =>
+  html(
     "Sluice API",
     `<h1>Sluice API</h1><p>${escape(text(at(Addresses.document, "info", "description")))}</p>` +
       `<p>The same for machines: <a href="/openapi.json">/openapi.json</a> (OpenAPI ${
@@ -216,7 +243,9 @@ const docs = (): HttpServerResponse.HttpServerResponse =>
             escape(text(at(operation, "operationId")))
           }"><code>${escape(path)}</code></a><span class="muted">${escape(text(at(operation, "summary")))}</span>`
         ).join("")
-      }</ul></nav>${operations.map(({ operation, path, verb }) => operationHtml(path, verb, operation)).join("")}` +
+      }</ul></nav>${
+        operations.map(({ operation, path, verb }) => operationHtml(path, verb, operation, needsToken)).join("")
+      }` +
       `<h2 id="problems">Problems</h2>${Problem.docs.map(problemHtml).join("")}<h2>Schemas</h2>${schemasHtml()}`
   )
 
@@ -224,16 +253,21 @@ const problemPage = (name: string): HttpServerResponse.HttpServerResponse | unde
   const problem = Problem.docs.find(({ type }) => type === `/problems/${name}`)
   return problem === undefined
     ? undefined
-    : page(problem.title, `<p><a href="/docs#problems">Sluice API: problems</a></p>${problemHtml(problem)}`)
+    : page(html(problem.title, `<p><a href="/docs#problems">Sluice API: problems</a></p>${problemHtml(problem)}`))
 }
 
 /** The document and its pages, without a token. */
-export const layer: Layer.Layer<never, never, HttpRouter.HttpRouter> = HttpRouter.use(
+export const layer: Layer.Layer<never, never, HttpRouter.HttpRouter | ApiSettings> = HttpRouter.use(
   Effect.fnUntraced(function*(router) {
     const openapi = Bodies.json(Addresses.document)
-    const html = docs()
+    const { token } = yield* ApiSettings
+    const text = docs(token !== undefined)
     yield* router.add("GET", "/openapi.json", openapi)
-    yield* router.add("GET", "/docs", html)
+    yield* router.add(
+      "GET",
+      "/docs",
+      Effect.map(HttpServerRequest, (request) => page(text.replaceAll(baseMark, baseOf(request))))
+    )
     yield* router.add(
       "GET",
       "/problems/:name",

@@ -17,7 +17,7 @@ import type { FetchTarget } from "./FetchRequest.ts"
 import type { FetchSource } from "./FetchSource.ts"
 
 /** A run's name: 1 to 200 letters, digits, `.`, `_`, `-`, `:`. */
-export const RunName = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._:-]{1,200}$/))
+export const RunName = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._:-]{1,200}$/u))
 
 /** Exact counts of a run. */
 export const RunCounts = Schema.Struct({

@@ -2,6 +2,7 @@
 import * as HttpApi from "effect/http-api/HttpApi"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as CatalogGroup from "./CatalogGroup.ts"
+import * as Examples from "./Examples.ts"
 import * as FetchesGroup from "./FetchesGroup.ts"
 import * as LedgerGroup from "./LedgerGroup.ts"
 import * as OperateGroup from "./OperateGroup.ts"
@@ -48,7 +49,7 @@ export const Api = HttpApi.make("sluice").add(
 ).annotateMerge(
   about
 )
-  .annotate(OpenApi.Transform, withBearer)
+  .annotate(OpenApi.Transform, (spec) => Examples.illustrate(withBearer(spec)))
 
 /** What HttpApiBuilder serves; the rest of {@link Api} is routed by hand. */
 export const ServedApi = HttpApi.make("sluice").add(

@@ -5,7 +5,7 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { AdjustmentUnits, NewProduct, Product, Sku, StockAdjustment } from "../orders/Product.ts"
-import { common, CursorText, Limit } from "./OrdersGroup.ts"
+import { common, CursorText, KeyHeader, Limit } from "./OrdersGroup.ts"
 import * as Problem from "./Problem.ts"
 
 const ProductBody = Product.annotate({ identifier: "Product" })
@@ -47,7 +47,7 @@ const put = HttpApiEndpoint.put("putProduct", "/v1/products/:sku", {
 
 const stock = HttpApiEndpoint.post("adjustStock", "/v1/products/:sku/stock", {
   params: { sku: Sku },
-  headers: { "idempotency-key": Schema.String },
+  headers: { "idempotency-key": KeyHeader },
   payload: Schema.Struct({ units: AdjustmentUnits }),
   success: HttpApiSchema.WithHeaders(
     StockAdjustment.annotate({ identifier: "StockAdjustment" }).pipe(HttpApiSchema.status(201)),

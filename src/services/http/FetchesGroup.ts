@@ -11,7 +11,7 @@ import * as Problem from "./Problem.ts"
 
 const Url = Schema.String.check(
   Schema.isMaxLength(2048),
-  Schema.isPattern(/^https?:\/\/[^\s\p{Cc}\p{Cs}]+$/iu, { expected: "an absolute http(s) URL" })
+  Schema.isPattern(/^[Hh][Tt][Tt][Pp][Ss]?:\/\/[^\s\p{Cc}\p{Cs}]+$/u, { expected: "an absolute http(s) URL" })
 )
 
 /** What to fetch. */
@@ -34,13 +34,13 @@ export const FetchRunJob = Job.make("fetch.run", {
 
 const Run = RunSummary.annotate({ identifier: "FetchRun" })
 
-const KeyHeader = Schema.String.annotate({
+const OptionalKey = Schema.String.annotate({
   description:
     "Optional here: a key of 1 to 255 printable characters that is new for each run, and the same for each try to begin it."
 })
 
 const start = HttpApiEndpoint.post("startFetch", "/v1/fetches", {
-  headers: { "idempotency-key": Schema.optionalKey(KeyHeader) },
+  headers: { "idempotency-key": Schema.optionalKey(OptionalKey) },
   payload: FetchRunRequest,
   success: HttpApiSchema.WithHeaders(Run.pipe(HttpApiSchema.status(202)), {
     location: Schema.String,

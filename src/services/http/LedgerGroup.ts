@@ -7,7 +7,7 @@ import * as OpenApi from "effect/http-api/OpenApi"
 import { Account, AccountId, NewAccount } from "../orders/Account.ts"
 import { TransferId } from "../orders/Ids.ts"
 import { LedgerEntry, Transfer, TransferRequest } from "../orders/Transfer.ts"
-import { common, CursorText, Limit } from "./OrdersGroup.ts"
+import { common, CursorText, KeyHeader, Limit } from "./OrdersGroup.ts"
 import * as Problem from "./Problem.ts"
 
 const paging = { limit: Schema.optionalKey(Limit), cursor: Schema.optionalKey(CursorText) }
@@ -59,7 +59,7 @@ const entries = HttpApiEndpoint.get("listEntries", "/v1/accounts/:id/entries", {
 }).annotateMerge(OpenApi.annotations({ summary: "List an account's ledger entries", description: "The latest first." }))
 
 const transfer = HttpApiEndpoint.post("makeTransfer", "/v1/transfers", {
-  headers: { "idempotency-key": Schema.String },
+  headers: { "idempotency-key": KeyHeader },
   payload: TransferRequest,
   success: HttpApiSchema.WithHeaders(TransferBody.pipe(HttpApiSchema.status(201)), {
     "idempotent-replayed": Schema.optionalKey(Schema.String)

@@ -12,7 +12,7 @@ const JobBody = Schema.Struct({ ...JobInfo.fields }).annotate({ identifier: "Job
 
 const JobPage = Schema.Struct({ jobs: Schema.Array(JobBody), next: Schema.optionalKey(Schema.String) })
 
-const Name = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._:-]{1,200}$/))
+const Name = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._:-]{1,200}$/u))
 
 const jobs = HttpApiEndpoint.get("listJobs", "/v1/jobs", {
   query: {

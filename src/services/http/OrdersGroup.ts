@@ -19,10 +19,14 @@ export const common = [
 ] as const
 
 /** Limit of a page, 1 to 200. */
-export const Limit = Schema.FiniteFromString.check(
-  Schema.isInt(),
-  Schema.isBetween({ minimum: 1, maximum: 200 })
-)
+export const Limit = Schema.String.annotate({ description: "How many on a page." }).check(
+  Schema.isPattern(/^([1-9]\d?|1\d\d|200)$/u, { expected: "a whole number from 1 to 200" })
+).pipe(Schema.decodeTo(Schema.FiniteFromString))
+
+/** The header of a key that is required; what it holds is looked at by the handlers, for a problem of its own. */
+export const KeyHeader = Schema.String.annotate({
+  description: "1 to 255 printable ASCII characters: new for each request, and the same for each try of it."
+})
 
 /** A cursor from an earlier page. */
 export const CursorText = Schema.String.check(Schema.isMaxLength(200))
@@ -30,7 +34,7 @@ export const CursorText = Schema.String.check(Schema.isMaxLength(200))
 const documented = (summary: string, description: string) => OpenApi.annotations({ summary, description })
 
 const place = HttpApiEndpoint.post("placeOrder", "/v1/orders", {
-  headers: { "idempotency-key": Schema.String, prefer: Schema.optionalKey(Schema.String) },
+  headers: { "idempotency-key": KeyHeader, prefer: Schema.optionalKey(Schema.String) },
   payload: OrderRequest,
   success: [
     HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }).pipe(HttpApiSchema.status(202)), {

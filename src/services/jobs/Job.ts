@@ -3,7 +3,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 
 /** The id of a job: a decimal number as text, ascending in the order of enqueueing. */
-export const JobId = Schema.String.check(Schema.isPattern(/^\d{1,19}$/)).pipe(Schema.brand("JobId"))
+export const JobId = Schema.String.check(Schema.isPattern(/^\d{1,19}$/u)).pipe(Schema.brand("JobId"))
 /** @see {@link JobId} */
 export type JobId = typeof JobId.Type
 

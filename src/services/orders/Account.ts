@@ -4,7 +4,7 @@ import { Amount, Currency } from "./Money.ts"
 
 /** Chosen by whoever opens the account: 1 to 64 letters, digits, `.`, `_`, `:`, `-`, the first a letter or digit. */
 export const AccountId = Schema.String.check(
-  Schema.isPattern(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/, {
+  Schema.isPattern(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/u, {
     expected: "1 to 64 letters, digits, \".\", \"_\", \":\" or \"-\""
   })
 )

@@ -6,7 +6,7 @@ import { plainText } from "./PlainText.ts"
 
 /** A stock keeping unit: 1 to 64 letters, digits, `.`, `_`, `-`, the first a letter or digit. */
 export const Sku = Schema.String.check(
-  Schema.isPattern(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, { expected: "1 to 64 letters, digits, \".\", \"_\" or \"-\"" })
+  Schema.isPattern(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/u, { expected: "1 to 64 letters, digits, \".\", \"_\" or \"-\"" })
 )
 
 /** The most of one product that there can be. */
