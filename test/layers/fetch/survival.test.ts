@@ -98,33 +98,38 @@ const saver = path.join(import.meta.dirname, "../../support/fetch/saver.ts")
 const bytes = Buffer.alloc(150_000, "0123456789")
 
 describe("killed", () => {
-  it.live("kill -9 at any moment: every file that has its name is whole, and the rest is swept at the next start", () =>
-    Effect.gen(function*() {
-      const directory = yield* temporary
-      const seen = yield* Queue.unbounded<void>()
-      const origin = yield* Origin.make((_, response) => {
-        Queue.offerUnsafe(seen, undefined)
-        response.end(bytes)
-      })
-      let partsSeen = 0
-      for (let round = 0; round < (isLong ? 50 : 5); round++) {
-        const child = spawn(process.execPath, [saver, directory, origin.url, "2000"], { stdio: "ignore" })
-        const exited = Effect.callback<void>((resume) => {
-          child.on("exit", () => resume(Effect.void))
+  it.live(
+    "kill -9 at any moment: every file that has its name is whole, and the rest is swept at the next start",
+    () =>
+      Effect.gen(function*() {
+        const directory = yield* temporary
+        const seen = yield* Queue.unbounded<void>()
+        const origin = yield* Origin.make((_, response) => {
+          Queue.offerUnsafe(seen, undefined)
+          response.end(bytes)
         })
-        yield* Queue.takeN(seen, 100 + round % 10 * 37)
-        child.kill("SIGKILL")
-        yield* exited
-        yield* Queue.clear(seen)
-        for (const file of filesIn(directory)) {
-          if (path.basename(file).startsWith(".sluice-")) partsSeen++
-          else assert.isTrue(fs.readFileSync(file).equals(bytes), file)
+        let partsSeen = 0
+        for (let round = 0; round < (isLong ? 50 : 5); round++) {
+          const child = spawn(process.execPath, [saver, directory, origin.url, "2000"], { stdio: "ignore" })
+          yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGKILL")))
+          const exited = Effect.callback<void>((resume) => {
+            child.on("exit", () => resume(Effect.void))
+          })
+          yield* Queue.takeN(seen, 100 + round % 10 * 37)
+          child.kill("SIGKILL")
+          yield* exited
+          yield* Queue.clear(seen)
+          for (const file of filesIn(directory)) {
+            if (path.basename(file).startsWith(".sluice-")) partsSeen++
+            else assert.isTrue(fs.readFileSync(file).equals(bytes), file)
+          }
         }
-      }
-      assert.isAbove(partsSeen, 0, "it was never killed in the middle of a file")
-      yield* Layer.build(FileBodyStore.layer(directory))
-      assert.isEmpty(filesIn(directory).filter((file) => path.basename(file).startsWith(".")))
-    }).pipe(Effect.scoped, leakFree))
+        assert.isAbove(partsSeen, 0, "it was never killed in the middle of a file")
+        yield* Layer.build(FileBodyStore.layer(directory))
+        assert.isEmpty(filesIn(directory).filter((file) => path.basename(file).startsWith(".")))
+      }).pipe(Effect.scoped, leakFree),
+    isLong ? 300_000 : 60_000
+  )
 })
 
 /** Runs the saver under a limit of the shell's, and gives how its outcomes ended. */
