@@ -45,6 +45,9 @@ const pythonWith = (modules: string): string | undefined => {
 const says = (command: string, ...args: ReadonlyArray<string>): string =>
   spawnSync(command, args, { encoding: "utf8" }).stdout.trim()
 
+/** Of V8, as `npm start` and the command give them. */
+const flags = ["--min-semi-space-size=16", "--max-semi-space-size=16", "--heap-growing-percent=10"]
+
 const here = (file: string): string => join(import.meta.dirname, file)
 
 /** Everyone, and a line that says in which versions. */
@@ -90,7 +93,7 @@ export const find = () => {
   ]
   const sluice: Contender = {
     name: "**Sluice**",
-    command: () => [process.execPath, [here("sluice.ts")]],
+    command: () => [process.execPath, [...flags, here("sluice.ts")]],
     connections: many
   }
   const load = hasWrk ? says("wrk", "-v").split(" [")[0] ?? "wrk" : `autocannon ${packages.autocannon}`

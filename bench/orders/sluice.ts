@@ -5,8 +5,7 @@ import * as Main from "../../src/programs/Main.ts"
 import * as OrdersApp from "../../src/programs/orders/OrdersApp.ts"
 import * as Serve from "../../src/programs/serve.ts"
 
-const port = Number(process.argv[3] ?? 0)
-const options = { port, host: undefined, workers: 0, picking: Duration.zero, sharePort: port !== 0 }
+const options = { port: 0, host: undefined, workers: 0, picking: Duration.zero, sharePort: false }
 
 Main.run(
   Serve.serve(options, (address) => Console.log(address)).pipe(
