@@ -17,6 +17,7 @@ import { ServedWorkers } from "../services/http/ServedWorkers.ts"
 import { JobWorker } from "../services/jobs/JobWorker.ts"
 import { Ledger } from "../services/orders/Ledger.ts"
 import * as FetchWorker from "./fetch/FetchWorker.ts"
+import * as HeapPace from "./HeapPace.ts"
 import * as OrderWorker from "./orders/OrderWorker.ts"
 
 /** What can be said on the command line. */
@@ -152,6 +153,7 @@ export const serve = Effect.fnUntraced(function*<E, R>(
   options: Options,
   onListen: (address: string) => Effect.Effect<void, E, R>
 ) {
+  yield* HeapPace.relaxed
   return yield* HttpServer.addressFormattedWith(onListen).pipe(
     Effect.andThen(Effect.never),
     Effect.provide(layer(options))

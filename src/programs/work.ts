@@ -8,6 +8,7 @@ import type { JobQueueError } from "../services/jobs/JobError.ts"
 import * as JobHandler from "../services/jobs/JobHandler.ts"
 import type { JobStore } from "../services/jobs/JobStore.ts"
 import * as JobWorker from "../services/jobs/JobWorker.ts"
+import * as HeapPace from "./HeapPace.ts"
 
 /** What the command line says about every crew. */
 export interface CrewOptions {
@@ -67,7 +68,7 @@ export const work = <R>(
   crews: ReadonlyArray<Crew<R>>,
   options: CrewOptions
 ): Effect.Effect<never, JobQueueError | Config.ConfigError, JobStore | R> =>
-  Effect.andThen(
-    Effect.logInfo(`working: ${crews.map((crew) => crew.name).join(", ")}`),
-    Layer.launch(layer(crews, options))
+  HeapPace.relaxed.pipe(
+    Effect.andThen(Effect.logInfo(`working: ${crews.map((crew) => crew.name).join(", ")}`)),
+    Effect.andThen(Layer.launch(layer(crews, options)))
   )
