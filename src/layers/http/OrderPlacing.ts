@@ -56,23 +56,29 @@ const readBody = (
 
 const addressOf = (order: Order.Order) => ({ location: `/v1/orders/${order.id}`, etag: Bodies.etag(order.version) })
 
+const replayed = { "idempotent-replayed": "true" }
+
 const accepted = ({ isReplayed, value }: Receipt<Order.Order>): HttpServerResponse =>
   Bodies.json(Bodies.orderJson(value), {
     status: 202,
-    headers: { ...addressOf(value), ...(isReplayed ? { "idempotent-replayed": "true" } : {}) }
+    headers: { ...addressOf(value), ...(isReplayed ? replayed : {}) }
   })
 
 /** The order at its end, or where it is when the time is over. */
-const awaitEnd = (orders: Orders["Service"], order: Order.Order, seconds: number) =>
-  Stream.runDrain(orders.events(order.id, order.version)).pipe(
+const awaitEnd = (orders: Orders["Service"], { isReplayed, value }: Receipt<Order.Order>, seconds: number) =>
+  Stream.runDrain(orders.events(value.id, value.version)).pipe(
     Effect.timeoutOption(Duration.seconds(seconds)),
-    Effect.andThen(orders.find(order.id)),
+    Effect.andThen(orders.find(value.id)),
     // It was accepted, and orders are never removed.
     Effect.catchTag("OrderNotFound", Effect.die),
     Effect.map((order) =>
       Bodies.json(Bodies.orderJson(order), {
         status: Order.isTerminal(order.status) ? 200 : 202,
-        headers: { ...addressOf(order), "preference-applied": `wait=${seconds}` }
+        headers: {
+          ...addressOf(order),
+          "preference-applied": `wait=${seconds}`,
+          ...(isReplayed ? replayed : {})
+        }
       })
     )
   )
@@ -87,7 +93,7 @@ export const make = (orders: Orders["Service"], maxBodyBytes: number) => {
         Effect.flatMap(readBody(request, maxBody), (body) => orders.accept(key, body, requestId))
       ),
       Effect.flatMap((receipt) =>
-        seconds === 0 ? Effect.succeed(accepted(receipt)) : awaitEnd(orders, receipt.value, seconds)
+        seconds === 0 ? Effect.succeed(accepted(receipt)) : awaitEnd(orders, receipt, seconds)
       ),
       Effect.catch((error) => HttpServerRespondable.toResponse(problemOf(error)))
     )

@@ -33,19 +33,23 @@ export const CursorText = Schema.String.check(Schema.isMaxLength(200))
 
 const documented = (summary: string, description: string) => OpenApi.annotations({ summary, description })
 
+const placedHeaders = {
+  location: Schema.String,
+  etag: Schema.String,
+  "idempotent-replayed": Schema.optionalKey(Schema.String)
+}
+
 const place = HttpApiEndpoint.post("placeOrder", "/v1/orders", {
   headers: { "idempotency-key": KeyHeader, prefer: Schema.optionalKey(Schema.String) },
   payload: OrderRequest,
   success: [
     HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }).pipe(HttpApiSchema.status(202)), {
-      location: Schema.String,
-      etag: Schema.String,
-      "idempotent-replayed": Schema.optionalKey(Schema.String)
+      ...placedHeaders,
+      "preference-applied": Schema.optionalKey(Schema.String)
     }),
     HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }).pipe(HttpApiSchema.status(200)), {
-      location: Schema.String,
-      etag: Schema.String,
-      "preference-applied": Schema.optionalKey(Schema.String)
+      ...placedHeaders,
+      "preference-applied": Schema.String
     })
   ],
   error: [

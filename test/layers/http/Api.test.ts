@@ -308,6 +308,10 @@ withLayer(working, { excludeTestServices: true })("API with workers", (it) => {
       assert.deepStrictEqual([done.status, done.json.status], [200, "completed"])
       assert.strictEqual(done.headers.get("preference-applied"), "wait=10")
       assert.strictEqual(done.headers.get("etag"), "\"3\"")
+      assert.isNull(done.headers.get("idempotent-replayed"))
+      const again = yield* post(`${base}/v1/orders`, order("p2"), { "idempotency-key": "wait-1", prefer: "wait=10" })
+      assert.deepStrictEqual([again.status, again.json], [200, done.json])
+      assert.strictEqual(again.headers.get("idempotent-replayed"), "true")
       yield* Shop.stock([Shop.product("p3", { price: 999_999n })])
       const failed = yield* post(`${base}/v1/orders`, order("p3"), { "idempotency-key": "wait-2", prefer: "wait=10" })
       assert.deepStrictEqual([failed.status, failed.json.status, failed.json.failure], [
