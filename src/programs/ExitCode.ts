@@ -17,6 +17,7 @@ const environmental: ReadonlySet<string> = new Set([
   "JobQueueError",
   "PlatformError",
   "ServeError",
+  "ServerUnreachable",
   "SqlError"
 ])
 

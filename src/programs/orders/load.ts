@@ -1,6 +1,7 @@
 /** `sluice orders load`: places orders over HTTP as fast as a given number of clients can, and says how fast that was. */
 import { Clock, Effect, Ref, Schema } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as Uuid from "../../layers/orders/Uuid.ts"
@@ -25,6 +26,18 @@ export class LoadRefused extends Schema.TaggedError<LoadRefused>()("LoadRefused"
     return `the server answered ${this.status}: ${this.body} (has \`sluice orders seed\` been run?)`
   }
 }
+
+/** Nobody answers there. */
+export class ServerUnreachable extends Schema.TaggedError<ServerUnreachable>()("ServerUnreachable", {
+  url: Schema.String
+}) {
+  override get message(): string {
+    return `no server answers at ${this.url}: start one with \`sluice serve\`, or name yours with --url`
+  }
+}
+
+const unreachable = (url: string) => (error: HttpClientError.HttpClientError) =>
+  error.reason._tag === "TransportError" ? new ServerUnreachable({ url }) : error
 
 /** What came of it. */
 export interface Report {
@@ -95,7 +108,8 @@ export const load = Effect.fn("orders.load")(function*(options: Options) {
       HttpClientRequest.bodyJsonUnsafe(body),
       authorized(options.token)
     )
-    yield* Effect.flatMap(client.execute(request), expectStatus(202))
+    const response = yield* Effect.mapError(client.execute(request), unreachable(options.url))
+    yield* expectStatus(202)(response)
     latencies[index] = Number((yield* Clock.currentTimeNanos) - startedAt) / 1e6
   })
   const clientLoop = Effect.gen(function*() {
