@@ -27,7 +27,8 @@ const addresses: ReadonlyArray<Address> = [
   methods
 }))
 
-const pathOf = (url: string): string => {
+/** The path of a URL, without its query. */
+export const pathOf = (url: string): string => {
   const end = url.search(/[?#]/)
   return end === -1 ? url : url.slice(0, end)
 }

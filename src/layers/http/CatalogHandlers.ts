@@ -8,9 +8,9 @@ import { Catalog } from "../../services/orders/Catalog.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
 import { type NewProduct, Product, Sku, StockAdjustment } from "../../services/orders/Product.ts"
 import * as Bodies from "./Bodies.ts"
-import { keyOf } from "./OrderPlacing.ts"
 import * as Page from "./Page.ts"
 import { problemOf } from "./Problems.ts"
+import { keyOf } from "./RequestHeaders.ts"
 
 const encodeProduct = Schema.encodeSync(Schema.toCodecJson(Product))
 const encodeAdjustment = Schema.encodeSync(Schema.toCodecJson(StockAdjustment))

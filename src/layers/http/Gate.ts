@@ -21,8 +21,8 @@ import * as Deadline from "../../services/tasks/Deadline.ts"
 import * as Uuid from "../orders/Uuid.ts"
 import * as Addresses from "./Addresses.ts"
 import * as HotRoutes from "./HotRoutes.ts"
-import { waitSeconds } from "./OrderPlacing.ts"
 import * as Problems from "./Problems.ts"
+import { waitSeconds } from "./RequestHeaders.ts"
 import * as RequestMeter from "./RequestMeter.ts"
 
 type Response = HttpServerResponse.HttpServerResponse

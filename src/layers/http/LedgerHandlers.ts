@@ -8,9 +8,9 @@ import { Account } from "../../services/orders/Account.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
 import { LedgerEntry, Transfer } from "../../services/orders/Transfer.ts"
 import * as Bodies from "./Bodies.ts"
-import { keyOf } from "./OrderPlacing.ts"
 import * as Page from "./Page.ts"
 import { problemOf } from "./Problems.ts"
+import { keyOf } from "./RequestHeaders.ts"
 
 const encodeAccount = Schema.encodeSync(Schema.toCodecJson(Account))
 const encodeTransfer = Schema.encodeSync(Schema.toCodecJson(Transfer))

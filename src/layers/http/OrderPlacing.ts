@@ -8,30 +8,12 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Problem from "../../services/http/Problem.ts"
-import * as IdempotencyKey from "../../services/orders/IdempotencyKey.ts"
 import type { Receipt } from "../../services/orders/Ledger.ts"
 import * as Order from "../../services/orders/Order.ts"
 import type { Orders } from "../../services/orders/Orders.ts"
 import * as Bodies from "./Bodies.ts"
 import { problemOf } from "./Problems.ts"
-
-/** The longest that `Prefer: wait` waits, in seconds. */
-export const maxWaitSeconds = 30
-
-/** The seconds that a `Prefer` header asks to wait (RFC 7240 section 4.3); 0 without one. */
-export const waitSeconds = (prefer: string | undefined): number => {
-  const match = prefer === undefined ? null : /(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?/i.exec(prefer)
-  return match === null ? 0 : Math.min(maxWaitSeconds, Number(match[1]))
-}
-
-/** The key of a request that needs one. */
-export const keyOf = (header: string | undefined): Effect.Effect<string, Problem.IdempotencyKeyMissing> => {
-  if (header === undefined) return Effect.fail(new Problem.IdempotencyKeyMissing())
-  const key = IdempotencyKey.fromHeader(header)
-  return key === undefined
-    ? Effect.fail(new Problem.IdempotencyKeyMissing({ detail: "it must be 1 to 255 printable ASCII characters" }))
-    : Effect.succeed(key)
-}
+import { keyOf, waitSeconds } from "./RequestHeaders.ts"
 
 const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Order.OrderRequest))
 

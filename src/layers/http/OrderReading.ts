@@ -5,6 +5,7 @@ import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Problem from "../../services/http/Problem.ts"
 import type { Orders } from "../../services/orders/Orders.ts"
+import * as Addresses from "./Addresses.ts"
 import * as Bodies from "./Bodies.ts"
 import { problemOf } from "./Problems.ts"
 
@@ -15,15 +16,10 @@ const invalidId = new Problem.InvalidRequest({
   errors: [{ path: ["params", "id"], message: "Expected a UUID in lower case" }]
 })
 
-const idIn = (url: string): string => {
-  const end = url.search(/[?#]/)
-  return url.slice("/v1/orders/".length, end === -1 ? undefined : end)
-}
-
 /** The answer to a request for one order. */
 export const make =
   (orders: Orders["Service"]) => (request: HttpServerRequest): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
-    const id = idIn(request.url)
+    const id = Addresses.pathOf(request.url).slice("/v1/orders/".length)
     if (!uuid.test(id)) return HttpServerRespondable.toResponse(invalidId)
     return Effect.matchEffect(orders.find(id), {
       onFailure: (error) => HttpServerRespondable.toResponse(problemOf(error)),

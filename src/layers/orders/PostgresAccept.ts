@@ -59,7 +59,7 @@ const write = (
   const orders = placed.map(({ order }) => order)
   const jobs = placed.map(jobOf)
   const products = [...books.products.values()]
-  return Effect.map(
+  return Effect.flatMap(
     sql<Written>`select accepted_at, known, stale from sluice.order_accept(
       ${Columns.uuids(orders.map((order) => order.id))}, ${Columns.texts(placed.map(({ placement }) => placement.key))},
       ${Columns.texts(orders.map((order) => order.customerId))}, ${Columns.texts(orders.map(OrderRow.itemsJson))},
@@ -74,7 +74,7 @@ const write = (
       Columns.booleans(products.map((product) => product.isShipped))
     })`,
     // The function answers one row.
-    (rows) => rows[0] ?? { accepted_at: new Date(0), known: null, stale: null }
+    (rows) => rows[0] === undefined ? Effect.die("sluice.order_accept answered no row") : Effect.succeed(rows[0])
   )
 }
 

@@ -6,7 +6,7 @@ import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { RunName, RunSummary } from "../fetch/Frontier.ts"
 import * as Job from "../jobs/Job.ts"
-import { common } from "./OrdersGroup.ts"
+import { common, keyed } from "./OrdersGroup.ts"
 import * as Problem from "./Problem.ts"
 
 const Url = Schema.String.check(
@@ -46,14 +46,7 @@ const start = HttpApiEndpoint.post("startFetch", "/v1/fetches", {
     location: Schema.String,
     "idempotent-replayed": Schema.optionalKey(Schema.String)
   }),
-  error: [
-    ...common,
-    Problem.IdempotencyKeyMissing,
-    Problem.IdempotencyKeyInFlight,
-    Problem.IdempotencyKeyReused,
-    Problem.PayloadTooLarge,
-    Problem.UnsupportedMediaType
-  ]
+  error: keyed
 }).annotateMerge(OpenApi.annotations({
   summary: "Fetch a list of URLs",
   description:

@@ -7,7 +7,7 @@ import * as OpenApi from "effect/http-api/OpenApi"
 import { Account, AccountId, NewAccount } from "../orders/Account.ts"
 import { TransferId } from "../orders/Ids.ts"
 import { LedgerEntry, Transfer, TransferRequest } from "../orders/Transfer.ts"
-import { common, CursorText, KeyHeader, Limit } from "./OrdersGroup.ts"
+import { common, CursorText, keyed, KeyHeader, Limit } from "./OrdersGroup.ts"
 import * as Problem from "./Problem.ts"
 
 const paging = { limit: Schema.optionalKey(Limit), cursor: Schema.optionalKey(CursorText) }
@@ -65,14 +65,9 @@ const transfer = HttpApiEndpoint.post("makeTransfer", "/v1/transfers", {
     "idempotent-replayed": Schema.optionalKey(Schema.String)
   }),
   error: [
-    ...common,
-    Problem.IdempotencyKeyMissing,
-    Problem.IdempotencyKeyInFlight,
-    Problem.IdempotencyKeyReused,
+    ...keyed,
     Problem.AccountNotFound,
-    Problem.TransferRefused,
-    Problem.PayloadTooLarge,
-    Problem.UnsupportedMediaType
+    Problem.TransferRefused
   ]
 }).annotateMerge(OpenApi.annotations({
   summary: "Transfer money",

@@ -18,6 +18,16 @@ export const common = [
   Problem.Internal
 ] as const
 
+/** What every route may answer that takes a body once for each Idempotency-Key. */
+export const keyed = [
+  ...common,
+  Problem.IdempotencyKeyMissing,
+  Problem.IdempotencyKeyInFlight,
+  Problem.IdempotencyKeyReused,
+  Problem.PayloadTooLarge,
+  Problem.UnsupportedMediaType
+] as const
+
 /** Limit of a page, 1 to 200. */
 export const Limit = Schema.String.annotate({ description: "How many on a page." }).check(
   Schema.isPattern(/^([1-9]\d?|1\d\d|200)$/u, { expected: "a whole number from 1 to 200" })
@@ -53,13 +63,8 @@ const place = HttpApiEndpoint.post("placeOrder", "/v1/orders", {
     })
   ],
   error: [
-    ...common,
-    Problem.IdempotencyKeyMissing,
-    Problem.IdempotencyKeyInFlight,
-    Problem.IdempotencyKeyReused,
-    Problem.OrderRefused,
-    Problem.PayloadTooLarge,
-    Problem.UnsupportedMediaType
+    ...keyed,
+    Problem.OrderRefused
   ]
 }).annotateMerge(documented(
   "Place an order",
