@@ -3,6 +3,7 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Logger, Queue, Schedule, Scheduler } from "effect"
 import { TestClock } from "effect/testing"
+import { spawnSync } from "node:child_process"
 import {
   chownSync,
   existsSync,
@@ -340,7 +341,11 @@ describe("an interrupted attach", () => {
     }))
 })
 
-describe.skipIf(process.getuid?.() !== 0)("EmbeddedPostgres and users", () => {
+/** Whether other users can run the programs of this checkout: below a directory of mode 700, such as /root or one of `mktemp -d`, nobody else can. */
+const isOpenToOthers = spawnSync(process.execPath, ["--version"], { uid: 1, gid: 1, cwd: "/" }).status === 0 &&
+  spawnSync("test", ["-r", userProgram], { uid: 1, gid: 1, cwd: "/" }).status === 0
+
+describe.skipIf(process.getuid?.() !== 0 || !isOpenToOthers)("EmbeddedPostgres and users", () => {
   // `daemon`: initdb wants a user with a name.
   const daemon = { uid: 1, gid: 1, cwd: "/" }
   const nameless = { uid: 4321, gid: 4321, cwd: "/" }
