@@ -15,6 +15,7 @@ const environmental: ReadonlySet<string> = new Set([
   "DatabaseError",
   "FrontierError",
   "JobQueueError",
+  "OrdersStoreError",
   "PlatformError",
   "ServeError",
   "ServerUnreachable",

@@ -9,7 +9,8 @@ import { JobId } from "../../services/jobs/Job.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { Beat, CronEntry, JoinOptions, Membership, NewJob, Signal } from "../../services/jobs/JobStore.ts"
 import { Outage } from "../../services/jobs/Outage.ts"
-import { channel, idOf, operation, texts, workerLockClass } from "./JobSql.ts"
+import * as Columns from "../postgres/Columns.ts"
+import { channel, idOf, operation, workerLockClass } from "./JobSql.ts"
 
 /** What of the layer's options the fleet needs. */
 export interface FleetOptions {
@@ -122,7 +123,7 @@ export const join = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Membership, JobQueueError, Scope.Scope> {
   const rows = yield* sql<{ readonly id: number }>`
     insert into sluice.job_worker (label, queues, lease_millis, beat_millis)
-    values (${joining.label}, ${texts(joining.queues)}, ${joining.leaseMillis}, ${joining.beatMillis})
+    values (${joining.label}, ${Columns.texts(joining.queues)}, ${joining.leaseMillis}, ${joining.beatMillis})
     returning id`.pipe(operation("join"))
   const worker = rows[0]?.id ?? 0
   yield* Effect.addFinalizer(() =>
@@ -163,12 +164,12 @@ export const tick = (
   insert: (jobs: ReadonlyArray<NewJob>) => Effect.Effect<unknown, SqlError | JobQueueError>
 ): Effect.Effect<number, SqlError | JobQueueError> =>
   Effect.gen(function*() {
-    const names = texts(entries.map((entry) => entry.name))
+    const names = Columns.texts(entries.map((entry) => entry.name))
     const [look] = yield* sql.unsafe<{ readonly now: number; readonly due: boolean }>(
       `select extract(epoch from now())::float8 * 1000 as now,
         (select count(*) from sluice.job_cron c join unnest($1::text[], $2::text[]) as u(name, signature) using (name)
          where c.signature = u.signature and c.next_at > now()) < cardinality($1::text[]) as due`,
-      [names, texts(entries.map((entry) => entry.signature))]
+      [names, Columns.texts(entries.map((entry) => entry.signature))]
     )
     if (look?.due !== true) return 0
     return yield* sql.withTransaction(fire(sql, entries, look.now, insert))

@@ -4,7 +4,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { JobId } from "../../services/jobs/Job.ts"
 import { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { NewJob } from "../../services/jobs/JobStore.ts"
-import { aging, float8s, idOf, int4s, texts } from "./JobSql.ts"
+import * as Columns from "../postgres/Columns.ts"
+import { aging, idOf } from "./JobSql.ts"
 
 /** Arrays of one statement are cut here: a million payloads would be one message of a hundred megabytes. */
 const chunkSize = 10_000
@@ -12,16 +13,16 @@ const chunkSize = 10_000
 const uniqueRounds = 5
 
 const parameters = (jobs: ReadonlyArray<NewJob>): ReadonlyArray<unknown> => [
-  texts(jobs.map((job) => job.queue)),
-  texts(jobs.map((job) => job.kind)),
-  texts(jobs.map((job) => job.payload)),
-  int4s(jobs.map((job) => job.priority)),
-  int4s(jobs.map((job) => job.maxAttempts)),
-  float8s(jobs.map((job) => job.delayMillis)),
-  float8s(jobs.map((job) => job.runAtMillis)),
-  texts(jobs.map((job) => job.unique)),
-  texts(jobs.map((job) => job.key)),
-  int4s(jobs.map((job) => job.keyConcurrency))
+  Columns.texts(jobs.map((job) => job.queue)),
+  Columns.texts(jobs.map((job) => job.kind)),
+  Columns.texts(jobs.map((job) => job.payload)),
+  Columns.ints(jobs.map((job) => job.priority)),
+  Columns.ints(jobs.map((job) => job.maxAttempts)),
+  Columns.floats(jobs.map((job) => job.delayMillis)),
+  Columns.floats(jobs.map((job) => job.runAtMillis)),
+  Columns.texts(jobs.map((job) => job.unique)),
+  Columns.texts(jobs.map((job) => job.key)),
+  Columns.ints(jobs.map((job) => job.keyConcurrency))
 ]
 
 const statement = `
@@ -77,7 +78,7 @@ const special = Effect.fnUntraced(function*(sql: PgClient.PgClient, jobs: Readon
     if (refused.length > 0) {
       const live = yield* sql.unsafe<{ readonly n: number; readonly id: bigint }>(
         "select n, id from sluice.job_live($1, $2)",
-        [texts(refused.map((entry) => entry.job.kind)), texts(refused.map((entry) => entry.job.unique))]
+        [Columns.texts(refused.map((entry) => entry.job.kind)), Columns.texts(refused.map((entry) => entry.job.unique))]
       )
       for (const row of live) {
         const entry = refused[row.n - 1]
@@ -90,7 +91,7 @@ const special = Effect.fnUntraced(function*(sql: PgClient.PgClient, jobs: Readon
   if (keyed.length > 0) {
     yield* sql.unsafe(
       `select sluice.job_wake(sluice.job_fill($1::text[], $2::text[]))`,
-      [texts(keyed.map((job) => job.kind)), texts(keyed.map((job) => job.key))]
+      [Columns.texts(keyed.map((job) => job.kind)), Columns.texts(keyed.map((job) => job.key))]
     )
   }
   return open.length === 0

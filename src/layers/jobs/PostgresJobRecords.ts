@@ -6,7 +6,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import { JobFailure, type JobId, type JobInfo, type JobState } from "../../services/jobs/Job.ts"
 import type { JobEvent } from "../../services/jobs/Job.ts"
 import { type JobFilter, JobRecords, type QueueStats, type RedriveFilter } from "../../services/jobs/JobStore.ts"
-import { aging, channel, idOf, int8s, operation } from "./JobSql.ts"
+import * as Columns from "../postgres/Columns.ts"
+import { aging, channel, idOf, operation } from "./JobSql.ts"
 
 interface InfoRow {
   readonly id: bigint
@@ -201,7 +202,7 @@ const redrive = (sql: PgClient.PgClient, filter: RedriveFilter, ratePerSecond: n
         filter.queue ?? null,
         filter.kind ?? null,
         filter.reason ?? null,
-        filter.ids === undefined ? null : int8s(filter.ids.map(BigInt)),
+        filter.ids === undefined ? null : Columns.bigints(filter.ids.map(BigInt)),
         filter.limit ?? 1000,
         ratePerSecond ?? null
       ]

@@ -3,8 +3,9 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { ClaimedJob, Settlement } from "../../services/jobs/JobStore.ts"
+import * as Columns from "../postgres/Columns.ts"
 import type { ClaimFloors } from "./ClaimFloors.ts"
-import { float8s, idOf, int4s, int8s, texts } from "./JobSql.ts"
+import { idOf } from "./JobSql.ts"
 
 interface ClaimedRow {
   readonly id: bigint
@@ -45,10 +46,10 @@ export const claim: (
     "select * from sluice.job_claim_from($1, $2, $3, $4::text[]::timestamptz[], $5)",
     [
       worker,
-      texts(queues.map((entry) => entry.queue)),
-      int4s(queues.map((entry) => entry.limit)),
-      texts(from.map((floor) => floor?.rank ?? "-infinity")),
-      int8s(from.map((floor) => BigInt(floor?.id ?? 0)))
+      Columns.texts(queues.map((entry) => entry.queue)),
+      Columns.ints(queues.map((entry) => entry.limit)),
+      Columns.texts(from.map((floor) => floor?.rank ?? "-infinity")),
+      Columns.bigints(from.map((floor) => BigInt(floor?.id ?? 0)))
     ]
   )
   const now = yield* Clock.currentTimeMillis
@@ -77,8 +78,8 @@ type Again = Settlement & { readonly verdict: { readonly _tag: "Retry" | "Releas
 const isEnded = (settlement: Settlement): settlement is Ended =>
   settlement.verdict._tag !== "Retry" && settlement.verdict._tag !== "Released"
 
-const idsOf = (settlements: ReadonlyArray<Settlement>) => int8s(settlements.map(({ job }) => BigInt(job.id)))
-const attemptsOf = (settlements: ReadonlyArray<Settlement>) => int4s(settlements.map(({ job }) => job.attempt))
+const idsOf = (settlements: ReadonlyArray<Settlement>) => Columns.bigints(settlements.map(({ job }) => BigInt(job.id)))
+const attemptsOf = (settlements: ReadonlyArray<Settlement>) => Columns.ints(settlements.map(({ job }) => job.attempt))
 
 /** Ends jobs; answers how many were still ours. */
 const end = (sql: PgClient.PgClient, worker: number, ended: ReadonlyArray<Ended>): Effect.Effect<number, SqlError> => {
@@ -91,14 +92,14 @@ const end = (sql: PgClient.PgClient, worker: number, ended: ReadonlyArray<Ended>
       worker,
       idsOf(ended),
       attemptsOf(ended),
-      int4s(ended.map(({ verdict }) => verdict._tag === "Succeeded" ? 4 : verdict._tag === "Dead" ? 5 : 6)),
-      int4s(
+      Columns.ints(ended.map(({ verdict }) => verdict._tag === "Succeeded" ? 4 : verdict._tag === "Dead" ? 5 : 6)),
+      Columns.ints(
         ended.map(({ verdict }) =>
           verdict._tag !== "Succeeded" || verdict.history === "full" ? 0 : verdict.history === "outcome" ? 1 : 2
         )
       ),
-      texts(ended.map(({ verdict }) => verdict._tag === "Succeeded" ? verdict.result : null)),
-      texts(ended.map(({ verdict }) => verdict._tag === "Dead" ? JSON.stringify(verdict.failure) : null))
+      Columns.texts(ended.map(({ verdict }) => verdict._tag === "Succeeded" ? verdict.result : null)),
+      Columns.texts(ended.map(({ verdict }) => verdict._tag === "Dead" ? JSON.stringify(verdict.failure) : null))
     ])
   return Effect.map(rows, ([row]) => row?.n ?? 0)
 }
@@ -108,7 +109,7 @@ const releaseKeys = (sql: PgClient.PgClient, ended: ReadonlyArray<Ended>): Effec
   const keyed = ended.filter(({ job }) => job.key !== null)
   return keyed.length === 0 ? Effect.void : Effect.asVoid(sql.unsafe(
     `select sluice.job_wake(sluice.job_fill($1::text[], $2::text[]))`,
-    [texts(keyed.map(({ job }) => job.kind)), texts(keyed.map(({ job }) => job.key))]
+    [Columns.texts(keyed.map(({ job }) => job.kind)), Columns.texts(keyed.map(({ job }) => job.key))]
   ))
 }
 
@@ -123,9 +124,9 @@ const again = Effect.fnUntraced(function*(sql: PgClient.PgClient, worker: number
     worker,
     idsOf(jobs),
     attemptsOf(jobs),
-    float8s(jobs.map(({ verdict }) => verdict.delayMillis)),
-    int4s(jobs.map(({ verdict }) => verdict._tag === "Released" ? 1 : 0)),
-    texts(jobs.map(({ verdict }) => verdict._tag === "Retry" ? JSON.stringify(verdict.failure) : null))
+    Columns.floats(jobs.map(({ verdict }) => verdict.delayMillis)),
+    Columns.ints(jobs.map(({ verdict }) => verdict._tag === "Released" ? 1 : 0)),
+    Columns.texts(jobs.map(({ verdict }) => verdict._tag === "Retry" ? JSON.stringify(verdict.failure) : null))
   ])
   if (rows.length === jobs.length) return rows.length
   const moved = new Set(rows.map((row) => idOf(row.id)))
@@ -164,7 +165,7 @@ export const giveBackUnknown = (
         insert into sluice.job_delta (queue, running, ready) select queue, -count(*), count(*) from moved group by queue
       )
       select count(*)::int4 as n from moved`,
-      [worker, int8s(known.map(BigInt))]
+      [worker, Columns.bigints(known.map(BigInt))]
     ),
     ([row]) => row?.n ?? 0
   )

@@ -4,8 +4,8 @@ import { Effect, Layer } from "effect"
 import { Catalog, ProductNotFound } from "../../services/orders/Catalog.ts"
 import { AccountNotFound, KeyReused } from "../../services/orders/OrdersError.ts"
 import { adjusted, maxStock, type Product, type StockAdjustment } from "../../services/orders/Product.ts"
+import * as Columns from "../postgres/Columns.ts"
 import { ReadClient } from "../postgres/Database.ts"
-import * as Columns from "./Columns.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
 interface ProductRow {

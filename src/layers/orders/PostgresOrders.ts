@@ -10,9 +10,9 @@ import {
   TransferRefused
 } from "../../services/orders/OrdersError.ts"
 import * as Settlement from "../../services/orders/Settlement.ts"
+import * as Columns from "../postgres/Columns.ts"
 import { ReadClient } from "../postgres/Database.ts"
 import * as AcceptQueue from "./AcceptQueue.ts"
-import * as Columns from "./Columns.ts"
 import * as OrderLookup from "./OrderLookup.ts"
 import * as OrderRow from "./OrderRow.ts"
 import * as OrderWatch from "./OrderWatch.ts"

@@ -14,7 +14,7 @@ import {
   type ProductState
 } from "../../services/orders/Settlement.ts"
 import type { Transfer } from "../../services/orders/Transfer.ts"
-import * as Columns from "./Columns.ts"
+import * as Columns from "../postgres/Columns.ts"
 import * as OrderRow from "./OrderRow.ts"
 
 interface LockedRow extends OrderRow.OrderRow {

@@ -8,7 +8,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { OrderRequest } from "../../services/orders/Order.ts"
 import type { PriceBooks } from "../../services/orders/Pricing.ts"
 import type { Product } from "../../services/orders/Product.ts"
-import * as Columns from "./Columns.ts"
+import * as Columns from "../postgres/Columns.ts"
 
 /** What an order's price depends on. */
 export type PricedProduct = Pick<Product, "sku" | "price" | "currency" | "seller" | "isShipped">

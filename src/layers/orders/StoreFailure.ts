@@ -1,56 +1,32 @@
 /** From the database's errors to the orders wing's own, and the retries that some of them deserve. */
-import { Cause, Effect, Option, Schedule } from "effect"
+import { Effect, Option, Schedule } from "effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { JobQueueError } from "../../services/jobs/JobError.ts"
 import { OrdersStoreError } from "../../services/orders/OrdersError.ts"
+import * as SqlFailure from "../../services/postgres/SqlFailure.ts"
 import * as Deadline from "../../services/tasks/Deadline.ts"
-
-/** What the server says when it is starting, stopping, full, or has ended our session. */
-const unavailableCodes: ReadonlySet<string> = new Set(["57P01", "57P02", "57P03", "57P05", "53300", "53400", "25006"])
-
-const codeOf = (error: SqlError): string => {
-  const cause = error.reason.cause
-  return typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : ""
-}
-
-const reasonOf = (error: SqlError): OrdersStoreError["reason"] => {
-  switch (error.reason._tag) {
-    case "ConnectionError":
-      return "Unavailable"
-    case "DeadlockError":
-    case "SerializationError":
-    case "LockTimeoutError":
-      return "Conflict"
-    case "StatementTimeoutError":
-      return "TimedOut"
-    default:
-      return unavailableCodes.has(codeOf(error)) ? "Unavailable" : "Rejected"
-  }
-}
-
-const isQueueError = (error: unknown): error is JobQueueError => error instanceof JobQueueError
+import * as Operation from "../postgres/Operation.ts"
 
 /** Names a database failure. */
 export const from = (operation: string, error: SqlError | JobQueueError): OrdersStoreError =>
-  new OrdersStoreError({ operation, reason: isSqlError(error) ? reasonOf(error) : error.reason, cause: error })
+  new OrdersStoreError({
+    operation,
+    reason: isSqlError(error) ? SqlFailure.reasonOf(error) : error.reason,
+    cause: error
+  })
 
-/**
- * Turns what the database and the queue fail with into the wing's own error. A connection that breaks inside a transaction also breaks its ROLLBACK,
- * which Effect's client reports as a defect: that is an outage, and not a bug.
- */
+/** Turns what the database and the queue fail with into the wing's own error. */
 export const named = (operation: string) =>
 <A, E, R>(
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> =>
-  Effect.catchCause(self, (cause): Effect.Effect<never, Exclude<E, SqlError | JobQueueError> | OrdersStoreError> => {
-    for (const reason of cause.reasons) {
-      const error = Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
-      if (isSqlError(error) || isQueueError(error)) return Effect.fail(from(operation, error))
-    }
+  Operation.named((error) => from(operation, error))(self).pipe(
     // Without the two, E is what is left.
-    return Effect.failCause(cause as Cause.Cause<Exclude<E, SqlError | JobQueueError>>)
-  })
+    Effect.mapError((error) =>
+      error instanceof JobQueueError ? from(operation, error) : error as Exclude<E, SqlError | JobQueueError>
+    )
+  )
 
 /** The jitter keeps two that collided from colliding again. */
 const conflictSchedule = Schedule.jittered(Schedule.exponential("5 millis", 2))

@@ -1,6 +1,7 @@
 /** Why there is no database to work with: one clear line each, never with the password in it. */
 import { Schema } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
+import * as SqlFailure from "../../services/postgres/SqlFailure.ts"
 import { EmbeddedFailure } from "./EmbeddedFailure.ts"
 
 /** `DATABASE_URL` is not the address of a Postgres server. */
@@ -126,24 +127,10 @@ export class DatabaseError extends Schema.TaggedError<DatabaseError>()("Database
   }
 }
 
-interface ServerSays {
-  readonly code: string
-  readonly text: string
-}
-
-/** The server's own words and its SQLSTATE, from the cause that sql-pg keeps. */
-const serverSays = (error: SqlError): ServerSays => {
-  const cause = error.reason.cause
-  const code = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : ""
-  // Node tries each address of a host and reports an AggregateError without a message.
-  const first = cause instanceof AggregateError ? cause.errors[0] : cause
-  const text = first instanceof Error && first.message !== "" ? first.message : error.message
-  return { code, text }
-}
-
 /** Names what kept a statement from a database at `where`. The texts are the server's and the system's: no password. */
 export const fromSqlError = (error: SqlError, where: string): DatabaseError => {
-  const { code, text: detail } = serverSays(error)
+  const code = SqlFailure.codeOf(error)
+  const detail = SqlFailure.detailOf(error)
   const reason = (): Reason => {
     if (code === "3D000") return new NoSuchDatabase({ where, detail })
     if (code === "53100") return new DatabaseFailed({ where, detail: `the server's disk is full (${detail})` })

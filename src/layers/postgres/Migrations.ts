@@ -3,8 +3,8 @@
  *
  * Effect's Migrator runs only ids above the latest recorded one, so wings that grow side by side would skip each other's
  * steps in one list. Each wing therefore has a **lane** of its own: a list of steps numbered from 1 without gaps, and its
- * own table `sluice.migrations_<lane>`. To add a step: add a file `migrations/<lane>/NNNN_what.ts` that exports an Effect,
- * and append it to the lane in `migrations/<lane>.ts`. A step that has landed on main is never changed, only followed.
+ * own table `sluice.migrations_<lane>`. To add a step: add a file `schema/<lane>/NNNN_what.sql` and name it in
+ * `schema/<lane>.ts`. A step that has been released is never changed, only followed.
  * Lanes run in the order of `lanes` below, all in one transaction: a step may rely on earlier lanes as they are at the
  * time of its landing, never on later lanes.
  *
@@ -16,8 +16,8 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { DatabaseError, fromSqlError, MigrationFailed, SchemaOutdated, SchemaTooNew } from "./DatabaseError.ts"
 import { fetch } from "./migrations/fetch.ts"
-import { jobs } from "./migrations/jobs.ts"
-import { orders } from "./migrations/orders.ts"
+import { jobs } from "./schema/jobs.ts"
+import { orders } from "./schema/orders.ts"
 
 /** The steps of one wing: `"1_tables"`, `"2_priorities"`, ... */
 export interface Lane {

@@ -1,14 +1,12 @@
 import * as Schema from "effect/Schema"
+import * as SqlFailure from "../postgres/SqlFailure.ts"
 
 /**
- * The storage behind the queue did not do what was asked.
- *
- * `reason` is what a caller branches on: `Unavailable` (no connection, restart, pool exhausted: try again), `Conflict`
- * (deadlock, lock timeout or serialization failure: run the transaction again), `Rejected` (the statement itself is wrong: do not).
+ * The storage behind the queue did not do what was asked; `reason` is what a caller branches on (see `SqlFailure.Reason`).
  */
 export class JobQueueError extends Schema.TaggedError<JobQueueError>()("JobQueueError", {
   operation: Schema.String,
-  reason: Schema.Literals(["Unavailable", "Conflict", "Rejected"]),
+  reason: SqlFailure.Reason,
   /** In the words of the storage. */
   detail: Schema.String,
   cause: Schema.optionalKey(Schema.Defect())

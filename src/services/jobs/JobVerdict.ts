@@ -4,7 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Formatter from "effect/Formatter"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { isSqlError } from "effect/sql/SqlError"
+import * as SqlFailure from "../postgres/SqlFailure.ts"
 import type { JobFailure } from "./Job.ts"
 import { JobDiscard, JobQueueError, JobSnooze } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
@@ -113,26 +114,8 @@ export const troubleOf = (cause: Cause.Cause<unknown>): Trouble => {
 /** A handler may have wrapped what the database said into an error of its own, as its `cause`; so many times at most. */
 const maxWraps = 3
 
-const storeReasonOf = (error: unknown, wraps = 0): JobQueueError["reason"] => {
+const storeReasonOf = (error: unknown, wraps = 0): SqlFailure.Reason => {
   if (error instanceof JobQueueError) return error.reason
-  if (isSqlError(error)) return reasonOf(error)
+  if (isSqlError(error)) return SqlFailure.reasonOf(error)
   return wraps < maxWraps && error instanceof Error ? storeReasonOf(error.cause, wraps + 1) : "Rejected"
-}
-
-/** What a SQL error means for whoever ran the statement. */
-export const reasonOf = (error: SqlError): JobQueueError["reason"] => {
-  switch (error.reason._tag) {
-    case "ConnectionError":
-      return "Unavailable"
-    case "LockTimeoutError":
-    case "DeadlockError":
-    case "SerializationError":
-      return "Conflict"
-    default: {
-      const cause = error.reason.cause
-      const code = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : ""
-      // Class 53: out of resources; 57P: shutdown, crash, starting up; 25006: a standby after a failover.
-      return code.startsWith("53") || code.startsWith("57P") || code === "25006" ? "Unavailable" : "Rejected"
-    }
-  }
 }

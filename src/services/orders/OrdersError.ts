@@ -1,14 +1,11 @@
 /** Why orders, stock or the ledger did not do what was asked. */
 import { Schema } from "effect"
+import * as SqlFailure from "../postgres/SqlFailure.ts"
 
-/**
- * The store did not answer. `reason` is what a caller branches on: `Unavailable` (no connection, restarting: try again),
- * `Conflict` (deadlock or serialization failure that outlived its retries: try again), `TimedOut` (the statement's deadline),
- * `Rejected` (the statement itself is wrong: do not).
- */
+/** The store did not do what was asked; `reason` is what a caller branches on (see `SqlFailure.Reason`). */
 export class OrdersStoreError extends Schema.TaggedError<OrdersStoreError>()("OrdersStoreError", {
   operation: Schema.String,
-  reason: Schema.Literals(["Unavailable", "Conflict", "TimedOut", "Rejected"]),
+  reason: SqlFailure.Reason,
   cause: Schema.Defect()
 }) {
   override get message(): string {

@@ -14,6 +14,8 @@ export const uuids: (values: ReadonlyArray<string>) => PgTypes.Parameter = colum
 export const bigints: (values: ReadonlyArray<bigint>) => PgTypes.Parameter = column(PgTypes.OID.int8)
 /** `integer[]` */
 export const ints: (values: ReadonlyArray<number>) => PgTypes.Parameter = column(PgTypes.OID.int4)
+/** `double precision[]` */
+export const floats: (values: ReadonlyArray<number | null>) => PgTypes.Parameter = column(PgTypes.OID.float8)
 /** `boolean[]` */
 export const booleans: (values: ReadonlyArray<boolean>) => PgTypes.Parameter = column(PgTypes.OID.bool)
 /** `timestamptz[]` */

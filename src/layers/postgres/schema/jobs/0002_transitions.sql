@@ -1,0 +1,260 @@
+-- Every change of a job's state, with the counters that it moves.
+--
+-- The hot statements fix their plans, so that these never depend on statistics: a queue's table swings between empty and millions of rows faster than it
+-- is analyzed, and a plan made for one is a disaster for the other.
+
+-- How many of a queue may be claimed now: all that was asked, none when paused, as many as tokens when rated.
+create function sluice.job_allowance(the_queue text, wanted integer) returns integer language plpgsql as $$
+declare
+  settings sluice.job_queue;
+  granted integer;
+begin
+  select * into settings from sluice.job_queue q where q.queue = the_queue;
+  if not found then return wanted; end if;
+  if settings.paused then return 0; end if;
+  if settings.rate is null then return wanted; end if;
+  -- A token is spent only on a job that is there.
+  select count(*) into wanted from
+    (select 1 from sluice.job j where j.queue = the_queue and j.state = 0 limit wanted) ready;
+  if wanted = 0 then return 0; end if;
+  select * into settings from sluice.job_queue q where q.queue = the_queue for update;
+  settings.tokens := least(greatest(1, settings.rate),
+    settings.tokens + settings.rate * greatest(0, extract(epoch from clock_timestamp() - settings.tokens_at)));
+  granted := least(wanted, floor(settings.tokens)::integer);
+  update sluice.job_queue q set tokens = settings.tokens - granted, tokens_at = clock_timestamp()
+    where q.queue = the_queue;
+  return granted;
+end $$;
+
+-- Lets the next jobs of these keys through, up to their limits. The lock makes count and change one step per key.
+create function sluice.job_fill(kinds text[], keys text[]) returns text[]
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+  pair record;
+  candidate record;
+  active integer;
+  woken text[] := '{}';
+begin
+  for pair in select distinct u.kind, u.key from unnest(kinds, keys) as u(kind, key) order by 1, 2 loop
+    perform pg_advisory_xact_lock(hashtextextended(pair.kind || chr(1) || pair.key, 7210));
+    select count(*) into active from sluice.job j
+      where j.kind = pair.kind and j.key = pair.key and j.key is not null and j.state <> 3
+        and (j.state in (0, 1) or j.attempt > 0);
+    for candidate in
+      select j.id, j.queue, j.key_limit from sluice.job j
+      where j.kind = pair.kind and j.key = pair.key and j.state = 3 order by j.rank, j.id for update
+    loop
+      exit when active >= candidate.key_limit;
+      update sluice.job j set state = 0 where j.id = candidate.id;
+      insert into sluice.job_delta (queue, ready, blocked) values (candidate.queue, 1, -1);
+      woken := woken || candidate.queue;
+      active := active + 1;
+    end loop;
+  end loop;
+  return woken;
+end $$;
+
+-- Tells sleeping workers of these queues, after the commit; says nothing when all are busy.
+create function sluice.job_wake(queues text[]) returns void language sql as $$
+  select pg_notify('sluice_jobs', 'w:' || q.queue)
+  from (select distinct u.queue from unnest(queues) as u(queue)) q
+  where exists (select 1 from sluice.job_worker w where w.idle and q.queue = any (w.queues))
+$$;
+
+-- Enqueueing from SQL, for functions and triggers that want a job in their own transaction without a round trip: plain jobs that are ready at once, one for
+-- each place of the arrays. What keys and unique texts need stays with the library.
+create function sluice.job_add(queues text[], kinds text[], payloads text[], priorities integer[], attempts integer[])
+returns void language plpgsql set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+insert into sluice.job (state, queue, kind, payload, priority, max_attempts, run_at, rank)
+select 0, u.queue, u.kind, u.payload::json, u.priority, u.max_attempts, now(), now() - u.priority * interval '1 minute'
+from unnest(queues, kinds, payloads, priorities, attempts) as u(queue, kind, payload, priority, max_attempts);
+insert into sluice.job_delta (queue, ready) select q.queue, count(*) from unnest(queues) as q(queue) group by q.queue;
+perform sluice.job_wake(queues);
+end $$;
+
+-- The live jobs with these unique texts.
+create function sluice.job_live(kinds text[], dedupes text[]) returns table (n integer, id bigint)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+  return query select u.n::integer, j.id from unnest(kinds, dedupes) with ordinality as u(kind, dedupe, n)
+    join sluice.job j on j.kind = u.kind and j.dedupe = u.dedupe and j.dedupe is not null;
+end $$;
+
+-- Claims, best first, behind a place in the order of each queue. While someone holds an old snapshot, what was claimed since stays in the index as dead
+-- entries, and every claim from the front would walk over all of them.
+create function sluice.job_claim_from(me integer, queues text[], limits integer[], ranks timestamptz[], ids bigint[])
+returns table (id bigint, queue text, kind text, attempt smallint, max_attempts smallint, payload json,
+  enqueued_at timestamptz, key text, floor text)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+  return query
+with due as materialized (
+  select d.place from unnest(queues, limits, ranks, ids) as q(queue, n, rank, id) cross join lateral (
+    select j.ctid as place from sluice.job j
+    where j.queue = q.queue and j.state = 0 and (j.rank, j.id) > (q.rank, q.id)
+    order by j.rank, j.id limit sluice.job_allowance(q.queue, q.n) for update skip locked
+  ) d
+), claimed as (
+  update sluice.job j set state = 1, attempt = j.attempt + 1, worker = me, started_at = now()
+  from due where j.ctid = due.place
+  returning j.id, j.queue, j.kind, j.attempt, j.max_attempts, j.payload, j.enqueued_at, j.key, j.rank
+), delta as (
+  insert into sluice.job_delta (queue, ready, running) select c.queue, -count(*), count(*) from claimed c group by c.queue
+)
+select c.id, c.queue, c.kind, c.attempt, c.max_attempts, c.payload, c.enqueued_at, c.key,
+  case when lead(c.id) over (partition by c.queue order by c.rank, c.id) is null then c.rank::text end
+from claimed c order by c.rank, c.id;
+end $$;
+
+-- All succeeded, nothing but the outcome to write: the statement of the fast path.
+create function sluice.job_succeed(me integer, ids bigint[], attempts integer[], out settled integer)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+with u as materialized (select * from unnest(ids::int8[], attempts::int4[]) as u(id, attempt)),
+done as (delete from sluice.job j using u where j.id = u.id and j.attempt = u.attempt and j.worker = me and j.state = 1 returning j.*),
+history as (
+  insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
+    result, error)
+  select id, 4, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
+    payload, null, null from done
+), delta as (
+  insert into sluice.job_delta (queue, running, succeeded) select queue, -count(*), count(*) from done group by queue
+)
+select count(*)::int4 into settled from done;
+end $$;
+
+-- `states` is what each becomes (4, 5, 6); `keeps` what history keeps (0 all, 1 the outcome, 2 nothing).
+create function sluice.job_end(me integer, ids bigint[], attempts integer[], states integer[], keeps integer[],
+  outcomes text[], failures text[], out settled integer)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+with u as materialized (
+  select * from unnest(ids::int8[], attempts::int4[], states::int4[], keeps::int4[], outcomes::text[], failures::text[])
+    as u(id, attempt, becomes, keep, outcome, failure)
+), done as (delete from sluice.job j using u where j.id = u.id and j.attempt = u.attempt and j.worker = me and j.state = 1 returning j.*, u.becomes, u.keep, u.outcome, u.failure),
+history as (
+  insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
+    result, error)
+  select id, becomes, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
+    case when keep = 0 then payload end, case when keep = 0 then outcome::json end, coalesce(failure::json, error)
+  from done where becomes <> 5 and keep < 2
+), dead as (
+  insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at,
+    started_at, finished_at, key, dedupe, payload, error)
+  select id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at, now(),
+    key, dedupe, payload, failure::json from done where becomes = 5
+), delta as (
+  insert into sluice.job_delta (queue, running, succeeded, dead, cancelled)
+  select queue, -count(*), count(*) filter (where becomes = 4), count(*) filter (where becomes = 5),
+    count(*) filter (where becomes = 6) from done group by queue
+)
+select count(*)::int4 into settled from done;
+end $$;
+
+-- Back to waiting. Who asked meanwhile for a cancellation gets it: those rows do not match here.
+create function sluice.job_again(me integer, ids bigint[], attempts integer[], delays double precision[],
+  refunds integer[], failures text[]) returns table (id bigint)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+  return query
+with u as materialized (
+  select * from unnest(ids::int8[], attempts::int4[], delays::float8[], refunds::int4[], failures::text[])
+    as u(id, attempt, delay, refund, failure)
+), moved as (
+  update sluice.job j set
+    state = case when u.delay > 0 then 2 else 0 end,
+    attempt = j.attempt - u.refund,
+    worker = null,
+    started_at = null,
+    run_at = case when u.delay > 0 then now() + make_interval(secs => u.delay / 1000) else j.run_at end,
+    rank = case when u.delay > 0 then now() + make_interval(secs => u.delay / 1000) - j.priority * interval '1 minute' else j.rank end,
+    error = coalesce(u.failure::json, j.error)
+  from u where j.id = u.id and j.attempt = u.attempt and j.worker = me and j.state = 1 and not j.cancel_requested
+  returning j.id, j.queue, j.state, u.refund
+), delta as (
+  insert into sluice.job_delta (queue, running, ready, scheduled, retried)
+  select queue, -count(*), count(*) filter (where state = 0), count(*) filter (where state = 2),
+    count(*) filter (where refund = 0) from moved group by queue
+), wake as materialized (
+  select sluice.job_wake(array_agg(distinct queue)) from moved where state = 0 having count(*) > 0
+)
+select m.id from moved m where (select count(*) from wake) >= 0;
+end $$;
+
+-- Makes due jobs ready.
+create function sluice.job_promote() returns void
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+  kinds text[];
+  keys text[];
+  queues text[];
+begin
+  with due as (
+    select j.id from sluice.job j where j.state = 2 and j.run_at <= now() order by j.run_at limit 5000
+    for update skip locked
+  ), moved as (
+    update sluice.job j set state = case when j.key is not null and j.attempt = 0 then 3 else 0 end
+    from due where j.id = due.id returning j.queue, j.kind, j.key, j.state
+  ), delta as (
+    insert into sluice.job_delta (queue, scheduled, ready, blocked)
+    select queue, -count(*), count(*) filter (where state = 0), count(*) filter (where state = 3) from moved group by queue
+  )
+  select array_agg(distinct queue), array_agg(kind) filter (where state = 3), array_agg(key) filter (where state = 3)
+  into queues, kinds, keys from moved;
+  if queues is null then return; end if;
+  if kinds is not null then perform sluice.job_fill(kinds, keys); end if;
+  perform sluice.job_wake(queues);
+end $$;
+
+-- Takes back what a worker that is gone was running.
+create function sluice.job_recover(lost integer) returns integer language plpgsql as $$
+declare
+  recovered integer;
+  kinds text[];
+  keys text[];
+  queues text[];
+begin
+  with mine as (
+    select j.id from sluice.job j where j.state = 1 and j.worker = lost for update skip locked
+  ), verdict as (
+    select j.*, case when j.cancel_requested then 6 when j.attempt >= j.max_attempts then 5 else 0 end as becomes,
+      json_build_object('reason', 'WorkerLost', 'message', 'Worker ' || lost || ' died while running it') as failure
+    from sluice.job j join mine using (id)
+  ), gone as (
+    delete from sluice.job j using verdict v where j.id = v.id and v.becomes <> 0 returning j.id
+  ), dead as (
+    insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at,
+      started_at, finished_at, key, dedupe, payload, error)
+    select id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at, now(),
+      key, dedupe, payload, failure from verdict where becomes = 5
+  ), cancelled as (
+    insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at,
+      started_at, finished_at, key, payload, error)
+    select id, 6, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
+      payload, error from verdict where becomes = 6
+  ), again as (
+    update sluice.job j set state = 0, worker = null, started_at = null, error = v.failure
+    from verdict v where j.id = v.id and v.becomes = 0 returning j.id
+  ), delta as (
+    insert into sluice.job_delta (queue, running, ready, dead, cancelled, retried)
+    select queue, -count(*), count(*) filter (where becomes = 0), count(*) filter (where becomes = 5),
+      count(*) filter (where becomes = 6), count(*) filter (where becomes = 0) from verdict group by queue
+  )
+  select count(*), array_agg(kind) filter (where key is not null and becomes <> 0),
+    array_agg(key) filter (where key is not null and becomes <> 0), array_agg(distinct queue)
+  into recovered, kinds, keys, queues from verdict;
+  if kinds is not null then queues := queues || sluice.job_fill(kinds, keys); end if;
+  if recovered > 0 then perform sluice.job_wake(queues); end if;
+  return recovered;
+end $$;

@@ -1,0 +1,7 @@
+import { ofFile } from "./Step.ts"
+
+/** Accounts, ledger, products and orders. */
+export const orders = {
+  name: "orders",
+  steps: { "1_tables": ofFile("orders/0001_tables"), "2_functions": ofFile("orders/0002_functions") }
+}
