@@ -1,7 +1,7 @@
 /**
  * Real Postgres that comes with the package and starts by itself: data in `<data dir>/pg`, reached over a unix socket.
  *
- * Who owns the server: a small supervisor process per data directory (`programs/bin/postgresSupervisor`), never a user.
+ * Who owns the server: a small supervisor process per data directory (`supervisor/supervisorProcess`), never a user.
  * A user is a connection to the supervisor; the kernel closes it however the user ends. The last one to go stops the
  * server. One supervisor per directory is guaranteed by a kernel lock on `<data dir>/pg.lock`.
  */
@@ -12,8 +12,9 @@ import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { getuid } from "node:process"
 import { DataDirectoryUnusable, DiskFull, type EmbeddedFailure } from "./EmbeddedFailure.ts"
-import * as SupervisorClient from "./SupervisorClient.ts"
-import { controlSocket, port, type SupervisorOptions } from "./SupervisorProtocol.ts"
+import * as SupervisorClient from "./supervisor/Client.ts"
+import * as Files from "./supervisor/Files.ts"
+import type { SupervisorOptions } from "./supervisor/Protocol.ts"
 
 /** The server of one data directory, running for as long as the service's scope is open. */
 export class EmbeddedPostgres extends Context.Service<EmbeddedPostgres, {
@@ -46,7 +47,7 @@ export const database = "postgres"
 
 /** What the kernel takes as the path of a unix socket (sun_path less its NUL; macOS has 104 in all). */
 const socketPathBytesMax = 103
-const socketName = `pg/.s.PGSQL.${port}`
+const socketName = `${Files.cluster}/${Files.serverSocket}`
 
 /**
  * A way into the data directory that is short enough for a socket: the directory itself, or a link to it in the temporary
@@ -116,7 +117,7 @@ export const make = Effect.fn("EmbeddedPostgres.make")(function*(
   const up = yield* Deferred.make<void, EmbeddedFailure>()
   const processes = yield* Ref.make({ supervisorPid: 0, serverPid: 0 })
   const useOnce = Effect.scoped(Effect.gen(function*() {
-    const { messages, ready } = yield* SupervisorClient.use(join(way, controlSocket), told, report)
+    const { messages, ready } = yield* SupervisorClient.use(join(way, Files.controlSocket), told, report)
     yield* Ref.set(processes, ready)
     yield* Deferred.succeed(up, undefined)
     while (true) {

@@ -6,8 +6,9 @@ import { connect as connectSocket, type Socket } from "node:net"
 import { join } from "node:path"
 import { execPath } from "node:process"
 import { fileURLToPath } from "node:url"
-import { DataDirectoryUnusable, EmbeddedFailure, ServerFailed } from "./EmbeddedFailure.ts"
-import * as Protocol from "./SupervisorProtocol.ts"
+import { DataDirectoryUnusable, EmbeddedFailure, ServerFailed } from "../EmbeddedFailure.ts"
+import * as Files from "./Files.ts"
+import * as Protocol from "./Protocol.ts"
 
 /** A use of the server, for as long as its scope is open. */
 export interface Use {
@@ -86,16 +87,14 @@ const open = (path: string): Effect.Effect<Link | undefined, never, Scope.Scope>
 
 /** From source the cache saves the type stripper: 20 MB and 30 ms. */
 const isSource = import.meta.url.endsWith(".ts")
-const program = fileURLToPath(
-  new URL(`../../programs/bin/postgresSupervisor${isSource ? ".ts" : ".js"}`, import.meta.url)
-)
+const program = fileURLToPath(new URL(`./supervisorProcess${isSource ? ".ts" : ".js"}`, import.meta.url))
 
 /**
  * Starts a supervisor in a session of its own and waits until it listens, or says that another one does. It gets an empty
  * environment, but for that cache: it lives long and needs none of our secrets.
  */
 const launch = (options: Protocol.SupervisorOptions): Effect.Effect<void, EmbeddedFailure> => {
-  const logFile = join(options.directory, Protocol.logFile)
+  const logFile = join(options.directory, Files.log)
   const openLog = Effect.try({
     try: () => openSync(logFile, "a", 0o600),
     catch: (error) => new DataDirectoryUnusable({ directory: options.directory, detail: String(error) })
@@ -158,6 +157,6 @@ export const use = Effect.fnUntraced(function*(
   }
   return yield* new ServerFailed({
     detail: `${attemptsMax} supervisors left as we came`,
-    logFile: join(options.directory, Protocol.logFile)
+    logFile: join(options.directory, Files.log)
   })
 })

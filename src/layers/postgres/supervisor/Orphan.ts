@@ -5,6 +5,7 @@ import { connect } from "node:net"
 import { basename, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { Failure } from "./Failure.ts"
+import * as Files from "./Files.ts"
 
 const pollMillis = 10
 /** A fast shutdown writes a checkpoint; then an immediate one, which the next start repairs. */
@@ -61,7 +62,7 @@ const serves = (pid: number, cluster: string): boolean => {
 const answers = (cluster: string): Promise<boolean> => {
   const { promise, resolve } = Promise.withResolvers<boolean>()
   // Relative to our own directory, because the absolute path may be too long for a socket.
-  const socket = connect({ path: join(basename(cluster), ".s.PGSQL.5432") })
+  const socket = connect({ path: join(basename(cluster), Files.serverSocket) })
   socket.once("connect", () => resolve(true))
   socket.once("error", () => resolve(false))
   return promise.finally(() => socket.destroy())

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, type SpawnOptions } from "node:child_process"
 import { existsSync, realpathSync, statSync } from "node:fs"
 import { join } from "node:path"
+import * as Files from "./Files.ts"
 
 export interface Owner {
   readonly uid: number
@@ -20,7 +21,7 @@ export const decide = (directory: string): Owner => {
   const uid = process.getuid?.() ?? 0
   const gid = process.getgid?.() ?? 0
   if (uid !== 0) return { uid, gid, switches: false }
-  for (const path of [join(directory, "pg"), directory]) {
+  for (const path of [join(directory, Files.cluster), directory]) {
     const stat = statSync(path, { throwIfNoEntry: false })
     if (stat !== undefined && stat.uid !== 0) return { uid: stat.uid, gid: stat.gid, switches: true }
   }

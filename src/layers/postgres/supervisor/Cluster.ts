@@ -17,6 +17,7 @@ import {
 import { join } from "node:path"
 import type { Binaries } from "./Binaries.ts"
 import { Failure } from "./Failure.ts"
+import * as Files from "./Files.ts"
 import * as Owner from "./Owner.ts"
 
 export interface ClusterOptions {
@@ -129,7 +130,7 @@ const syncDirectory = (directory: string): void => {
  * at any point leaves either none or a whole one.
  */
 export const prepare = async (options: ClusterOptions, report: (text: string) => void): Promise<string> => {
-  const cluster = join(options.directory, "pg")
+  const cluster = join(options.directory, Files.cluster)
   for (const name of readdirSync(options.directory)) {
     if (name.startsWith("pg.new.")) rmSync(join(options.directory, name), { recursive: true, force: true })
   }

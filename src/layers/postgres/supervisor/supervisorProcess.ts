@@ -12,20 +12,21 @@
 import { connect } from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import type { MessageEncoded, SupervisorOptions } from "../../layers/postgres/SupervisorProtocol.ts"
-import * as Binaries from "../supervisor/Binaries.ts"
-import * as Cluster from "../supervisor/Cluster.ts"
-import { fromSystem } from "../supervisor/Failure.ts"
-import * as Lock from "../supervisor/Lock.ts"
-import * as Owner from "../supervisor/Owner.ts"
-import * as Postmaster from "../supervisor/Postmaster.ts"
-import * as Users from "../supervisor/Users.ts"
+import * as Binaries from "./Binaries.ts"
+import * as Cluster from "./Cluster.ts"
+import { fromSystem } from "./Failure.ts"
+import * as Files from "./Files.ts"
+import * as Lock from "./Lock.ts"
+import * as Owner from "./Owner.ts"
+import * as Postmaster from "./Postmaster.ts"
+import type { MessageEncoded, SupervisorOptions } from "./Protocol.ts"
+import * as Users from "./Users.ts"
 
 const options: SupervisorOptions = JSON.parse(process.argv[2] ?? "{}")
 const { directory } = options
-const logFile = join(directory, "pg.log")
+const logFile = join(directory, Files.log)
 /** Relative, so that a long path is no trouble. */
-const socketPath = "pg.sock"
+const socketPath = Files.controlSocket
 
 /** Our starter connects at once; if it was killed meanwhile nobody comes. */
 const firstUserMillis = 2000
@@ -49,7 +50,7 @@ const isServed = (): Promise<boolean> => {
 
 /** Waits for the lock while its holder is leaving; `false` when the holder is there to serve. */
 const takeLock = async (): Promise<boolean> => {
-  while (!Lock.take("pg.lock", directory)) {
+  while (!Lock.take(Files.lock, directory)) {
     if (await isServed()) return false
     await sleep(lockPauseMillis)
   }

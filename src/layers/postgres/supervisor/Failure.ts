@@ -1,5 +1,5 @@
 /** A failure of the supervisor that has a name: it is sent to every user as it is. */
-import type { FailureEncoded } from "../../layers/postgres/SupervisorProtocol.ts"
+import type { FailureEncoded } from "./Protocol.ts"
 
 export class Failure extends Error {
   readonly reason: FailureEncoded

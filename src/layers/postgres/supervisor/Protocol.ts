@@ -3,14 +3,7 @@
  * A connection is a use; users send nothing. The supervisor imports this file for its types only.
  */
 import { Schema } from "effect"
-import { EmbeddedFailure } from "./EmbeddedFailure.ts"
-
-/** The name of the control socket inside the data directory. */
-export const controlSocket = "pg.sock"
-/** The name of the server's log inside the data directory. */
-export const logFile = "pg.log"
-/** The port is only a part of the socket's name: nothing listens on TCP. */
-export const port = 5432
+import { EmbeddedFailure } from "../EmbeddedFailure.ts"
 
 /** What the supervisor is told when it is started, as its one argument. */
 export interface SupervisorOptions {

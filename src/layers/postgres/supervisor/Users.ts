@@ -1,7 +1,7 @@
 /** The users of a server: each connection to the control socket is one, and its end, even by kill -9, ends the use. */
 import { rmSync } from "node:fs"
 import { createServer, type Server, type Socket } from "node:net"
-import type { MessageEncoded } from "../../layers/postgres/SupervisorProtocol.ts"
+import type { MessageEncoded } from "./Protocol.ts"
 
 export interface Users {
   readonly count: () => number
