@@ -5,17 +5,17 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Layer, Scope, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
-import * as UndiciHttpClient from "../../../src/layers/fetch/UndiciHttpClient.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 import * as Origin from "../../support/fetch/Origin.ts"
 import { leakFree } from "../../support/leakFree.ts"
 
-const client = UndiciHttpClient.layer()
+const client = Http1Client.layer()
 const fetcher = Layer.provide(HttpFetcher.layer, client)
 
-describe("UndiciHttpClient", () => {
+describe("Http1Client", () => {
   it.live("whole and streamed bodies, text, JSON, bytes, headers and cookies", () =>
     Effect.gen(function*() {
       const origin = yield* Origin.make((request, response) => {
