@@ -177,7 +177,7 @@ describe("the zoo: encodings", () => {
     kept("big gzip cut short", coded("gzip", big(zlib.gzipSync).subarray(0, -20)), "TruncatedBody", bad),
     kept("br cut short", coded("br", zlib.brotliCompressSync(text).subarray(0, -2)), "TruncatedBody", bad),
     kept("big zstd cut short", coded("zstd", big(zlib.zstdCompressSync).subarray(0, -20)), "TruncatedBody", bad),
-    kept("an empty body that says gzip", coded("gzip", Buffer.alloc(0)), "TruncatedBody|ok", bad),
+    kept("an empty body that says gzip", coded("gzip", Buffer.alloc(0)), "ok", bad),
     kept("plain text that says gzip", coded("gzip", Buffer.from("hello")), "ContentEncodingError", bad),
     kept(
       "gzip with a wrong checksum",

@@ -194,9 +194,12 @@ const prepare = (
 const isDecoded = (response: HttpClientResponse.HttpClientResponse): boolean =>
   Option.exists(HttpClientResponse.toWeb(response), (web) => web.url !== "")
 
+/** The Content-Length, also when it came several times; beside a Transfer-Encoding it says nothing. */
 const lengthOf = (headers: Headers): number | undefined => {
+  if (headers["transfer-encoding"] !== undefined) return undefined
   const length = headerOf(headers, "content-length")
-  return length === undefined || length === "" ? undefined : Number(length)
+  const bytes = length === undefined || length === "" ? Number.NaN : Number(length.split(",", 1)[0])
+  return Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
 /** The sink to go on with, or a new one: what an earlier attempt has is only used when this response is exactly its rest. */

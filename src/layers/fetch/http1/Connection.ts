@@ -118,11 +118,11 @@ export class Connection {
   }
 
   /** Ends it at once, also while it is being opened; resolves when its socket is closed. */
-  destroy(error: Error | null): Promise<void> {
+  destroy(why: Error | null): Promise<void> {
     const { rider, socket } = this
     this.rider = undefined
     this.drop()
-    rider?.onLost(error ?? new ConnectionLost({ code: "ECANCELED" }))
+    rider?.onLost(why ?? new ConnectionLost({ code: "ECANCELED" }))
     if (socket === undefined || socket.closed) return Promise.resolve()
     const { promise, resolve } = Promise.withResolvers<void>()
     socket.once("close", () => resolve())

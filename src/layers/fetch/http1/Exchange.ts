@@ -243,6 +243,9 @@ export class Exchange implements Rider, Reader, Received {
 
   private fail(error: unknown): void {
     if (this.isEnded) return
+    // The head of a redirect or an error says it all, whatever becomes of its body.
+    if (this.watch !== undefined && this.status >= 300) this.stream()
+    if (this.isEnded) return
     this.end(error)
     if (this.isStreaming) this.notify()
     else this.settled(error, undefined)
