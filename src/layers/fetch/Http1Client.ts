@@ -15,9 +15,9 @@ import { ConnectionPool } from "./http1/ConnectionPool.ts"
 import { type Answer, DnsCache, type DnsCacheOptions } from "./http1/DnsCache.ts"
 import { Exchange, type Received } from "./http1/Exchange.ts"
 import { Http1Response } from "./http1/Http1Response.ts"
+import { Recent } from "./http1/Recent.ts"
 import * as RequestBody from "./http1/RequestBody.ts"
 import * as RequestHead from "./http1/RequestHead.ts"
-import { TlsSessions } from "./http1/TlsSessions.ts"
 import { RequestFault } from "./http1/WireFault.ts"
 
 /** How the client keeps its connections. */
@@ -47,7 +47,9 @@ export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient>
         Effect.sync(() =>
           new ConnectionPool({
             dns: new DnsCache(() => clock.currentTimeMillisUnsafe(), options.dns),
-            sessions: new TlsSessions(),
+            sessions: new Recent(),
+            leavers: new Recent(),
+            nowMillis: () => clock.currentTimeMillisUnsafe(),
             tls: options.tls,
             keepAliveMillis: Duration.toMillis(options.keepAlive ?? "10 seconds"),
             headersMaxBytes: options.headersMaxBytes ?? 65_536

@@ -5,6 +5,7 @@
 import type * as net from "node:net"
 import type { TransportWatch } from "../../../services/fetch/TransportWatch.ts"
 import { type Destination, Dial, type DialOptions } from "./Dial.ts"
+import type { Recent } from "./Recent.ts"
 import { ConnectionLost } from "./WireFault.ts"
 
 /** What every connection of a pool shares. */
@@ -13,11 +14,16 @@ export interface ConnectionOptions extends DialOptions {
   readonly keepAliveMillis: number
   /** Largest response head. */
   readonly headersMaxBytes: number
+  /** Origins that were seen to leave: to end a connection that they had let be kept, soon after an answer. */
+  readonly leavers: Recent<true>
+  readonly nowMillis: () => number
 }
 
 /** Who has the line. */
 export interface Rider {
   readonly watch: TransportWatch | undefined
+  /** Bytes of an answer have come. */
+  readonly hasAnswer: boolean
   /** It is open: the request may be written. */
   readonly onOpen: () => void
   readonly onBytes: (piece: Buffer) => void
@@ -34,6 +40,8 @@ export interface Rider {
 const keepAliveMaxMillis = 60_000
 /** A connection is given up this much before the server would: a request under way then would meet its end. */
 const keepAliveMarginMillis = 500
+/** An end so soon after an answer is no idle timeout. */
+const soonMillis = 1000
 
 export class Connection {
   readonly origin: string
@@ -46,6 +54,7 @@ export class Connection {
   private dial: Dial | undefined = undefined
   private rider: Rider | undefined = undefined
   private idleMillis = 0
+  private restedAtMillis = 0
 
   constructor(origin: string, denyPrivate: boolean, options: ConnectionOptions) {
     this.origin = origin
@@ -78,6 +87,7 @@ export class Connection {
   rest(hintMillis: number | undefined): boolean {
     this.rider = undefined
     this.isReused = true
+    this.restedAtMillis = this.options.nowMillis()
     const millis = hintMillis === undefined
       ? this.options.keepAliveMillis
       : Math.min(hintMillis - keepAliveMarginMillis, keepAliveMaxMillis)
@@ -88,6 +98,11 @@ export class Connection {
   /** How long a stillness is long. */
   quietAfter(millis: number): void {
     if (millis > 0 && millis !== this.idleMillis) this.socket?.setTimeout(this.idleMillis = millis)
+  }
+
+  /** The server may well end this connection under the next request, by what it has done before. */
+  get isDoubtful(): boolean {
+    return this.isReused && this.options.leavers.get(this.origin) === true
   }
 
   /** Writes; `false` when it waits to go out. */
@@ -138,6 +153,15 @@ export class Connection {
     socket?.destroy()
   }
 
+  /** The server has ended it. */
+  private left(): void {
+    const isBetween = this.isReused && this.rider?.hasAnswer !== true
+    if (isBetween && this.options.nowMillis() - this.restedAtMillis < soonMillis) {
+      this.options.leavers.set(this.origin, true)
+    }
+    this.drop()
+  }
+
   private open(rider: Rider): void {
     const dial = this.dial = new Dial(this.destination, this.options, rider.watch, (error, socket) => {
       this.dial = undefined
@@ -167,12 +191,12 @@ export class Connection {
     })
     socket.on("end", () => {
       if (this.socket !== socket) return
-      this.drop()
+      this.left()
       this.rider?.onFinish()
     })
     const lost = (code: string) => {
       if (this.socket !== socket) return
-      this.drop()
+      this.left()
       this.rider?.onLost(new ConnectionLost({ code }))
     }
     socket.on("error", (error: NodeJS.ErrnoException) => lost(error.code ?? "UNKNOWN"))

@@ -7,12 +7,13 @@ import * as tls from "node:tls"
 import { AddressFault, ConnectFault, type TransportWatch } from "../../../services/fetch/TransportWatch.ts"
 import * as AddressPolicy from "../AddressPolicy.ts"
 import type { DnsCache } from "./DnsCache.ts"
-import type { TlsSessions } from "./TlsSessions.ts"
+import type { Recent } from "./Recent.ts"
 
 /** What all that is dialled for a pool shares. */
 export interface DialOptions {
   readonly dns: DnsCache
-  readonly sessions: TlsSessions
+  /** TLS sessions by server name, for resumption. */
+  readonly sessions: Recent<Buffer>
   /** Trust and identity for https. */
   readonly tls: tls.ConnectionOptions | undefined
 }

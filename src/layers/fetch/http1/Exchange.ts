@@ -89,10 +89,16 @@ export class Exchange implements Rider, Reader, Received {
     this.connection.board(this)
   }
 
+  get hasAnswer(): boolean {
+    return this.parser.hasBegun
+  }
+
   onOpen(): void {
     this.wasReused = this.connection.isReused
     if (!this.wasReused || this.isRepeatable) return this.send()
-    // It could not go out twice: the end of the connection, if it is already here, is seen in the next turn of the event loop.
+    // It could not go out twice.
+    if (this.connection.isDoubtful) return this.connection.reopen()
+    // The end of the connection, if it is already here, is seen in the next turn of the event loop.
     setImmediate(() =>
       setImmediate(() => {
         if (!this.isEnded && !this.isSent && this.wasReused) this.send()
@@ -206,7 +212,7 @@ export class Exchange implements Rider, Reader, Received {
    * or has not gone out at all (RFC 9112 section 9.3.1, RFC 9110 section 9.2.2).
    */
   private get mayGoAgain(): boolean {
-    return this.wasReused && !this.parser.hasBegun && (!this.isSent || this.isRepeatable)
+    return this.wasReused && !this.hasAnswer && (!this.isSent || this.isRepeatable)
   }
 
   /** A stream is read only once. */
