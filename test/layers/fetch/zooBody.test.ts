@@ -217,6 +217,25 @@ describe("the zoo: encodings", () => {
   ])
 })
 
+describe("the zoo: a body that takes longer to decode than the server may stand still", () => {
+  const slow = zlib.gzipSync(Buffer.alloc(60_000_000))
+  run([
+    kept(
+      "is not the server's fault",
+      Buffer.concat([
+        Buffer.from(`HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: ${slow.length}\r\n\r\n`),
+        slow
+      ]),
+      "ok",
+      {
+        policy: { timeouts: { idle: Duration.millis(30), attempt: Duration.seconds(20) }, maxDecodeRatio: 2000 },
+        withinMillis: 20_000,
+        check: ok(60_000_000)
+      }
+    )
+  ])
+})
+
 describe("the zoo: resuming", () => {
   const size = 300_000
   const body = "0123456789".repeat(size / 10)

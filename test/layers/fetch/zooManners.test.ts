@@ -335,6 +335,26 @@ describe("the zoo: TLS and names", () => {
     socket.on("data", () => socket.end())
   }, "TlsError")
 
+  it.live("the name that TLS is told has no dot at its end", () =>
+    Effect.gen(function*() {
+      const names: Array<string> = []
+      const server = yield* secure((socket) => {
+        const secured = new tls.TLSSocket(socket, {
+          isServer: true,
+          SNICallback: (name, done) => {
+            names.push(name)
+            done(null, tls.createSecureContext({ cert, key }))
+          }
+        })
+        secured.on("error", () => {})
+        secured.on("data", () => secured.write(reply("secret")))
+      })
+      const dns = named(() => ["127.0.0.1"]).client
+      const outcome = yield* outcomeOf(at(server, "localhost."), {}, { ...dns, tls: { ca: cert } })
+      assert.strictEqual(outcome.error?._tag ?? "ok", "ok", JSON.stringify(outcome))
+      assert.deepStrictEqual(names, ["localhost"])
+    }).pipe(Effect.scoped, leakFree))
+
   it.live("a port that nobody listens on", () =>
     Effect.gen(function*() {
       const outcome = yield* outcomeOf("http://127.0.0.1:1/")
