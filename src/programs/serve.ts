@@ -4,9 +4,9 @@ import { Config, Context, Duration, Effect, Layer, Option, Predicate, Redacted, 
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
+import * as Http1Client from "../layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../layers/fetch/HttpFetcher.ts"
 import * as PostgresFrontier from "../layers/fetch/PostgresFrontier.ts"
-import * as UndiciHttpClient from "../layers/fetch/UndiciHttpClient.ts"
 import * as ApiRoutes from "../layers/http/ApiRoutes.ts"
 import * as HttpListener from "../layers/http/HttpListener.ts"
 import * as PostgresFetchKeys from "../layers/http/PostgresFetchKeys.ts"
@@ -119,7 +119,7 @@ const expiry = Layer.effectDiscard(Effect.flatMap(Ledger, (ledger) =>
     Effect.forkScoped
   )))
 
-const fetcher = HttpFetcher.layer.pipe(Layer.provide(UndiciHttpClient.layer()))
+const fetcher = HttpFetcher.layer.pipe(Layer.provide(Http1Client.layer()))
 
 /** The workers of this process: orders, and the fetch runs that came over the API. */
 const workers = (options: Options) =>

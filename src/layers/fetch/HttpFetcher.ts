@@ -1,5 +1,5 @@
 /**
- * The `Fetcher` over Effect's `HttpClient`: any client will do. Over `UndiciHttpClient` deadlines know the phase that a request is in, and
+ * The `Fetcher` over Effect's `HttpClient`: any client will do. Over `Http1Client` deadlines know the phase that a request is in, and
  * small bodies cost no stream.
  */
 import { Clock, Context, Effect, Fiber, FiberSet, Layer, Random, Result, Stream } from "effect"

@@ -2,7 +2,7 @@
 import { Config, Console, Effect, Option, Redacted, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as UndiciHttpClient from "../../layers/fetch/UndiciHttpClient.ts"
+import * as Http1Client from "../../layers/fetch/Http1Client.ts"
 import { isSound, Ledger } from "../../services/orders/Ledger.ts"
 import { format } from "../../services/orders/Money.ts"
 import { Orders } from "../../services/orders/Orders.ts"
@@ -67,7 +67,7 @@ const loadCommand = Command.make("load", {
     )
   })).pipe(
     Command.withDescription("Place orders over HTTP as fast as so many clients can, and say how fast that was"),
-    Command.provide(UndiciHttpClient.layer())
+    Command.provide(Http1Client.layer())
   )
 
 /** The books do not balance. */

@@ -106,18 +106,27 @@ export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>()("De
   }
 }
 
-/** The connection broke, or what came over it was not HTTP. `code` is the transport's own. */
+/**
+ * The connection broke, or what came over it was not HTTP. `code` is the transport's own: `CLOSED` when the server ended the connection
+ * without an answer, the system's (`ECONNRESET`), or what was wrong with the reply (`BAD_STATUS_LINE`, `BAD_HEADER`, `HEAD_TOO_LARGE`,
+ * `BAD_CONTENT_LENGTH`, `BAD_TRANSFER_ENCODING`, `BAD_CHUNK`); `problem` says that in words.
+ */
 export class ProtocolError extends Schema.TaggedError<ProtocolError>()("ProtocolError", {
   ...at,
   code: Schema.String,
+  problem: Schema.optionalKey(Schema.String),
   bytesReceived: Schema.Finite
 }) {
   override get message(): string {
-    return `connection broke or reply was not HTTP (${this.code}, ${this.bytesReceived} bytes received)`
+    const what = this.problem ?? (this.code === "CLOSED" ? "server closed the connection" : "connection broke")
+    return `${what} (${this.code}, ${this.bytesReceived} bytes received)`
   }
 }
 
-/** The body ended before its Content-Length, its last chunk or its compression trailer (RFC 9112 section 8). */
+/**
+ * The body ended before its Content-Length, its last chunk or its compression trailer, or its connection broke before it had ended
+ * (RFC 9112 section 8).
+ */
 export class TruncatedBody extends Schema.TaggedError<TruncatedBody>()("TruncatedBody", {
   ...at,
   bytesReceived: Schema.Finite

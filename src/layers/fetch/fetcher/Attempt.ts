@@ -54,6 +54,7 @@ export class Attempt implements TransportWatch {
   private phaseEndsAtMillis: number
   private phaseLimit: PhaseLimit = "sent"
   private isHolding = false
+  private heldAtMillis = 0
   private speedEndsAtMillis = Infinity
   private speedFromBytes = 0
 
@@ -117,13 +118,20 @@ export class Attempt implements TransportWatch {
     this.phaseEndsAtMillis = this.alarm.now() + this.limits.idleMillis
   }
 
-  /** The body waits for this side (a slow disk), or does not any more: its standing still is not the server's doing. */
+  /**
+   * The body waits for this side (decoding, hashing, a slow disk), or does not any more: its standing still is not the server's doing, and
+   * that time counts for no limit of its own.
+   */
   hold(isHolding: boolean): void {
+    if (this.isHolding === isHolding) return
     this.isHolding = isHolding
-    if (isHolding) return
     const nowMillis = this.alarm.now()
+    if (isHolding) {
+      this.heldAtMillis = nowMillis
+      return
+    }
     this.phaseEndsAtMillis = nowMillis + this.limits.idleMillis
-    this.judgeSpeedFrom(nowMillis)
+    this.speedEndsAtMillis += nowMillis - this.heldAtMillis
     this.alarm.scanBy(this.endsAt())
   }
 

@@ -3,19 +3,21 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch, Layer, Scope, Stream } from "effect"
+import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import { Readable } from "node:stream"
+import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
-import * as UndiciHttpClient from "../../../src/layers/fetch/UndiciHttpClient.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 import * as Origin from "../../support/fetch/Origin.ts"
 import { leakFree } from "../../support/leakFree.ts"
 
-const client = UndiciHttpClient.layer()
+const client = Http1Client.layer()
 const fetcher = Layer.provide(HttpFetcher.layer, client)
 
-describe("UndiciHttpClient", () => {
+describe("Http1Client", () => {
   it.live("whole and streamed bodies, text, JSON, bytes, headers and cookies", () =>
     Effect.gen(function*() {
       const origin = yield* Origin.make((request, response) => {
@@ -54,6 +56,93 @@ describe("UndiciHttpClient", () => {
       const form = new FormData()
       form.append("field", "value")
       assert.include(yield* echo(HttpClientRequest.bodyFormData(post, form)), "value")
+    }).pipe(Effect.provide(client), Effect.scoped, leakFree))
+
+  it.live("raw bodies of every kind that fetch takes arrive", () =>
+    Effect.gen(function*() {
+      const origin = yield* Origin.make((request, response) => {
+        request.setEncoding("utf8")
+        let body = ""
+        request.on("data", (chunk: string) => body += chunk)
+        request.on("end", () => response.end(`${request.headers["content-type"]}|${body}`))
+      })
+      const http = yield* HttpClient.HttpClient
+      const echo = (raw: unknown) =>
+        Effect.flatMap(
+          http.execute(HttpClientRequest.setBody(HttpClientRequest.post(origin.url), HttpBody.raw(raw))),
+          (response) => response.text
+        )
+      const bytes = new TextEncoder().encode("caf\u00e9")
+      assert.strictEqual(yield* echo("caf\u00e9"), "undefined|caf\u00e9")
+      assert.strictEqual(yield* echo(bytes), "undefined|caf\u00e9")
+      assert.strictEqual(yield* echo(new Blob([bytes], { type: "text/x" })), "text/x|caf\u00e9")
+      assert.match(yield* echo(new URLSearchParams({ a: "b c" })), /^application\/x-www-form-urlencoded.*\|a=b\+c$/)
+      assert.strictEqual(yield* echo(new Blob([bytes]).stream()), "undefined|caf\u00e9")
+      assert.strictEqual(yield* echo(Readable.from([Buffer.from("one "), "two"])), "undefined|one two")
+      assert.strictEqual(yield* echo(undefined), "undefined|")
+    }).pipe(Effect.provide(client), Effect.scoped, leakFree))
+
+  it.live("a body that is not as long as it was said to be is a request that fails", () =>
+    Effect.gen(function*() {
+      const origin = yield* Origin.make((request, response) => request.resume().on("end", () => response.end("ok")))
+      const http = yield* HttpClient.HttpClient
+      const send = (contentLength: number) =>
+        http.execute(
+          HttpClientRequest.setBody(
+            HttpClientRequest.post(origin.url),
+            HttpBody.stream(Stream.make(new TextEncoder().encode("four")), "text/plain", contentLength)
+          )
+        )
+      assert.strictEqual(yield* Effect.flatMap(send(4), (response) => response.text), "ok")
+      for (const length of [3, 5]) {
+        const error = yield* Effect.flip(send(length))
+        const cause = error.reason._tag === "TransportError" ? error.reason.cause : undefined
+        assert.include(cause instanceof Error ? cause.message : "", `content-length of ${length}`)
+      }
+      yield* origin.socketsFallTo(1)
+    }).pipe(Effect.provide(client), Effect.scoped, leakFree))
+
+  it.live("an answer that comes before the body has gone out ends the upload", () =>
+    Effect.gen(function*() {
+      const origin = yield* Origin.makeRaw((socket) => {
+        socket.once("data", () => socket.write("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno"))
+      })
+      const http = yield* HttpClient.HttpClient
+      const endless = Stream.forever(Stream.succeed(new Uint8Array(65_536)))
+      const response = yield* http.execute(
+        HttpClientRequest.setBody(HttpClientRequest.put(origin.url), HttpBody.stream(endless))
+      )
+      assert.strictEqual(response.status, 413)
+      assert.strictEqual(yield* response.text, "no")
+      yield* origin.socketsFallTo(0)
+    }).pipe(Effect.provide(client), Effect.scoped, leakFree))
+
+  it.live("expect: 100-continue: the body waits for the word, and does not go out after a refusal", () =>
+    Effect.gen(function*() {
+      const received: Array<string> = []
+      const origin = yield* Origin.makeRaw((socket) => {
+        socket.on("data", (chunk) => {
+          const text = chunk.toString("latin1")
+          received.push(text.includes("\r\n\r\n") ? `head ${text.split("\r\n\r\n")[1]}` : text)
+          if (text.startsWith("POST /no")) socket.write("HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n")
+          else if (text.startsWith("POST")) socket.write("HTTP/1.1 100 Continue\r\n\r\n")
+          else socket.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        })
+      })
+      const http = yield* HttpClient.HttpClient
+      const send = (path: string) =>
+        http.execute(
+          HttpClientRequest.post(`${origin.url}${path}`).pipe(
+            HttpClientRequest.setHeader("expect", "100-continue"),
+            HttpClientRequest.bodyText("body")
+          )
+        )
+      assert.strictEqual((yield* send("/yes")).status, 200)
+      assert.deepStrictEqual(received.splice(0), ["head ", "body"])
+      assert.strictEqual((yield* send("/no")).status, 417)
+      assert.deepStrictEqual(received, ["head "])
+      // What the server would take the next bytes for is not known.
+      yield* origin.socketsFallTo(0)
     }).pipe(Effect.provide(client), Effect.scoped, leakFree))
 
   it.live("combinators: filterStatusOk, mapRequest, retry, followRedirects, withScope, timeout", () =>

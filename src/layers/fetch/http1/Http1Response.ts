@@ -15,7 +15,7 @@ import { bodyStream, type Received } from "./Exchange.ts"
 
 const formDecoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
-export class UndiciResponse extends Inspectable.Class
+export class Http1Response extends Inspectable.Class
   implements HttpClientResponse.HttpClientResponse, WholeBody, Abandon
 {
   readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId

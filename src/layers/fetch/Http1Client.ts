@@ -1,8 +1,7 @@
 /**
- * Effect's `HttpClient` over undici's `dispatch`, lean: no promise, no Node stream and no abort controller between the socket and
- * the fiber. Every combinator of `effect/http/HttpClient` works on it.
+ * Effect's `HttpClient` as an HTTP/1.1 user agent over Node's sockets, lean: no promise, no Node stream and no abort controller between
+ * the socket and the fiber. Every combinator of `effect/http/HttpClient` works on it.
  */
-import * as NodeStream from "@effect/platform-node/NodeStream"
 import { Clock, Duration, Effect, Layer } from "effect"
 import * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
@@ -11,13 +10,15 @@ import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Url from "effect/http/Url"
 import type { ConnectionOptions } from "node:tls"
-import { type Dispatcher, FormData as UndiciFormData } from "undici"
 import { TransportWatch } from "../../services/fetch/TransportWatch.ts"
-import { TlsSessions } from "./undici/Connection.ts"
-import { ConnectionPool } from "./undici/ConnectionPool.ts"
-import { type Answer, DnsCache, type DnsCacheOptions } from "./undici/DnsCache.ts"
-import { Exchange, type Received } from "./undici/Exchange.ts"
-import { UndiciResponse } from "./undici/UndiciResponse.ts"
+import { ConnectionPool } from "./http1/ConnectionPool.ts"
+import { type Answer, DnsCache, type DnsCacheOptions } from "./http1/DnsCache.ts"
+import { Exchange, type Received } from "./http1/Exchange.ts"
+import { Http1Response } from "./http1/Http1Response.ts"
+import { Recent } from "./http1/Recent.ts"
+import * as RequestBody from "./http1/RequestBody.ts"
+import * as RequestHead from "./http1/RequestHead.ts"
+import { RequestFault } from "./http1/WireFault.ts"
 
 /** How the client keeps its connections. */
 export interface Options {
@@ -46,7 +47,9 @@ export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient>
         Effect.sync(() =>
           new ConnectionPool({
             dns: new DnsCache(() => clock.currentTimeMillisUnsafe(), options.dns),
-            sessions: new TlsSessions(),
+            sessions: new Recent(),
+            leavers: new Recent(),
+            nowMillis: () => clock.currentTimeMillisUnsafe(),
             tls: options.tls,
             keepAliveMillis: Duration.toMillis(options.keepAlive ?? "10 seconds"),
             headersMaxBytes: options.headersMaxBytes ?? 65_536
@@ -59,19 +62,10 @@ export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient>
 
 const make = (pool: ConnectionPool, inlineBytes: number): HttpClient.HttpClient => {
   const send: Send = (request, url, origin, path, watch, signal) => {
-    const dispatch = (body: DispatchBody, headers: Headers.Headers) =>
-      exchange(pool, inlineBytes, request, url, { origin, path, body, headers }, watch, signal)
-    const { body, headers } = request
-    if (body._tag === "Empty") return dispatch(null, headers)
-    if (body._tag === "Uint8Array") return dispatch(body.body, headers)
-    // What a raw body is, is between its maker and undici.
-    if (body._tag === "Raw") return dispatch(body.body as DispatchBody, headers)
-    // undici writes the boundary itself.
-    if (body._tag === "FormData") return dispatch(formData(body.formData), Headers.remove(headers, "content-type"))
-    return Effect.flatMap(
-      NodeStream.toReadable(body.stream),
-      (readable) => Effect.onError(dispatch(readable, headers), () => Effect.sync(() => readable.destroy()))
-    )
+    const carry = (body: RequestBody.RequestBody) =>
+      exchange(pool, inlineBytes, request, url, origin, path, body, watch, signal)
+    const body = RequestBody.ofKnown(request.body)
+    return body === undefined ? Effect.flatMap(RequestBody.of(request), carry) : carry(body)
   }
   // For callers who are no fetcher: spans, propagation, `withScope`, abort when a response is dropped.
   const whole = HttpClient.make((request, url, signal) =>
@@ -95,15 +89,6 @@ const make = (pool: ConnectionPool, inlineBytes: number): HttpClient.HttpClient 
   )
 }
 
-type DispatchBody = Dispatcher.DispatchOptions["body"]
-
-interface Outgoing {
-  readonly origin: string
-  readonly path: string
-  readonly body: DispatchBody
-  readonly headers: Headers.Headers
-}
-
 type Send = (
   request: HttpClientRequest.HttpClientRequest,
   url: string,
@@ -119,41 +104,43 @@ const urlOf = (request: HttpClientRequest.HttpClientRequest): Effect.Effect<URL,
     (cause) => new HttpClientError.HttpClientError({ reason: new HttpClientError.InvalidUrlError({ request, cause }) })
   )
 
+const failed = (request: HttpClientRequest.HttpClientRequest, cause: unknown): HttpClientError.HttpClientError =>
+  new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) })
+
 const exchange = (
   pool: ConnectionPool,
   inlineBytes: number,
   request: HttpClientRequest.HttpClientRequest,
   url: string,
-  outgoing: Outgoing,
+  origin: string,
+  path: string,
+  body: RequestBody.RequestBody,
   watch: TransportWatch | undefined,
   signal: AbortSignal | undefined
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError> =>
   Effect.callback((resume) => {
-    const connection = pool.acquire(outgoing.origin, watch?.denyPrivate === true)
-    connection.watch = watch
+    const headers = body.contentType === undefined
+      ? request.headers
+      : Headers.set(request.headers, "content-type", body.contentType)
+    const head = RequestHead.write(request.method, path, hostOf(origin), headers, body.length)
+    if (head instanceof RequestFault) {
+      if (body.content !== undefined && !(body.content instanceof Uint8Array)) body.content.destroy()
+      return resume(Effect.fail(failed(request, head)))
+    }
+    const connection = pool.acquire(origin, watch?.denyPrivate === true)
     watch?.enter("connect")
     const settled = (cause: unknown, received: Received | undefined) =>
       resume(
         received === undefined
-          ? Effect.fail(
-            new HttpClientError.HttpClientError({ reason: new HttpClientError.TransportError({ request, cause }) })
-          )
-          : Effect.succeed(new UndiciResponse(request, url, received))
+          ? Effect.fail(failed(request, cause))
+          : Effect.succeed(new Http1Response(request, url, received))
       )
-    const exchange = new Exchange(pool, connection, watch, inlineBytes, settled)
+    const question = { method: request.method, head, body: body.content }
+    const exchange = new Exchange(pool, connection, question, watch, inlineBytes, settled)
     signal?.addEventListener("abort", () => exchange.abort(), { once: true })
-    connection.dispatch({
-      path: outgoing.path,
-      // Methods are open on both sides; undici checks that it is a token.
-      method: request.method,
-      headers: outgoing.headers,
-      body: outgoing.body ?? null
-    }, exchange)
+    exchange.start()
     return Effect.sync(() => exchange.abort())
   })
 
-const formData = (from: FormData): UndiciFormData => {
-  const to = new UndiciFormData()
-  for (const [name, value] of from) to.append(name, value)
-  return to
-}
+/** Name and port of an origin, as the Host field has them. */
+const hostOf = (origin: string): string => origin.slice(origin.indexOf("//") + 2)
