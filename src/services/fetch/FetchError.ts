@@ -170,6 +170,24 @@ export class RetryAfterTooLong extends Schema.TaggedError<RetryAfterTooLong>()("
   }
 }
 
+/**
+ * The host refuses nearly everything (429, 503) and has not said for how long: it is left to rest, by our own choice, for longer than the
+ * patience. Nothing was sent for this URL now; `retryAt` (ISO 8601) says when it may be.
+ */
+export class HostThrottled extends Schema.TaggedError<HostThrottled>()("HostThrottled", {
+  ...at,
+  host: Schema.String,
+  /** What it refused with last. */
+  status: Schema.Int,
+  retryAfterMillis: Schema.Finite,
+  retryAt: Schema.String
+}) {
+  override get message(): string {
+    return `${this.host} refuses nearly everything (status ${this.status}) and does not say for how long: ` +
+      `it is left to rest until ${this.retryAt}`
+  }
+}
+
 /** More redirects than the limit, or a redirect to where the chain has already been. */
 export class RedirectError extends Schema.TaggedError<RedirectError>()("RedirectError", {
   ...at,
@@ -237,6 +255,7 @@ export const FetchError = Schema.Union([
   StatusError,
   RetryAfterTooLong,
   RedirectError,
+  HostThrottled,
   HostUnavailable,
   RobotsDisallowed,
   BodyStoreError

@@ -3,7 +3,7 @@
  * each attempt under way and none for anything that waits.
  */
 import type { Fiber } from "effect"
-import { HostUnavailable, RobotsDisallowed } from "../../../services/fetch/FetchError.ts"
+import { RobotsDisallowed } from "../../../services/fetch/FetchError.ts"
 import type { Refusal } from "../../../services/fetch/HostGate.ts"
 import { RateGate } from "../../../services/fetch/RateGate.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
@@ -202,15 +202,7 @@ export class Session {
   /** Ends a task without asking its host, which would have to be waited for longer than the patience. */
   private refuse(task: Task.Task, refusal: Refusal): void {
     const now = this.engine.now()
-    const url = Redact.url(task.current.url)
-    const error = refusal._tag === "Throttled"
-      ? Task.tooLong(url, refusal.status, refusal.forMillis, now)
-      : new HostUnavailable({
-        url,
-        host: task.current.host,
-        problem: "circuit open",
-        retryAfterMillis: Math.round(refusal.forMillis)
-      })
+    const error = Task.refused(task, refusal, now)
     task.settle(Task.outcome(task, undefined, error, now), undefined, error, task, undefined)
   }
 

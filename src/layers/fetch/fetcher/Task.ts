@@ -3,9 +3,17 @@
  * to be done next is the answer.
  */
 import { type Cause, type Context, Result } from "effect"
-import { type FetchError, RedirectError, RetryAfterTooLong, StatusError } from "../../../services/fetch/FetchError.ts"
+import {
+  type FetchError,
+  HostThrottled,
+  HostUnavailable,
+  RedirectError,
+  RetryAfterTooLong,
+  StatusError
+} from "../../../services/fetch/FetchError.ts"
 import { failure, type FetchOutcome } from "../../../services/fetch/FetchOutcome.ts"
 import type { FetchTarget } from "../../../services/fetch/FetchRequest.ts"
+import type { Refusal } from "../../../services/fetch/HostGate.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import * as Redirect from "../../../services/fetch/Redirect.ts"
 import * as Retry from "../../../services/fetch/Retry.ts"
@@ -111,30 +119,43 @@ export interface Now {
 /**
  * What follows a response.
  *
- * @param blockMillis how long its host is left alone now; `undefined` when it did not ask for that
+ * @param askedMillis how long its host has asked to be left alone; `undefined` when it has not
  */
-export const afterResponse = (task: Task, end: AttemptEnd, now: Now, blockMillis: number | undefined): Step => {
+export const afterResponse = (task: Task, end: AttemptEnd, now: Now, askedMillis: number | undefined): Step => {
   const { headers, status } = end
   if (status >= 200 && status < 300) return { _tag: "Success", end }
   const location = Redirect.isRedirect(status) ? headerOf(headers, "location") : undefined
   if (location !== undefined) return afterRedirect(task, end, location)
   const url = Redact.url(task.current.url)
   if (!Retry.isTransientStatus(status)) return { _tag: "Failure", error: new StatusError({ url, status }), end }
-  if (blockMillis !== undefined && blockMillis > task.limits.patienceMillis) {
-    return { _tag: "Failure", error: tooLong(url, status, blockMillis, now), end }
+  if (askedMillis !== undefined && askedMillis > task.limits.patienceMillis) {
+    return { _tag: "Failure", error: tooLong(url, status, askedMillis, now), end }
   }
-  return retryOr(task, end, new StatusError({ url, status }), now, blockMillis)
+  return retryOr(task, end, new StatusError({ url, status }), now, askedMillis)
 }
 
-/** The host may not be asked for longer than the patience. */
-export const tooLong = (url: string, status: number, forMillis: number, now: Now): RetryAfterTooLong =>
-  new RetryAfterTooLong({
-    url,
-    status,
-    retryAfterMillis: Math.round(forMillis),
-    // A date beyond what a Date can hold is as good as never.
-    retryAt: new Date(Math.min(now.wallMillis + forMillis, 8.64e15)).toISOString()
-  })
+/** The host has asked to be left alone for longer than the patience. */
+const tooLong = (url: string, status: number, forMillis: number, now: Now): RetryAfterTooLong =>
+  new RetryAfterTooLong({ url, status, ...later(forMillis, now) })
+
+/** A time from now on, as errors carry it. */
+const later = (forMillis: number, now: Now) => ({
+  retryAfterMillis: Math.round(forMillis),
+  // A date beyond what a Date can hold is as good as never.
+  retryAt: new Date(Math.min(now.wallMillis + forMillis, 8.64e15)).toISOString()
+})
+
+/** What a task ends with that would have to wait at its host's gate for longer than the patience. */
+export const refused = (task: Task, refusal: Refusal, now: Now): FetchError => {
+  const { host } = task.current
+  const url = Redact.url(task.current.url)
+  const { forMillis } = refusal
+  if (refusal._tag === "Asked") return tooLong(url, refusal.status, forMillis, now)
+  if (refusal._tag === "Resting") {
+    return new HostThrottled({ url, host, status: refusal.status, ...later(forMillis, now) })
+  }
+  return new HostUnavailable({ url, host, problem: "circuit open", retryAfterMillis: Math.round(forMillis) })
+}
 
 /** What follows a failed attempt. */
 export const afterFailure = (task: Task, error: FetchError, now: Now): Step =>
