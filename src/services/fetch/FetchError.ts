@@ -222,6 +222,24 @@ export class RobotsDisallowed extends Schema.TaggedError<RobotsDisallowed>()("Ro
   }
 }
 
+/**
+ * The host's robots.txt could not be read, for longer than the patience: everything is disallowed as long as it cannot (RFC 9309 section
+ * 2.3.1.4). Nothing was sent for this URL. `reason` and `problem` are the tag and the message of what robots.txt failed with; `retryAt`
+ * (ISO 8601) says when it is asked for again, `null` that it would end no differently.
+ */
+export class RobotsUnreachable extends Schema.TaggedError<RobotsUnreachable>()("RobotsUnreachable", {
+  ...at,
+  reason: Schema.String,
+  problem: Schema.String,
+  retryAfterMillis: Schema.NullOr(Schema.Finite),
+  retryAt: Schema.NullOr(Schema.String)
+}) {
+  override get message(): string {
+    const again = this.retryAt === null ? "" : `; it is asked for again at ${this.retryAt}`
+    return `robots.txt could not be read (${this.problem}), which disallows everything for now${again}`
+  }
+}
+
 /** The body could not be kept: no space, no rights, too many open files. `code` is the system's own (`ENOSPC`). */
 export class BodyStoreError extends Schema.TaggedError<BodyStoreError>()("BodyStoreError", {
   ...at,
@@ -258,6 +276,7 @@ export const FetchError = Schema.Union([
   HostThrottled,
   HostUnavailable,
   RobotsDisallowed,
+  RobotsUnreachable,
   BodyStoreError
 ])
 

@@ -457,20 +457,19 @@ describe("the zoo: robots.txt", () => {
     ...more
   })
   const file = (text: string) => ({ send }: Visit) => send(reply(text))
+  const unreachable = (name: string, robots: (visit: Visit) => void, reason: string, more: Partial<Row> = {}) =>
+    row(`${name}: nothing is asked for, and its reason is told`, robots, "RobotsUnreachable", 1, {
+      policy: { robots: true, retry: { times: 0, patience: Duration.zero } },
+      check: ({ error }) => assert.strictEqual(error?.["reason"], reason),
+      ...more
+    })
   run([
     row("none: 404", ({ send }) => send(reply("", "", "404 Not Found")), "ok"),
     row("forbidden: 403 is as good as none", ({ send }) => send(reply("", "", "403 Forbidden")), "ok"),
-    row("broken: 500 disallows everything", ({ send }) => send(reply("", "", "500 Sorry")), "RobotsDisallowed", 1),
-    row(
-      "too many requests disallows for now",
-      ({ send }) => send(reply("", "", "429 Too Many")),
-      "RobotsDisallowed",
-      1
-    ),
-    row("unreachable disallows everything", ({ socket }) => socket.destroy(), "RobotsDisallowed", 1, {
-      keepsConnection: false
-    }),
-    row("silent disallows everything", () => {}, "RobotsDisallowed", 1, { keepsConnection: false }),
+    unreachable("broken", ({ send }) => send(reply("", "", "500 Sorry")), "StatusError"),
+    unreachable("too many requests", ({ send }) => send(reply("", "", "429 Too Many")), "StatusError"),
+    unreachable("the connection broken", ({ socket }) => socket.destroy(), "ProtocolError", { keepsConnection: false }),
+    unreachable("silent", () => {}, "HeadersTimeout", { keepsConnection: false }),
     row("allows", file("User-agent: *\nDisallow: /other"), "ok"),
     row("disallows", file("User-agent: *\nDisallow: /private"), "RobotsDisallowed", 1),
     row("disallows another", file("User-agent: other\nDisallow: /"), "ok"),

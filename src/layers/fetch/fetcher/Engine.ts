@@ -34,7 +34,7 @@ export class Engine {
     this.clock = clock
     this.random = random
     this.alarm = new Alarm(clock, fork, (nowMillis) => this.scan(nowMillis))
-    this.robots = new RobotsCache(() => this.alarm.now())
+    this.robots = new RobotsCache(() => this.now())
   }
 
   now(): Now {

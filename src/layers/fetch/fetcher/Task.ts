@@ -139,7 +139,7 @@ const tooLong = (url: string, status: number, forMillis: number, now: Now): Retr
   new RetryAfterTooLong({ url, status, ...later(forMillis, now) })
 
 /** A time from now on, as errors carry it. */
-const later = (forMillis: number, now: Now) => ({
+export const later = (forMillis: number, now: Now) => ({
   retryAfterMillis: Math.round(forMillis),
   // A date beyond what a Date can hold is as good as never.
   retryAt: new Date(Math.min(now.wallMillis + forMillis, 8.64e15)).toISOString()
