@@ -188,10 +188,10 @@ export class HostThrottled extends Schema.TaggedError<HostThrottled>()("HostThro
   }
 }
 
-/** More redirects than the limit, or a redirect to where the chain has already been. */
+/** More redirects than the limit, a redirect to where the chain has been twice, to what is no http(s) URL, or to several at once. */
 export class RedirectError extends Schema.TaggedError<RedirectError>()("RedirectError", {
   ...at,
-  problem: Schema.Literals(["limit", "loop", "location"]),
+  problem: Schema.Literals(["limit", "loop", "location", "several"]),
   location: Schema.String
 }) {
   override get message(): string {
@@ -199,6 +199,8 @@ export class RedirectError extends Schema.TaggedError<RedirectError>()("Redirect
       ? `too many redirects, the last to ${this.location}`
       : this.problem === "loop"
       ? `redirect loop through ${this.location}`
+      : this.problem === "several"
+      ? `redirect to several places at once: ${this.location}`
       : `redirect to ${JSON.stringify(this.location)}, which is not an http(s) URL`
   }
 }

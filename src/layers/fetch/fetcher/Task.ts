@@ -33,7 +33,8 @@ export interface Task {
   current: FetchTarget
   /** Hops of the present chain. */
   hops: number
-  visited: Set<string> | undefined
+  /** How often the present chain has led to a URL, once it has led anywhere. */
+  visits: Map<string, number> | undefined
   attempts: number
   /** Wall clock at the first attempt; -1 before it. */
   startedAt: number
@@ -78,7 +79,7 @@ export const make = (
   settle,
   current: target,
   hops: 0,
-  visited: undefined,
+  visits: undefined,
   attempts: 0,
   startedAt: -1,
   startedAtMillis: 0,
@@ -124,9 +125,13 @@ export interface Now {
 export const afterResponse = (task: Task, end: AttemptEnd, now: Now, askedMillis: number | undefined): Step => {
   const { headers, status } = end
   if (status >= 200 && status < 300) return { _tag: "Success", end }
-  const location = Redirect.isRedirect(status) ? headerOf(headers, "location") : undefined
-  if (location !== undefined) return afterRedirect(task, end, location)
   const url = Redact.url(task.current.url)
+  const location = Redirect.location(Redirect.isRedirect(status) ? headers["location"] : undefined)
+  if (Result.isFailure(location)) {
+    const several = Redact.url(location.failure.slice(0, 500))
+    return { _tag: "Failure", error: new RedirectError({ url, problem: "several", location: several }), end }
+  }
+  if (location.success !== undefined) return afterRedirect(task, end, location.success)
   if (!Retry.isTransientStatus(status)) return { _tag: "Failure", error: new StatusError({ url, status }), end }
   if (askedMillis !== undefined && askedMillis > task.limits.patienceMillis) {
     return { _tag: "Failure", error: tooLong(url, status, askedMillis, now), end }
@@ -188,21 +193,25 @@ const afterRedirect = (task: Task, end: AttemptEnd, location: string): Step => {
   const from = task.current
   const short = Redact.url(location.slice(0, 500))
   const url = Redact.url(from.url)
+  const next = Redirect.next(from, end.status, location)
+  if (Result.isFailure(next)) return { _tag: "Failure", error: next.failure, end }
+  const visits = task.visits ??= new Map([[chainKey(task.target), 1]])
+  const key = chainKey(next.success)
+  const visit = (visits.get(key) ?? 0) + 1
+  if (visit > visitsMax) {
+    return { _tag: "Failure", error: new RedirectError({ url, problem: "loop", location: short }), end }
+  }
   if (task.hops >= task.limits.redirectsMax) {
     return { _tag: "Failure", error: new RedirectError({ url, problem: "limit", location: short }), end }
   }
-  const next = Redirect.next(from, end.status, location)
-  if (Result.isFailure(next)) return { _tag: "Failure", error: next.failure, end }
-  const visited = task.visited ??= new Set([chainKey(task.target)])
-  const key = chainKey(next.success)
-  if (visited.has(key)) {
-    return { _tag: "Failure", error: new RedirectError({ url, problem: "loop", location: short }), end }
-  }
-  visited.add(key)
+  visits.set(key, visit)
   task.hops++
   task.current = next.success
   return { _tag: "Hop" }
 }
+
+/** Visits of one URL in a chain: a page that first sets a cookie, or wakes something, sends back to itself once. */
+const visitsMax = 2
 
 const chainKey = (target: FetchTarget): string => `${target.request.method ?? "GET"} ${target.url}`
 
@@ -210,7 +219,7 @@ const chainKey = (target: FetchTarget): string => `${target.request.method ?? "G
 export const restart = (task: Task): void => {
   task.current = task.target
   task.hops = 0
-  task.visited = undefined
+  task.visits = undefined
   task.spentMillis = 0
   task.isHop = false
 }
