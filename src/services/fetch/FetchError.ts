@@ -179,10 +179,28 @@ export class RetryAfterTooLong extends Schema.TaggedError<RetryAfterTooLong>()("
   }
 }
 
-/** More redirects than the limit, or a redirect to where the chain has already been. */
+/**
+ * The host refuses nearly everything (429, 503) and has not said for how long: it is left to rest, by our own choice, for longer than the
+ * patience. Nothing was sent for this URL now; `retryAt` (ISO 8601) says when it may be.
+ */
+export class HostThrottled extends Schema.TaggedError<HostThrottled>()("HostThrottled", {
+  ...at,
+  host: Schema.String,
+  /** What it refused with last. */
+  status: Schema.Int,
+  retryAfterMillis: Schema.Finite,
+  retryAt: Schema.String
+}) {
+  override get message(): string {
+    return `${this.host} refuses nearly everything (status ${this.status}) and does not say for how long: ` +
+      `it is left to rest until ${this.retryAt}`
+  }
+}
+
+/** More redirects than the limit, a redirect to where the chain has been twice, to what is no http(s) URL, or to several at once. */
 export class RedirectError extends Schema.TaggedError<RedirectError>()("RedirectError", {
   ...at,
-  problem: Schema.Literals(["limit", "loop", "location"]),
+  problem: Schema.Literals(["limit", "loop", "location", "several"]),
   location: Schema.String
 }) {
   override get message(): string {
@@ -190,6 +208,8 @@ export class RedirectError extends Schema.TaggedError<RedirectError>()("Redirect
       ? `too many redirects, the last to ${this.location}`
       : this.problem === "loop"
       ? `redirect loop through ${this.location}`
+      : this.problem === "several"
+      ? `redirect to several places at once: ${this.location}`
       : `redirect to ${JSON.stringify(this.location)}, which is not an http(s) URL`
   }
 }
@@ -210,6 +230,24 @@ export class HostUnavailable extends Schema.TaggedError<HostUnavailable>()("Host
 export class RobotsDisallowed extends Schema.TaggedError<RobotsDisallowed>()("RobotsDisallowed", at) {
   override get message(): string {
     return "robots.txt disallows it"
+  }
+}
+
+/**
+ * The host's robots.txt could not be read, for longer than the patience: everything is disallowed as long as it cannot (RFC 9309 section
+ * 2.3.1.4). Nothing was sent for this URL. `reason` and `problem` are the tag and the message of what robots.txt failed with; `retryAt`
+ * (ISO 8601) says when it is asked for again, `null` that it would end no differently.
+ */
+export class RobotsUnreachable extends Schema.TaggedError<RobotsUnreachable>()("RobotsUnreachable", {
+  ...at,
+  reason: Schema.String,
+  problem: Schema.String,
+  retryAfterMillis: Schema.NullOr(Schema.Finite),
+  retryAt: Schema.NullOr(Schema.String)
+}) {
+  override get message(): string {
+    const again = this.retryAt === null ? "" : `; it is asked for again at ${this.retryAt}`
+    return `robots.txt could not be read (${this.problem}), which disallows everything for now${again}`
   }
 }
 
@@ -246,8 +284,10 @@ export const FetchError = Schema.Union([
   StatusError,
   RetryAfterTooLong,
   RedirectError,
+  HostThrottled,
   HostUnavailable,
   RobotsDisallowed,
+  RobotsUnreachable,
   BodyStoreError
 ])
 

@@ -26,7 +26,7 @@ export const RunCounts = Schema.Struct({
   leased: Schema.Int,
   done: Schema.Int,
   failed: Schema.Int,
-  /** Of those pending: may not be asked before the time that their server named (`RetryAfterTooLong`). */
+  /** Of those pending: may not be asked before the `retryAt` of their error (`RetryAfterTooLong`, `HostThrottled`, `RobotsUnreachable`). */
   deferred: Schema.Int
 })
 
@@ -97,7 +97,7 @@ export interface Run {
    *
    * In the same transaction the last outcome of each host says what is known of it (`Fetched.host`); none is: nothing.
    *
-   * `RetryAfterTooLong` defers its URL: recorded as such, and pending again at its `retryAt`.
+   * An error with a `retryAt` (`RetryAfterTooLong`, `HostThrottled`, `RobotsUnreachable`) defers its URL: recorded as such, and pending again at its `retryAt`.
    */
   readonly settle: (fetched: ReadonlyArray<Fetched>) => Effect.Effect<ReadonlyArray<Fetched>, FrontierError>
   readonly counts: Effect.Effect<RunCounts, FrontierError>
@@ -138,9 +138,12 @@ export const matches = (outcome: FetchOutcome, host: string, filter: OutcomeFilt
   (filter.tag === undefined || outcome.error?._tag === filter.tag) &&
   (filter.host === undefined || host === filter.host)
 
+/** Failures that only say "later": their `retryAt` says when. */
+const deferring: ReadonlySet<string> = new Set(["RetryAfterTooLong", "HostThrottled", "RobotsUnreachable"])
+
 /** When a deferred outcome's URL may be asked again, in milliseconds; `undefined` for one that is final. */
 export const deferredUntil = ({ error }: FetchOutcome): number | undefined => {
-  if (error?._tag !== "RetryAfterTooLong" || typeof error["retryAt"] !== "string") return undefined
+  if (error === null || !deferring.has(error._tag) || typeof error["retryAt"] !== "string") return undefined
   const millis = Date.parse(error["retryAt"])
   return Number.isNaN(millis) ? undefined : millis
 }

@@ -26,7 +26,47 @@ describe("the zoo: redirects", () => {
       serve: ({ send }) => send(moved("/")),
       expect: "RedirectError",
       check: problem("loop"),
+      requests: 2,
       ...polite
+    },
+    {
+      name: "to itself once, with a cookie",
+      serve: ({ n, send }) => send(n === 0 ? reply("", "location: /\r\nset-cookie: a=b\r\n", "302 Found") : reply("here")),
+      requests: 2,
+      expect: "ok"
+    },
+    {
+      name: "by way of a page that sets a cookie, and back",
+      serve: ({ n, path, send }) => send(n === 0 ? moved("/set") : path === "/set" ? moved("/") : reply("here")),
+      requests: 3,
+      expect: "ok"
+    },
+    {
+      name: "by two equal lines",
+      serve: ({ path, send }) =>
+        send(path === "/x" ? reply("here") : reply("", "location: /x\r\nlocation: /x\r\n", "302 Found")),
+      requests: 2,
+      expect: "ok"
+    },
+    {
+      name: "by two lines that differ",
+      serve: ({ send }) => send(reply("", "location: /x\r\nlocation: /y\r\n", "302 Found")),
+      expect: "RedirectError",
+      check: problem("several"),
+      ...polite
+    },
+    {
+      name: "to raw UTF-8, which stays that",
+      serve: ({ path, send }) =>
+        send(path === "/caf%C3%A9?q=%E7%8C%AB" ? reply("here") : moved("/caf\xc3\xa9?q=\xe7\x8c\xab")),
+      requests: 2,
+      expect: "ok"
+    },
+    {
+      name: "to raw Latin-1, which stays that",
+      serve: ({ path, send }) => send(path === "/caf%E9" ? reply("here") : moved("/caf\xe9")),
+      requests: 2,
+      expect: "ok"
     },
     {
       name: "between two",
@@ -34,7 +74,7 @@ describe("the zoo: redirects", () => {
       path: "/a",
       expect: "RedirectError",
       check: problem("loop"),
-      requests: 2,
+      requests: 4,
       ...polite
     },
     {
@@ -80,10 +120,9 @@ describe("the zoo: redirects", () => {
       ...polite
     },
     {
-      name: "with an empty Location: to itself",
+      name: "with an empty Location: as good as none",
       serve: ({ send }) => send(moved("")),
-      expect: "RedirectError",
-      check: problem("loop"),
+      expect: "StatusError",
       ...polite
     },
     {
@@ -477,20 +516,19 @@ describe("the zoo: robots.txt", () => {
     ...more
   })
   const file = (text: string) => ({ send }: Visit) => send(reply(text))
+  const unreachable = (name: string, robots: (visit: Visit) => void, reason: string, more: Partial<Row> = {}) =>
+    row(`${name}: nothing is asked for, and its reason is told`, robots, "RobotsUnreachable", 1, {
+      policy: { robots: true, retry: { times: 0, patience: Duration.zero } },
+      check: ({ error }) => assert.strictEqual(error?.["reason"], reason),
+      ...more
+    })
   run([
     row("none: 404", ({ send }) => send(reply("", "", "404 Not Found")), "ok"),
     row("forbidden: 403 is as good as none", ({ send }) => send(reply("", "", "403 Forbidden")), "ok"),
-    row("broken: 500 disallows everything", ({ send }) => send(reply("", "", "500 Sorry")), "RobotsDisallowed", 1),
-    row(
-      "too many requests disallows for now",
-      ({ send }) => send(reply("", "", "429 Too Many")),
-      "RobotsDisallowed",
-      1
-    ),
-    row("unreachable disallows everything", ({ socket }) => socket.destroy(), "RobotsDisallowed", 1, {
-      keepsConnection: false
-    }),
-    row("silent disallows everything", () => {}, "RobotsDisallowed", 1, { keepsConnection: false }),
+    unreachable("broken", ({ send }) => send(reply("", "", "500 Sorry")), "StatusError"),
+    unreachable("too many requests", ({ send }) => send(reply("", "", "429 Too Many")), "StatusError"),
+    unreachable("the connection broken", ({ socket }) => socket.destroy(), "ProtocolError", { keepsConnection: false }),
+    unreachable("silent", () => {}, "HeadersTimeout", { keepsConnection: false }),
     row("allows", file("User-agent: *\nDisallow: /other"), "ok"),
     row("disallows", file("User-agent: *\nDisallow: /private"), "RobotsDisallowed", 1),
     row("disallows another", file("User-agent: other\nDisallow: /"), "ok"),

@@ -16,6 +16,7 @@ export interface Limits extends HostLimits {
   readonly attemptMillis: number
   readonly totalMillis: number
   readonly retries: number
+  readonly baseMillis: number
   readonly capMillis: number
   readonly retriesUnsafe: boolean
   readonly bodyMaxBytes: number
