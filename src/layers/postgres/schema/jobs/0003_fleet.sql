@@ -16,11 +16,11 @@ begin
   if not found then alive := false; return; end if;
   update sluice.job_worker w set beat_at = clock_timestamp() where w.id = me;
   -- Who was cut off itself, or has just seen the server restart, gives the others the time to be heard.
-  if clock_timestamp() - previous < make_interval(secs => lease / 2000.0)
-    and clock_timestamp() - pg_postmaster_start_time() > make_interval(secs => lease / 1000.0) then
+  if clock_timestamp() - previous < make_interval(secs => lease / 2000.0) then
     with silent as (
       select w.id from sluice.job_worker w
-      where w.id <> me and w.lost_at is null and (
+      where w.id <> me and w.lost_at is null
+        and pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => w.lease_millis / 1000.0) and (
         w.beat_at < clock_timestamp() - make_interval(secs => w.lease_millis / 1000.0)
         -- Looked up and not tried: this very session may hold the lock, when a pooler stands between.
         or (w.locked and w.beat_at < clock_timestamp() - make_interval(secs => w.beat_millis / 500.0)
