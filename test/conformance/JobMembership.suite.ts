@@ -30,9 +30,14 @@ const only = <A>(all: ReadonlyArray<A>): A => {
 const stateOf = (id: Job.JobId) =>
   Effect.flatMap(JobQueue, (queue) => Effect.map(queue.find(id), (found) => Option.getOrThrow(found).state))
 
+/** A heartbeat, and what it finds to do. */
+const beatAndTend = (member: Membership) =>
+  Effect.flatMap(member.beat, (beat) =>
+    Effect.map(member.tend(beat.lost, beat.isDue), (chores) => ({ ...beat, ...chores })))
+
 /** Beats until one finds somebody dead: the lease of the others has to lapse first. */
 const beatUntilDead = (member: Membership) =>
-  Effect.repeat(member.beat, { until: ({ deadWorkers }) => deadWorkers > 0 })
+  Effect.repeat(beatAndTend(member), { until: ({ deadWorkers }) => deadWorkers > 0 })
 
 /** A worker that joined, and can leave before the test ends. */
 const joinFor = (options: typeof long) =>
@@ -101,9 +106,9 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>, locks
             const [locked = assert.fail(), free = assert.fail()] = ids
             assert.strictEqual(yield* stateOf(free), "ready")
             assert.strictEqual(yield* stateOf(locked), "running")
-            assert.deepInclude(yield* witness.beat, { deadWorkers: 0, recovered: 0, held: 1 })
+            assert.deepInclude(yield* beatAndTend(witness), { deadWorkers: 0, recovered: 0, held: 1 })
             yield* transaction[end]
-            const next = yield* witness.beat
+            const next = yield* beatAndTend(witness)
             assert.deepInclude(next, { recovered: end === "rollback" ? 1 : 0, held: 0 })
             assert.strictEqual(yield* stateOf(locked), end === "rollback" ? "ready" : "succeeded")
             assert.strictEqual((yield* claim(witness.worker, 1)).length, end === "rollback" ? 2 : 1)
@@ -201,7 +206,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>, locks
           yield* store.settle(member.worker, [{ job: first, verdict: { _tag: "Released", delayMillis } }])
           // Beats promote what is due.
           const next = yield* Effect.repeat(
-            Effect.andThen(member.beat, claim(member.worker, 2)),
+            Effect.andThen(beatAndTend(member), claim(member.worker, 2)),
             { until: (jobs) => jobs.length > 0 || delayMillis > 1_000 }
           )
           assert.deepStrictEqual(next.map((job) => job.id), delayMillis > 1_000 ? [] : ids.slice(0, 1))

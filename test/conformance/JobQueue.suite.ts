@@ -36,7 +36,7 @@ const working = <const H extends ReadonlyArray<JobHandler.Handler<unknown>>, A, 
 
 const idle = Effect.flatMap(JobWorker.JobWorker, (worker) => worker.idle)
 
-const noBeat = { alive: true, deadWorkers: 0, recovered: 0, held: 0, nextDueMillis: undefined }
+const noBeat = { alive: true, deadWorkers: 0, lost: [], isDue: false, nextDueMillis: undefined }
 
 /** The ids of jobs to cancel, of a store that is broken in a way no type forbids. */
 const deadlyList = new Proxy<ReadonlyArray<Job.JobId>>([], {

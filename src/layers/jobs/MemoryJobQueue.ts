@@ -9,6 +9,7 @@ import { JobLeaseLost } from "../../services/jobs/JobError.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import {
   type Beat,
+  type Chores,
   JobRecords,
   JobStore,
   type JoinOptions,
@@ -135,7 +136,7 @@ const makeStore = (
 
   const beat = (worker: number, self: Member): Effect.Effect<Beat> =>
     Effect.map(now, (millis) => {
-      if (self.isLost) return { alive: false, deadWorkers: 0, recovered: 0, held: 0, nextDueMillis: undefined, cancelled: [] }
+      if (self.isLost) return { alive: false, deadWorkers: 0, lost: [], isDue: false, nextDueMillis: undefined, cancelled: [] }
       self.beatAt = millis
       let deadWorkers = 0
       for (const member of members.values()) {
@@ -144,11 +145,18 @@ const makeStore = (
         member.idle = false
         deadWorkers++
       }
-      const buried = bury(millis)
-      const nextDueMillis = table.promote(millis)
+      const lost = [...members].flatMap(([id, member]) => member.isLost ? [id] : [])
       const cancelled = [...table.live.values()].filter((row) => row.worker === worker && row.cancelRequested)
         .map((row) => row.id)
-      return { alive: true, deadWorkers, ...buried, nextDueMillis, cancelled }
+      const isDue = [...table.live.values()].some((row) => row.state === "scheduled" && row.runAt <= millis)
+      return { alive: true, deadWorkers, lost, isDue, nextDueMillis: table.nextDue(millis), cancelled }
+    })
+
+  const tend = (_: ReadonlyArray<number>, isDue: boolean): Effect.Effect<Chores> =>
+    Effect.map(now, (millis) => {
+      const buried = bury(millis)
+      if (isDue) table.promote(millis)
+      return { ...buried, nextDueMillis: table.nextDue(millis) }
     })
 
   const join = (options: JoinOptions) =>
@@ -168,7 +176,8 @@ const makeStore = (
         worker,
         signals,
         idle: (idle) => Effect.sync(() => void (member.idle = idle)),
-        beat: beat(worker, member)
+        beat: beat(worker, member),
+        tend
       }
       return membership
     })

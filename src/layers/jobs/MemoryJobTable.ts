@@ -106,18 +106,24 @@ export class MemoryJobTable {
     }
   }
 
-  /** Moves due jobs to ready; answers the delay until the next one. */
-  promote(now: number): number | undefined {
+  /** The delay until the next job is due; undefined when none is scheduled. */
+  nextDue(now: number): number | undefined {
     let next: number | undefined
     for (const row of this.live.values()) {
-      if (row.state !== "scheduled") continue
-      if (row.runAt > now) next = Math.min(next ?? Infinity, row.runAt - now)
-      else if (row.key !== null && row.fence === null) {
+      if (row.state === "scheduled" && row.runAt > now) next = Math.min(next ?? Infinity, row.runAt - now)
+    }
+    return next
+  }
+
+  /** Moves due jobs to ready. */
+  promote(now: number): void {
+    for (const row of this.live.values()) {
+      if (row.state !== "scheduled" || row.runAt > now) continue
+      if (row.key !== null && row.fence === null) {
         row.state = "blocked"
         this.letThrough(row)
       } else row.state = "ready"
     }
-    return next
   }
 
   claim(worker: number, nth: number, queue: string, limit: number, now: number): ReadonlyArray<ClaimedJob> {

@@ -10,7 +10,9 @@ import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { Beat, CronEntry, JoinOptions, Membership, NewJob, Signal } from "../../services/jobs/JobStore.ts"
 import { Outage } from "../../services/jobs/Outage.ts"
 import * as Columns from "../postgres/Columns.ts"
-import { channel, idOf, operation, workerLockClass } from "./JobSql.ts"
+import * as FleetChores from "./FleetChores.ts"
+import { answered, type JobConnections } from "./JobConnections.ts"
+import { channel, idOf, workerLockClass } from "./JobSql.ts"
 
 /** What of the layer's options the fleet needs. */
 export interface FleetOptions {
@@ -31,23 +33,14 @@ interface BeatRow {
   readonly alive: boolean
   readonly died: number
   readonly lost: ReadonlyArray<number> | null
+  readonly is_due: boolean | null
   readonly next_due: number | null
   readonly cancelled: ReadonlyArray<bigint> | null
 }
 
-interface Recovered {
-  readonly recovered: number
-  readonly held: number
-}
-
-interface Promoted {
-  readonly next_due: number | null
-}
-
-/** For what the next round makes up for; outages are told of by the worker's heartbeat. No rows when it failed. */
-const quietly =
-  (what: string) => <A, E, R>(self: Effect.Effect<ReadonlyArray<A>, E, R>): Effect.Effect<ReadonlyArray<A>, never, R> =>
-    Effect.catchCause(self, (cause) => Effect.as(Effect.logDebug(`jobs: ${what} failed`, cause), []))
+/** For what the next round makes up for; outages are told of by the worker's heartbeat. */
+const quietly = (what: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
+  Effect.catchCause(Effect.asVoid(self), (cause) => Effect.logDebug(`jobs: ${what} failed`, cause))
 
 /**
  * Holds one connection outside the pool that listens and carries the worker's session lock, and connects it anew when it
@@ -127,60 +120,46 @@ const housekeeping = (sql: PgClient.PgClient, options: FleetOptions): Effect.Eff
 
 /** Joins the fleet: a row, a listening session with a lock, heartbeats. */
 export const join = Effect.fnUntraced(function*(
-  sql: PgClient.PgClient,
+  connections: JobConnections,
   options: FleetOptions,
   joining: JoinOptions
 ): Effect.fn.Return<Membership, JobQueueError, Scope.Scope> {
-  const rows = yield* sql<{ readonly id: number }>`
+  const { control, pulse } = connections
+  const rows = yield* control<{ readonly id: number }>`
     insert into sluice.job_worker (label, queues, lease_millis, beat_millis)
     values (${joining.label}, ${Columns.texts(joining.queues)}, ${joining.leaseMillis}, ${joining.beatMillis})
-    returning id`.pipe(operation("join"))
+    returning id`.pipe(answered("join"))
   const worker = rows[0]?.id ?? 0
   yield* Effect.addFinalizer(() =>
-    quietly("leaving")(sql`select sluice.job_leave(${worker}::int4)`)
+    quietly("leaving")(answered("leave", joining.leaseMillis)(control`select sluice.job_leave(${worker}::int4)`))
   )
   const signals = yield* Queue.sliding<Signal>(4096)
   if (options.listen) {
     const outage = new Outage("the listener's connection is lost; the poll finds jobs meanwhile")
-    yield* Effect.forkScoped(listenAlways(sql, worker, new Set(joining.queues), signals, outage))
+    yield* Effect.forkScoped(listenAlways(control, worker, new Set(joining.queues), signals, outage))
   }
-  yield* Effect.forkScoped(housekeeping(sql, options))
+  yield* Effect.forkScoped(housekeeping(control, options))
   return {
     worker,
     signals,
     idle: (idle) =>
-      Effect.asVoid(operation("idle")(sql`update sluice.job_worker set idle = ${idle} where id = ${worker}`)),
-    beat: operation("heartbeat")(beat(sql, worker))
+      Effect.asVoid(answered("idle")(control`update sluice.job_worker set idle = ${idle}
+        where id = ${worker} and lost_at is null`)),
+    // An answer that comes after the lease is no answer.
+    beat: answered("heartbeat", joining.leaseMillis)(beat(pulse, worker)),
+    tend: yield* FleetChores.make(control)
   }
 })
 
-/**
- * A heartbeat, and what it finds to do, each in a transaction of its own: the jobs of each lost worker, and due jobs. What of that fails is found again by
- * the next beat, of whomever.
- */
-const beat = Effect.fnUntraced(function*(sql: PgClient.PgClient, worker: number): Effect.fn.Return<Beat, SqlError> {
-  const [row] = yield* sql.unsafe<BeatRow>("select * from sluice.job_beat($1)", [worker])
-  let recovered = 0
-  let held = 0
-  for (const lost of row?.lost ?? []) {
-    const [taken] = yield* quietly("recovering")(sql.unsafe<Recovered>("select * from sluice.job_recover($1)", [lost]))
-    recovered += taken?.recovered ?? 0
-    held += taken?.held ?? 0
-  }
-  let due = row?.next_due ?? null
-  if (due !== null && due <= 0) {
-    const [next] = yield* quietly("promoting")(sql.unsafe<Promoted>("select * from sluice.job_promote()"))
-    due = next?.next_due ?? null
-  }
-  return {
+const beat = (sql: PgClient.PgClient, worker: number): Effect.Effect<Beat, SqlError> =>
+  Effect.map(sql.unsafe<BeatRow>("select * from sluice.job_beat($1)", [worker]), ([row]) => ({
     alive: row?.alive ?? false,
     deadWorkers: row?.died ?? 0,
-    recovered,
-    held,
-    nextDueMillis: due === null ? undefined : Math.max(0, due),
+    lost: row?.lost ?? [],
+    isDue: row?.is_due ?? false,
+    nextDueMillis: row?.next_due ?? undefined,
     cancelled: (row?.cancelled ?? []).map(idOf)
-  }
-})
+  }))
 
 /** Enqueues each due tick once: whoever gets the row's lock moves it on and enqueues in the same transaction. */
 export const tick = (

@@ -59,19 +59,29 @@ export type Signal =
   | { readonly _tag: "Wake" }
   | { readonly _tag: "Cancel"; readonly id: JobId }
 
-/** What one heartbeat found and did. */
+/** What one heartbeat found. */
 export interface Beat {
   /** False: the fleet declared this worker dead and its jobs are no longer its own. */
   readonly alive: boolean
-  /** Workers found dead, and how many of their jobs went back to waiting. */
+  /** How many workers this beat declared dead. */
   readonly deadWorkers: number
-  readonly recovered: number
-  /** Jobs of dead workers that cannot be taken back yet: somebody has them locked. */
-  readonly held: number
-  /** Milliseconds until the next scheduled job is due; undefined when there is none. */
+  /** Workers that left or were declared dead, by whomever, and still have jobs to be taken back. */
+  readonly lost: ReadonlyArray<number>
+  /** Scheduled jobs are due, and to be made ready. */
+  readonly isDue: boolean
+  /** Milliseconds until the next one is; undefined when there is none. */
   readonly nextDueMillis: number | undefined
   /** Running jobs of this worker that someone asked to cancel. */
   readonly cancelled: ReadonlyArray<JobId>
+}
+
+/** What was done for the whole fleet. */
+export interface Chores {
+  /** Jobs of lost workers that went back to waiting. */
+  readonly recovered: number
+  /** Those that cannot be taken back yet: somebody has them locked. */
+  readonly held: number
+  readonly nextDueMillis: number | undefined
 }
 
 /** A worker as the fleet knows it. */
@@ -80,7 +90,10 @@ export interface Membership {
   readonly signals: Queue.Dequeue<Signal>
   /** Announces that this worker sleeps (enqueueing then wakes it) or is busy. */
   readonly idle: (idle: boolean) => Effect.Effect<void, JobQueueError>
+  /** Says that it lives. Waits for nobody, however busy handlers keep the store. */
   readonly beat: Effect.Effect<Beat, JobQueueError>
+  /** Takes back the jobs of lost workers, and makes due jobs ready when some are. */
+  readonly tend: (lost: ReadonlyArray<number>, isDue: boolean) => Effect.Effect<Chores, JobQueueError>
 }
 
 /** How a worker joins the fleet. */

@@ -288,7 +288,7 @@ begin
   if kinds is not null then perform sluice.job_fill(kinds, keys); end if;
   if queues is not null then perform sluice.job_wake(queues); end if;
   select extract(epoch from j.run_at - clock_timestamp()) * 1000 into next_due
-    from sluice.job j where j.state = 2 and j.run_at > clock_timestamp() order by j.run_at limit 1;
+    from sluice.job j where j.state = 2 and j.run_at > now() order by j.run_at limit 1;
 end $$;
 
 -- Takes back what a worker that is lost was running, as far as nobody has it locked, and forgets the worker when nothing is left. Answers how many jobs it

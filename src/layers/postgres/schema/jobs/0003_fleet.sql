@@ -1,9 +1,10 @@
 -- What the fleet of workers does beside its jobs: heartbeats, counters, the partitions of the history.
 
 -- One heartbeat: says we live and marks who does not. `lost` are the workers whose jobs are to be taken back, those of others' beats among them; the next
--- job is due in `next_due` milliseconds, or was so long ago. It waits for nobody: what may wait (taking back, promoting) is done after it, in transactions of their own.
+-- job is due in `next_due` milliseconds, and some are due already. It waits for nobody: what may wait (taking back, promoting) is done after it, in
+-- transactions of their own.
 create function sluice.job_beat(
-  me integer, out alive boolean, out died integer, out lost integer[], out next_due double precision, out cancelled bigint[]
+  me integer, out alive boolean, out died integer, out lost integer[], out is_due boolean, out next_due double precision, out cancelled bigint[]
 ) language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
@@ -32,10 +33,21 @@ begin
     get diagnostics died = row_count;
   end if;
   lost := array(select w.id from sluice.job_worker w where w.lost_at is not null);
+  is_due := exists (select from sluice.job j where j.state = 2 and j.run_at <= now());
   select extract(epoch from j.run_at - clock_timestamp()) * 1000 into next_due
-    from sluice.job j where j.state = 2 order by j.run_at limit 1;
+    from sluice.job j where j.state = 2 and j.run_at > now() order by j.run_at limit 1;
   select array_agg(j.id) into cancelled from sluice.job j where j.cancel_requested and j.worker = me;
 end $$;
+
+-- Jobs that are running for nobody: their worker is lost, or there is none of that number. They are taken back by the next beat of any worker, unless somebody
+-- has them locked: `holder` is the pid of that session, where it can be told, and `doing` what it does. `pg_terminate_backend(holder)` frees them.
+create view sluice.job_stuck as
+  select j.id, j.queue, j.kind, j.attempt, j.worker, j.started_at, w.lost_at, l.pid as holder,
+    format('%s, %s since %s', a.application_name, a.state, a.state_change::timestamptz(0)) as doing
+  from sluice.job j left join sluice.job_worker w on w.id = j.worker
+    left join pg_locks l on l.locktype = 'transactionid' and l.transactionid = j.xmax and l.granted
+    left join pg_stat_activity a on a.pid = l.pid
+  where j.worker is not null and (w.id is null or w.lost_at is not null);
 
 -- Adds the differences up. One process at a time; answers how many rows it took.
 create function sluice.job_fold() returns bigint language plpgsql as $$
