@@ -32,8 +32,10 @@ const stateOf = (id: Job.JobId) =>
 
 /** A heartbeat, and what it finds to do. */
 const beatAndTend = (member: Membership) =>
-  Effect.flatMap(member.beat, (beat) =>
-    Effect.map(member.tend(beat.lost, beat.isDue), (chores) => ({ ...beat, ...chores })))
+  Effect.flatMap(
+    member.beat,
+    (beat) => Effect.map(member.tend(beat.lost, beat.isDue), (chores) => ({ ...beat, ...chores }))
+  )
 
 /** Beats until one finds somebody dead: the lease of the others has to lapse first. */
 const beatUntilDead = (member: Membership) =>
@@ -57,7 +59,9 @@ const openSettle = (worker: number, jobs: ReadonlyArray<ClaimedJob>) =>
     const end = yield* Deferred.make<void, "rolled back">()
     const settle = store.settleAll(worker, jobs.map((job) => ({ job, verdict: succeeded })))
     const transaction = yield* Effect.forkChild(
-      store.transact(Effect.andThen(settle, Effect.andThen(Deferred.succeed(isSettled, undefined), Deferred.await(end))))
+      store.transact(
+        Effect.andThen(settle, Effect.andThen(Deferred.succeed(isSettled, undefined), Deferred.await(end)))
+      )
     )
     yield* Deferred.await(isSettled)
     return {
@@ -150,7 +154,10 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>, locks
         assert.strictEqual(yield* store.giveBackUnknown(worker, 3, [known.id]), 2)
         const again = yield* claim(worker, 4)
         assert.deepStrictEqual(again.map(({ attempt, id }) => [id, attempt]), ids.slice(1).map((id) => [id, 1]))
-        assert.strictEqual(yield* store.settle(worker, [known, ...again].map((job) => ({ job, verdict: succeeded }))), 0)
+        assert.strictEqual(
+          yield* store.settle(worker, [known, ...again].map((job) => ({ job, verdict: succeeded }))),
+          0
+        )
       }))
 
     const stale: ReadonlyArray<Verdict> = [

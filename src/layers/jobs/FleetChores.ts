@@ -57,13 +57,16 @@ const promote = (sql: PgClient.PgClient): Effect.Effect<number | undefined, JobQ
 
 /** Says who is in the way. */
 const tell = (sql: PgClient.PgClient): Effect.Effect<void, JobQueueError> =>
-  Effect.flatMap(answered("recovery")(holders(sql)), (rows) =>
-    Effect.forEach(rows, ({ doing, holder, jobs, worker }) =>
-      Effect.logWarning(
-        `jobs: ${jobs} job(s) of lost worker ${worker} cannot be taken back yet: ${
-          holder === null ? "somebody has them locked" : `the session with pid ${holder} has them locked (${doing})`
-        }; see sluice.job_stuck`
-      ), { discard: true }))
+  Effect.flatMap(
+    answered("recovery")(holders(sql)),
+    (rows) =>
+      Effect.forEach(rows, ({ doing, holder, jobs, worker }) =>
+        Effect.logWarning(
+          `jobs: ${jobs} job(s) of lost worker ${worker} cannot be taken back yet: ${
+            holder === null ? "somebody has them locked" : `the session with pid ${holder} has them locked (${doing})`
+          }; see sluice.job_stuck`
+        ), { discard: true })
+  )
 
 const holders = (sql: PgClient.PgClient): Effect.Effect<ReadonlyArray<Holder>, SqlError> =>
   sql<Holder>`select worker, holder, min(doing) as doing, count(*)::int4 as jobs from sluice.job_stuck

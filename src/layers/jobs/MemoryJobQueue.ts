@@ -136,11 +136,15 @@ const makeStore = (
 
   const beat = (worker: number, self: Member): Effect.Effect<Beat> =>
     Effect.map(now, (millis) => {
-      if (self.isLost) return { alive: false, deadWorkers: 0, lost: [], isDue: false, nextDueMillis: undefined, cancelled: [] }
+      if (self.isLost) {
+        return { alive: false, deadWorkers: 0, lost: [], isDue: false, nextDueMillis: undefined, cancelled: [] }
+      }
       self.beatAt = millis
       let deadWorkers = 0
       for (const member of members.values()) {
-        if (member.isLost || millis - member.beatAt <= member.options.leaseMillis) continue
+        if (member.isLost || millis - member.beatAt <= member.options.leaseMillis) {
+          continue
+        }
         member.isLost = true
         member.idle = false
         deadWorkers++

@@ -251,7 +251,11 @@ export class MemoryJobTable {
     return count
   }
 
-  cancel(id: JobId, isHeld: (worker: number) => boolean, now: number): "cancelled" | "requested" | "finished" | "unknown" {
+  cancel(
+    id: JobId,
+    isHeld: (worker: number) => boolean,
+    now: number
+  ): "cancelled" | "requested" | "finished" | "unknown" {
     const row = this.live.get(id)
     if (row === undefined) return this.ended.has(id) || this.dead.has(id) ? "finished" : "unknown"
     if (row.worker !== null && (row.locked || isHeld(row.worker))) {

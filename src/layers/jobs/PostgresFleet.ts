@@ -143,8 +143,10 @@ export const join = Effect.fnUntraced(function*(
     worker,
     signals,
     idle: (idle) =>
-      Effect.asVoid(answered("idle")(control`update sluice.job_worker set idle = ${idle}
-        where id = ${worker} and lost_at is null`)),
+      Effect.asVoid(
+        answered("idle")(control`update sluice.job_worker set idle = ${idle}
+        where id = ${worker} and lost_at is null`)
+      ),
     // An answer that comes after the lease is no answer.
     beat: answered("heartbeat", joining.leaseMillis)(beat(pulse, worker)),
     tend: yield* FleetChores.make(control)

@@ -65,7 +65,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
           effect
         )
       )),
-    claim: (worker, nth, queues) => JobConnections.answered("claim")(PostgresJobSettle.claim(control, worker, nth, queues, floors)),
+    claim: (worker, nth, queues) =>
+      JobConnections.answered("claim")(PostgresJobSettle.claim(control, worker, nth, queues, floors)),
     settle: (worker, settlements) =>
       Effect.map(
         JobConnections.answered("settle")(PostgresJobSettle.settle(control, worker, settlements)),

@@ -94,7 +94,10 @@ export class JobEngine<R> {
     this.ledger = new JobLedger(handlers)
     this.settler = new JobSettler(session)
     this.runner = new JobRunner(session, this.ledger, this.settler)
-    this.heart = new JobHeart(session, member, { cancel: (id) => this.runner.cancel(id), lost: Effect.suspend(() => this.lost) })
+    this.heart = new JobHeart(session, member, {
+      cancel: (id) => this.runner.cancel(id),
+      lost: Effect.suspend(() => this.lost)
+    })
   }
 
   /** Starts the engine's own tasks in its group. */

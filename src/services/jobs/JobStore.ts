@@ -158,7 +158,11 @@ export class JobStore extends Context.Service<JobStore, {
    * Gives back, unspent, what this worker's claims up to the `nth` took and is not among `known`, and refuses those claims from now on: one may have been
    * committed although its answer got lost, or may only come later. Answers how many jobs.
    */
-  readonly giveBackUnknown: (worker: number, nth: number, known: ReadonlyArray<JobId>) => Effect.Effect<number, JobQueueError>
+  readonly giveBackUnknown: (
+    worker: number,
+    nth: number,
+    known: ReadonlyArray<JobId>
+  ) => Effect.Effect<number, JobQueueError>
   /** Joins the fleet until the scope closes. */
   readonly join: (options: JoinOptions) => Effect.Effect<Membership, JobQueueError, Scope.Scope>
   /** Enqueues every due tick once over all processes; answers how many were. */
