@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { Membership } from "../../services/jobs/JobStore.ts"
-import { answered } from "./JobConnections.ts"
+import type { JobConnections } from "./JobConnections.ts"
 
 /** Who holds jobs of lost workers is told of this often. */
 const tellEveryMillis = 10_000
@@ -27,15 +27,16 @@ interface Holder {
 }
 
 /** Each worker and each promotion is a transaction of its own: none waits for the keys of another. What fails is found again by the next beat, of whomever. */
-export const make = (sql: PgClient.PgClient): Effect.Effect<Membership["tend"]> =>
+export const make = (connections: JobConnections): Effect.Effect<Membership["tend"]> =>
   Effect.sync(() => {
+    const { ask, control } = connections
     let toldAtMillis = -tellEveryMillis
     return (lost, isDue) =>
       Effect.gen(function*() {
         const done = { recovered: 0, held: 0 }
         for (const worker of lost) {
-          const [taken] = yield* answered("recovery")(
-            sql.unsafe<Recovered>("select * from sluice.job_recover($1)", [worker])
+          const [taken] = yield* ask("recovery")(
+            control.unsafe<Recovered>("select * from sluice.job_recover($1)", [worker])
           )
           done.recovered += taken?.recovered ?? 0
           done.held += taken?.held ?? 0
@@ -43,22 +44,22 @@ export const make = (sql: PgClient.PgClient): Effect.Effect<Membership["tend"]> 
         const now = yield* Clock.currentTimeMillis
         if (done.held > 0 && now - toldAtMillis >= tellEveryMillis) {
           toldAtMillis = now
-          yield* tell(sql)
+          yield* tell(connections)
         }
-        return { ...done, nextDueMillis: isDue ? yield* promote(sql) : undefined }
+        return { ...done, nextDueMillis: isDue ? yield* promote(connections) : undefined }
       })
   })
 
-const promote = (sql: PgClient.PgClient): Effect.Effect<number | undefined, JobQueueError> =>
+const promote = ({ ask, control }: JobConnections): Effect.Effect<number | undefined, JobQueueError> =>
   Effect.map(
-    answered("promotion")(sql.unsafe<Promoted>("select * from sluice.job_promote()")),
+    ask("promotion")(control.unsafe<Promoted>("select * from sluice.job_promote()")),
     ([row]) => row?.next_due ?? undefined
   )
 
 /** Says who is in the way. */
-const tell = (sql: PgClient.PgClient): Effect.Effect<void, JobQueueError> =>
+const tell = ({ ask, control }: JobConnections): Effect.Effect<void, JobQueueError> =>
   Effect.flatMap(
-    answered("recovery")(holders(sql)),
+    ask("recovery")(holders(control)),
     (rows) =>
       Effect.forEach(rows, ({ doing, holder, jobs, worker }) =>
         Effect.logWarning(

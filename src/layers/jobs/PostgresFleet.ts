@@ -11,7 +11,7 @@ import type { Beat, CronEntry, JoinOptions, Membership, NewJob, Signal } from ".
 import { Outage } from "../../services/jobs/Outage.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as FleetChores from "./FleetChores.ts"
-import { answered, type JobConnections } from "./JobConnections.ts"
+import { type JobConnections, within } from "./JobConnections.ts"
 import { channel, idOf, workerLockClass } from "./JobSql.ts"
 
 /** What of the layer's options the fleet needs. */
@@ -124,14 +124,14 @@ export const join = Effect.fnUntraced(function*(
   options: FleetOptions,
   joining: JoinOptions
 ): Effect.fn.Return<Membership, JobQueueError, Scope.Scope> {
-  const { control, pulse } = connections
+  const { ask, control, pulse } = connections
   const rows = yield* control<{ readonly id: number }>`
     insert into sluice.job_worker (label, queues, lease_millis, beat_millis)
     values (${joining.label}, ${Columns.texts(joining.queues)}, ${joining.leaseMillis}, ${joining.beatMillis})
-    returning id`.pipe(answered("join"))
+    returning id`.pipe(ask("join"))
   const worker = rows[0]?.id ?? 0
   yield* Effect.addFinalizer(() =>
-    quietly("leaving")(answered("leave", joining.leaseMillis)(control`select sluice.job_leave(${worker}::int4)`))
+    quietly("leaving")(within("leave", joining.leaseMillis)(control`select sluice.job_leave(${worker}::int4)`))
   )
   const signals = yield* Queue.sliding<Signal>(4096)
   if (options.listen) {
@@ -144,12 +144,12 @@ export const join = Effect.fnUntraced(function*(
     signals,
     idle: (idle) =>
       Effect.asVoid(
-        answered("idle")(control`update sluice.job_worker set idle = ${idle}
+        ask("idle")(control`update sluice.job_worker set idle = ${idle}
         where id = ${worker} and lost_at is null`)
       ),
     // An answer that comes after the lease is no answer.
-    beat: answered("heartbeat", joining.leaseMillis)(beat(pulse, worker)),
-    tend: yield* FleetChores.make(control)
+    beat: within("heartbeat", joining.leaseMillis)(beat(pulse, worker)),
+    tend: yield* FleetChores.make(connections)
   }
 })
 

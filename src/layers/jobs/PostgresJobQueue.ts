@@ -36,7 +36,7 @@ export type Services = JobStore | JobRecords | JobQueue.JobQueue | JobAdmin.JobA
 const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
   const connections = yield* JobConnections.make(sql)
-  const { control } = connections
+  const { ask, control } = connections
   const fleet = { listen: options.listen ?? true, historyDays: Math.max(1, options.historyDays ?? 7) }
   const direct = (jobs: ReadonlyArray<NewJob>) => operation("insert")(PostgresJobInsert.insert(sql, jobs))
   const floors = new ClaimFloors()
@@ -65,11 +65,10 @@ const make = Effect.fnUntraced(function*(options: Options) {
           effect
         )
       )),
-    claim: (worker, nth, queues) =>
-      JobConnections.answered("claim")(PostgresJobSettle.claim(control, worker, nth, queues, floors)),
+    claim: (worker, nth, queues) => ask("claim")(PostgresJobSettle.claim(control, worker, nth, queues, floors)),
     settle: (worker, settlements) =>
       Effect.map(
-        JobConnections.answered("settle")(PostgresJobSettle.settle(control, worker, settlements)),
+        ask("settle")(PostgresJobSettle.settle(control, worker, settlements)),
         (settled) => settlements.length - settled
       ),
     settleAll: (worker, settlements) =>
@@ -81,10 +80,10 @@ const make = Effect.fnUntraced(function*(options: Options) {
             : Effect.fail(new JobLeaseLost({ ids: settlements.map(({ job }) => job.id) }))
       ),
     giveBackUnknown: (worker, nth, known) =>
-      JobConnections.answered("reconcile")(PostgresJobSettle.giveBackUnknown(control, worker, nth, known)),
+      ask("reconcile")(PostgresJobSettle.giveBackUnknown(control, worker, nth, known)),
     join: (joining) => PostgresFleet.join(connections, fleet, joining),
     tick: (entries) =>
-      JobConnections.answered("cron")(
+      ask("cron")(
         PostgresFleet.tick(control, entries, (jobs) => PostgresJobInsert.insert(control, jobs))
       )
   })
