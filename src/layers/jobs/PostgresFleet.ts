@@ -10,7 +10,9 @@ import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { Beat, CronEntry, JoinOptions, Membership, NewJob, Signal } from "../../services/jobs/JobStore.ts"
 import { Outage } from "../../services/jobs/Outage.ts"
 import * as Columns from "../postgres/Columns.ts"
-import { channel, idOf, operation, workerLockClass } from "./JobSql.ts"
+import * as FleetChores from "./FleetChores.ts"
+import { type JobConnections, within } from "./JobConnections.ts"
+import { channel, idOf, workerLockClass } from "./JobSql.ts"
 
 /** What of the layer's options the fleet needs. */
 export interface FleetOptions {
@@ -29,8 +31,9 @@ const foldEveryMillis = 1_000
 
 interface BeatRow {
   readonly alive: boolean
-  readonly dead_workers: number
-  readonly recovered: number
+  readonly died: number
+  readonly lost: ReadonlyArray<number> | null
+  readonly is_due: boolean | null
   readonly next_due: number | null
   readonly cancelled: ReadonlyArray<bigint> | null
 }
@@ -117,45 +120,48 @@ const housekeeping = (sql: PgClient.PgClient, options: FleetOptions): Effect.Eff
 
 /** Joins the fleet: a row, a listening session with a lock, heartbeats. */
 export const join = Effect.fnUntraced(function*(
-  sql: PgClient.PgClient,
+  connections: JobConnections,
   options: FleetOptions,
   joining: JoinOptions
 ): Effect.fn.Return<Membership, JobQueueError, Scope.Scope> {
-  const rows = yield* sql<{ readonly id: number }>`
+  const { ask, control, pulse } = connections
+  const rows = yield* control<{ readonly id: number }>`
     insert into sluice.job_worker (label, queues, lease_millis, beat_millis)
     values (${joining.label}, ${Columns.texts(joining.queues)}, ${joining.leaseMillis}, ${joining.beatMillis})
-    returning id`.pipe(operation("join"))
+    returning id`.pipe(ask("join"))
   const worker = rows[0]?.id ?? 0
   yield* Effect.addFinalizer(() =>
-    quietly("leaving")(sql.withTransaction(Effect.andThen(
-      sql`delete from sluice.job_worker where id = ${worker}`,
-      sql`select sluice.job_recover(${worker}::int4)`
-    )))
+    quietly("leaving")(within("leave", joining.leaseMillis)(control`select sluice.job_leave(${worker}::int4)`))
   )
   const signals = yield* Queue.sliding<Signal>(4096)
   if (options.listen) {
     const outage = new Outage("the listener's connection is lost; the poll finds jobs meanwhile")
-    yield* Effect.forkScoped(listenAlways(sql, worker, new Set(joining.queues), signals, outage))
+    yield* Effect.forkScoped(listenAlways(control, worker, new Set(joining.queues), signals, outage))
   }
-  yield* Effect.forkScoped(housekeeping(sql, options))
-  const beat: Effect.Effect<Beat, JobQueueError> = Effect.map(
-    operation("heartbeat")(sql.unsafe<BeatRow>("select * from sluice.job_beat($1)", [worker])),
-    ([row]) => ({
-      alive: row?.alive ?? false,
-      deadWorkers: row?.dead_workers ?? 0,
-      recovered: row?.recovered ?? 0,
-      nextDueMillis: row?.next_due === null || row?.next_due === undefined ? undefined : Math.max(0, row.next_due),
-      cancelled: (row?.cancelled ?? []).map(idOf)
-    })
-  )
+  yield* Effect.forkScoped(housekeeping(control, options))
   return {
     worker,
     signals,
     idle: (idle) =>
-      Effect.asVoid(operation("idle")(sql`update sluice.job_worker set idle = ${idle} where id = ${worker}`)),
-    beat
+      Effect.asVoid(
+        ask("idle")(control`update sluice.job_worker set idle = ${idle}
+        where id = ${worker} and lost_at is null`)
+      ),
+    // An answer that comes after the lease is no answer.
+    beat: within("heartbeat", joining.leaseMillis)(beat(pulse, worker)),
+    tend: yield* FleetChores.make(connections)
   }
 })
+
+const beat = (sql: PgClient.PgClient, worker: number): Effect.Effect<Beat, SqlError> =>
+  Effect.map(sql.unsafe<BeatRow>("select * from sluice.job_beat($1)", [worker]), ([row]) => ({
+    alive: row?.alive ?? false,
+    deadWorkers: row?.died ?? 0,
+    lost: row?.lost ?? [],
+    isDue: row?.is_due ?? false,
+    nextDueMillis: row?.next_due ?? undefined,
+    cancelled: (row?.cancelled ?? []).map(idOf)
+  }))
 
 /** Enqueues each due tick once: whoever gets the row's lock moves it on and enqueues in the same transaction. */
 export const tick = (

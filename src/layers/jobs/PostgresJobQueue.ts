@@ -10,6 +10,7 @@ import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import { JobRecords, JobStore, type NewJob } from "../../services/jobs/JobStore.ts"
 import * as Batcher from "./Batcher.ts"
 import { ClaimFloors } from "./ClaimFloors.ts"
+import * as JobConnections from "./JobConnections.ts"
 import { operation } from "./JobSql.ts"
 import * as PostgresFleet from "./PostgresFleet.ts"
 import * as PostgresJobInsert from "./PostgresJobInsert.ts"
@@ -20,7 +21,7 @@ import * as PostgresJobSettle from "./PostgresJobSettle.ts"
 export interface Options {
   /**
    * Whether workers hold a LISTEN connection, besides the pool, to be woken and seen. False polls instead: for connections
-   * through a transaction pooler such as PgBouncer.
+   * through a transaction pooler such as PgBouncer. Workers have up to five more connections for themselves, which handlers cannot take.
    *
    * @default true
    */
@@ -34,6 +35,8 @@ export type Services = JobStore | JobRecords | JobQueue.JobQueue | JobAdmin.JobA
 
 const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
+  const connections = yield* JobConnections.make(sql)
+  const { ask, control } = connections
   const fleet = { listen: options.listen ?? true, historyDays: Math.max(1, options.historyDays ?? 7) }
   const direct = (jobs: ReadonlyArray<NewJob>) => operation("insert")(PostgresJobInsert.insert(sql, jobs))
   const floors = new ClaimFloors()
@@ -62,10 +65,10 @@ const make = Effect.fnUntraced(function*(options: Options) {
           effect
         )
       )),
-    claim: (worker, queues) => operation("claim")(PostgresJobSettle.claim(sql, worker, queues, floors)),
+    claim: (worker, nth, queues) => ask("claim")(PostgresJobSettle.claim(control, worker, nth, queues, floors)),
     settle: (worker, settlements) =>
       Effect.map(
-        operation("settle")(PostgresJobSettle.settle(sql, worker, settlements)),
+        ask("settle")(PostgresJobSettle.settle(control, worker, settlements)),
         (settled) => settlements.length - settled
       ),
     settleAll: (worker, settlements) =>
@@ -76,9 +79,13 @@ const make = Effect.fnUntraced(function*(options: Options) {
             ? Effect.void
             : Effect.fail(new JobLeaseLost({ ids: settlements.map(({ job }) => job.id) }))
       ),
-    giveBackUnknown: (worker, known) => operation("reconcile")(PostgresJobSettle.giveBackUnknown(sql, worker, known)),
-    join: (joining) => PostgresFleet.join(sql, fleet, joining),
-    tick: (entries) => operation("cron")(PostgresFleet.tick(sql, entries, direct))
+    giveBackUnknown: (worker, nth, known) =>
+      ask("reconcile")(PostgresJobSettle.giveBackUnknown(control, worker, nth, known)),
+    join: (joining) => PostgresFleet.join(connections, fleet, joining),
+    tick: (entries) =>
+      ask("cron")(
+        PostgresFleet.tick(control, entries, (jobs) => PostgresJobInsert.insert(control, jobs))
+      )
   })
   return Context.make(JobStore, store).pipe(Context.add(JobRecords, PostgresJobRecords.make(sql)))
 })

@@ -14,6 +14,7 @@ import { userInfo } from "node:os"
 import { DatabaseError, fromSqlError, InvalidDatabaseUrl } from "./DatabaseError.ts"
 import * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
 import * as Migrations from "./Migrations.ts"
+import * as SessionSettings from "./SessionSettings.ts"
 
 /** Which database this is. */
 export class Database extends Context.Service<Database, {
@@ -50,11 +51,14 @@ export interface Options {
   readonly poolMax?: number | undefined
   /** Connections for point reads at most. @default 4 */
   readonly readPoolMax?: number | undefined
-  /** After this a statement is cancelled by the server; zero for never. @default "60 seconds" */
+  /** After this a statement is cancelled by the server, and a transaction ended that pauses between two; zero for never. @default "60 seconds" */
   readonly statementTimeout?: Duration.Input | undefined
   /** @default "migrate" on the embedded database, "check" on a server */
   readonly schema?: SchemaPolicy | undefined
 }
+
+/** After so much silence of the server, while an answer is awaited, the system asks whether it is still there. */
+const keepAliveEvery = Duration.seconds(5)
 
 /** How many statements may share a connection of `ReadClient`: more is faster on average and worse at the tail. */
 const readConcurrency = 4
@@ -152,11 +156,16 @@ export const make = Effect.fn("Database.make")(function*(
     ? yield* embeddedTarget(options.directory ?? ".sluice")
     : yield* parseUrl(options.url, options)
   const timeoutMillis = Duration.toMillis(Duration.fromInputUnsafe(options.statementTimeout ?? "60 seconds"))
+  const settings = target.isEmbedded
+    ? SessionSettings.all(timeoutMillis)
+    : yield* SessionSettings.accepted(target.config, timeoutMillis).pipe(
+      Effect.mapError((error) => fromSqlError(error, target.where))
+    )
   const config: PgClient.PgPoolConfig = {
     ...target.config,
     applicationName: "sluice",
-    // A pooler that does not know the parameter can be had by a timeout of zero.
-    ...(timeoutMillis > 0 && { startupParameters: { statement_timeout: String(Math.ceil(timeoutMillis)) } })
+    keepAlive: keepAliveEvery,
+    startupParameters: settings
   }
   const poolMax = Math.max(1, options.poolMax ?? 20)
   const client = yield* openPool({

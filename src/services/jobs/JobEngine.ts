@@ -9,6 +9,7 @@ import type * as TaskGroup from "../tasks/TaskGroup.ts"
 import type { JobId } from "./Job.ts"
 import type { JobQueueError } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
+import { JobHeart } from "./JobHeart.ts"
 import { JobLedger } from "./JobLedger.ts"
 import { JobRunner } from "./JobRunner.ts"
 import type { EngineOptions, Session, Tally } from "./JobSession.ts"
@@ -22,8 +23,6 @@ const aheadMillis = 50
 const probeMillis = [0, 5, 25, 100]
 /** A worker that was busy for so long no longer asks to be woken. */
 const busyMillis = 200
-/** How long after the first look for jobs of a claim without an answer there is a second. */
-const secondPassMillis = 10_000
 /** A job of a kind that nobody here knows waits so long. */
 const unknownKindMillis = 5_000
 
@@ -39,6 +38,7 @@ export class JobEngine<R> {
   private readonly ledger: JobLedger<R>
   private readonly settler: JobSettler
   private readonly runner: JobRunner<R>
+  private readonly heart: JobHeart
   private readonly queues: ReadonlyArray<string>
   private readonly wake = Latch.makeUnsafe(false)
   private readonly want = Latch.makeUnsafe(true)
@@ -47,10 +47,11 @@ export class JobEngine<R> {
   private claiming = false
   private exhausted = false
   private nudged = false
-  private unsurePasses = 0
-  private nextPassAtMillis = 0
+  /** The number of the last claim. */
+  private claims = 0
+  /** That claim was not answered: it may have taken jobs that nobody here knows of. */
+  private isUnsure = false
   private isIdle = false
-  private nextDueMillis: number | undefined
   private ratePerMilli = 0
   private lastClaimAt = 0
   private settledAtLastClaim = 0
@@ -93,13 +94,18 @@ export class JobEngine<R> {
     this.ledger = new JobLedger(handlers)
     this.settler = new JobSettler(session)
     this.runner = new JobRunner(session, this.ledger, this.settler)
+    this.heart = new JobHeart(session, member, {
+      cancel: (id) => this.runner.cancel(id),
+      lost: Effect.suspend(() => this.lost)
+    })
   }
 
   /** Starts the engine's own tasks in its group. */
   get start(): Effect.Effect<void, TaskGroup.GroupClosed, R> {
     return Effect.gen({ self: this }, function*() {
       yield* this.vital("signals", this.listen)
-      yield* this.vital("heartbeat", this.heartbeat)
+      yield* this.vital("heartbeat", this.heart.beating)
+      yield* this.vital("chores", this.heart.tending)
       yield* this.vital("settler", this.settler.run)
       yield* this.vital("timeouts", this.runner.reaper)
       yield* this.vital("claimer", this.claimer)
@@ -130,7 +136,7 @@ export class JobEngine<R> {
 
   /** After a defect: what was claimed and had not begun goes back unspent. What had begun counts, as when a worker dies. */
   get giveBack(): Effect.Effect<void> {
-    return Effect.matchCauseEffect(this.store.giveBackUnknown(this.member.worker, this.begunAtEnd ?? []), {
+    return Effect.matchCauseEffect(this.store.giveBackUnknown(this.member.worker, this.claims, this.begunAtEnd ?? []), {
       onSuccess: () => Effect.void,
       // Leaving the fleet gives it back all the same, or the lapse of the lease does, and then it counts.
       onFailure: (cause) => Effect.logDebug("jobs: could not give back what had not begun", cause)
@@ -161,12 +167,11 @@ export class JobEngine<R> {
         this.claiming = true
         const claimed = yield* Effect.exit(Effect.andThen(
           this.reconcile,
-          this.store.claim(this.member.worker, requests)
+          Effect.suspend(() => this.store.claim(this.member.worker, ++this.claims, requests))
         ))
         this.claiming = false
         if (Exit.isFailure(claimed)) {
-          this.unsurePasses = 2
-          this.nextPassAtMillis = 0
+          this.isUnsure = true
           yield* this.outage.failed("claiming", claimed.cause)
           yield* Effect.sleep(Math.min(1000, this.options.pollMillis))
           continue
@@ -186,7 +191,7 @@ export class JobEngine<R> {
         }
         this.answerIdlers()
         const poll = this.options.pollMillis * (0.9 + 0.2 * ((this.member.worker * 0.618) % 1))
-        const pause = Math.min(probeMillis[probe++] ?? poll, this.nextDueMillis ?? poll)
+        const pause = Math.min(probeMillis[probe++] ?? poll, this.heart.nextDueMillis(now) ?? poll)
         yield* Effect.timeoutOption(this.rest(requests), Math.max(0, pause))
         busySince = yield* Clock.currentTimeMillis
       }
@@ -207,17 +212,13 @@ export class JobEngine<R> {
     })
   }
 
-  /**
-   * After a claim that failed: it may have been committed all the same, for a worker that never heard of its jobs. Once at
-   * once, and once more later, for a server that was still at it.
-   */
+  /** After a claim that failed: it may have been committed all the same, or be on its way still. What it took is given back, and it is refused. */
   private get reconcile(): Effect.Effect<void, JobQueueError> {
-    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      if (this.unsurePasses === 0 || now < this.nextPassAtMillis) return Effect.void
+    return Effect.suspend(() => {
+      if (!this.isUnsure) return Effect.void
       const known = [...this.ledger.ids, ...this.runner.ids, ...this.settler.ids]
-      return Effect.map(this.store.giveBackUnknown(this.member.worker, known), () => {
-        this.unsurePasses--
-        this.nextPassAtMillis = now + secondPassMillis
+      return Effect.map(this.store.giveBackUnknown(this.member.worker, this.claims, known), () => {
+        this.isUnsure = false
       })
     })
   }
@@ -294,43 +295,8 @@ export class JobEngine<R> {
     })
   }
 
-  private get cron(): Effect.Effect<void> {
-    // A timetable that dies must not take the jobs with it.
-    return Effect.matchCauseEffect(this.store.tick(this.options.crons), {
-      onSuccess: () => Effect.void,
-      onFailure: (cause) => this.outage.failed("cron", cause)
-    })
-  }
-
-  private get heartbeat(): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function*() {
-      while (true) {
-        const beat = yield* Effect.exit(this.member.beat)
-        let pause = this.options.beatMillis
-        if (Exit.isFailure(beat)) yield* this.outage.failed("heartbeat", beat.cause)
-        else {
-          yield* this.outage.worked
-          if (!beat.value.alive) {
-            yield* Effect.logWarning(`jobs: worker ${this.member.worker} was declared dead: joining anew`)
-            yield* this.runner.stop(() => true, "lost")
-            yield* Deferred.succeed(this.ended, "lost")
-            return
-          }
-          if (beat.value.recovered > 0) {
-            yield* Effect.logWarning(
-              `jobs: ${beat.value.deadWorkers} dead worker(s), ${beat.value.recovered} job(s) recovered`
-            )
-          }
-          for (const id of beat.value.cancelled) yield* this.runner.cancel(id)
-          this.nextDueMillis = beat.value.nextDueMillis
-          pause = Math.max(5, Math.min(pause, (this.nextDueMillis ?? pause) + 1))
-          if (this.options.crons.length > 0 && !this.tally.draining) {
-            yield* this.cron
-          }
-        }
-        yield* Effect.sleep(pause)
-      }
-    })
+  private get lost(): Effect.Effect<void> {
+    return Effect.andThen(this.runner.stop(() => true, "lost"), Deferred.succeed(this.ended, "lost"))
   }
 
   // ----------------------------------------------------------- idle and drain

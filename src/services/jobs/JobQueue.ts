@@ -51,7 +51,10 @@ export class JobQueue extends Context.Service<JobQueue, {
     id: JobId
   ) => Effect.Effect<"cancelled" | "requested" | "finished", JobNotFound | JobQueueError>
   readonly find: (id: JobId) => Effect.Effect<Option.Option<JobInfo>, JobQueueError>
-  /** Waits until a job has ended. Looks every 50 ms; put your own timeout around it. */
+  /**
+   * Waits until a job has ended. Looks every 50 ms; put your own timeout around it. Of a kind with `history: "none"` a success leaves nothing to be found: one
+   * that was there when the wait began, and is gone, has succeeded (its result and times are not known); one that was not is `JobNotFound`.
+   */
   readonly ended: (id: JobId) => Effect.Effect<JobInfo, JobNotFound | JobQueueError>
   /** What ends from now on, over all processes, about a quarter of a second after it happened. */
   readonly events: Stream.Stream<JobEvent, JobQueueError>
@@ -139,10 +142,18 @@ const make = Effect.gen(function*() {
     }),
     find,
     ended: Effect.fn("JobQueue.ended")(function*(id: JobId) {
-      return yield* records.find(id).pipe(
-        Effect.filterOrFail((info) => info !== undefined, () => new JobNotFound({ id })),
-        Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: isFinal })
-      )
+      let seen: JobInfo | undefined
+      const look = Effect.flatMap(records.find(id), (info): Effect.Effect<JobInfo, JobNotFound> => {
+        if (info === undefined) {
+          // Only a success of a kind that keeps no history leaves no trace.
+          return seen === undefined
+            ? Effect.fail(new JobNotFound({ id }))
+            : Effect.succeed({ ...seen, state: "succeeded", failure: null })
+        }
+        seen = info
+        return Effect.succeed(info)
+      })
+      return yield* Effect.repeat(look, { schedule: Schedule.spaced("50 millis"), until: isFinal })
     }),
     events: Stream.unwrap(
       Effect.map(records.ended(undefined), ({ cursor }) =>

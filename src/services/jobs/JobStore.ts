@@ -21,9 +21,14 @@ export interface NewJob {
   readonly keyConcurrency: number
 }
 
-/** A job that now belongs to a worker; (`id`, `attempt`, worker) is the fence of everything done with it. */
+/**
+ * A job that now belongs to a worker. (`id`, worker, `fence`) is the fence of everything done with it: unlike the attempt, which a worker may give back,
+ * it never comes again.
+ */
 export interface ClaimedJob {
   readonly id: JobId
+  /** The number of the claim that took it, among those of its worker. */
+  readonly fence: number
   readonly queue: string
   readonly kind: string
   readonly attempt: number
@@ -54,17 +59,29 @@ export type Signal =
   | { readonly _tag: "Wake" }
   | { readonly _tag: "Cancel"; readonly id: JobId }
 
-/** What one heartbeat found and did. */
+/** What one heartbeat found. */
 export interface Beat {
   /** False: the fleet declared this worker dead and its jobs are no longer its own. */
   readonly alive: boolean
-  /** Workers found dead, and how many of their jobs went back to waiting. */
+  /** How many workers this beat declared dead. */
   readonly deadWorkers: number
-  readonly recovered: number
-  /** Milliseconds until the next scheduled job is due; undefined when there is none. */
+  /** Workers that left or were declared dead, by whomever, and still have jobs to be taken back. */
+  readonly lost: ReadonlyArray<number>
+  /** Scheduled jobs are due, and to be made ready. */
+  readonly isDue: boolean
+  /** Milliseconds until the next one is; undefined when there is none. */
   readonly nextDueMillis: number | undefined
   /** Running jobs of this worker that someone asked to cancel. */
   readonly cancelled: ReadonlyArray<JobId>
+}
+
+/** What was done for the whole fleet. */
+export interface Chores {
+  /** Jobs of lost workers that went back to waiting. */
+  readonly recovered: number
+  /** Those that cannot be taken back yet: somebody has them locked. */
+  readonly held: number
+  readonly nextDueMillis: number | undefined
 }
 
 /** A worker as the fleet knows it. */
@@ -73,7 +90,10 @@ export interface Membership {
   readonly signals: Queue.Dequeue<Signal>
   /** Announces that this worker sleeps (enqueueing then wakes it) or is busy. */
   readonly idle: (idle: boolean) => Effect.Effect<void, JobQueueError>
+  /** Says that it lives. Waits for nobody, however busy handlers keep the store. */
   readonly beat: Effect.Effect<Beat, JobQueueError>
+  /** Takes back the jobs of lost workers, and makes due jobs ready when some are. */
+  readonly tend: (lost: ReadonlyArray<number>, isDue: boolean) => Effect.Effect<Chores, JobQueueError>
 }
 
 /** How a worker joins the fleet. */
@@ -115,9 +135,13 @@ export class JobStore extends Context.Service<JobStore, {
     effect: Effect.Effect<A, E, R>,
     limits?: TransactionLimits
   ) => Effect.Effect<A, E | JobQueueError, R>
-  /** Takes up to `limit` ready jobs of each queue, best first; paused queues and spent rates yield none. */
+  /**
+   * Takes up to `limit` ready jobs of each queue, best first; paused queues and spent rates yield none, and neither does a worker that left or was declared
+   * dead. A worker numbers its claims, from 1: `nth` is the fence of what this one takes.
+   */
   readonly claim: (
     worker: number,
+    nth: number,
     queues: ReadonlyArray<{ readonly queue: string; readonly limit: number }>
   ) => Effect.Effect<ReadonlyArray<ClaimedJob>, JobQueueError>
   /** Settles what is still ours, and answers how many were not: their lease is lost. */
@@ -131,10 +155,14 @@ export class JobStore extends Context.Service<JobStore, {
     settlements: ReadonlyArray<Settlement>
   ) => Effect.Effect<void, JobQueueError | JobLeaseLost>
   /**
-   * Gives back, unspent, what is claimed for this worker and not among `known`: a claim may have been committed although
-   * its answer got lost. Answers how many.
+   * Gives back, unspent, what this worker's claims up to the `nth` took and is not among `known`, and refuses those claims from now on: one may have been
+   * committed although its answer got lost, or may only come later. Answers how many jobs.
    */
-  readonly giveBackUnknown: (worker: number, known: ReadonlyArray<JobId>) => Effect.Effect<number, JobQueueError>
+  readonly giveBackUnknown: (
+    worker: number,
+    nth: number,
+    known: ReadonlyArray<JobId>
+  ) => Effect.Effect<number, JobQueueError>
   /** Joins the fleet until the scope closes. */
   readonly join: (options: JoinOptions) => Effect.Effect<Membership, JobQueueError, Scope.Scope>
   /** Enqueues every due tick once over all processes; answers how many were. */

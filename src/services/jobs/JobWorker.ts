@@ -14,7 +14,7 @@ import * as Supervisor from "../tasks/Supervisor.ts"
 import * as TaskGroup from "../tasks/TaskGroup.ts"
 import { ClaimWatch } from "./ClaimWatch.ts"
 import { JobEngine } from "./JobEngine.ts"
-import type { JobQueueError } from "./JobError.ts"
+import { JobQueueError } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
 import type { EngineOptions, Tally } from "./JobSession.ts"
 import { type CronEntry, JobStore, type Membership } from "./JobStore.ts"
@@ -44,13 +44,16 @@ export interface WorkerOptions {
   readonly transactions?: number
   /** Jobs claimed in one statement at most. @default 1000 */
   readonly maxClaim?: number
-  /** A worker that has not beaten for so long is declared dead by the others. @default 4 seconds */
+  /** A worker that has not beaten for so long is declared dead by the others; at least three beats. @default 4 seconds */
   readonly lease?: Duration.Input
-  /** Time between heartbeats; they also find dead workers and due jobs. @default 500 millis */
+  /** Time between heartbeats; they also find dead workers and due jobs. @default 500 millis, or an eighth of the lease if that is shorter */
   readonly beat?: Duration.Input
   /** How often an idle worker looks without being woken. @default 1 second */
   readonly poll?: Duration.Input
-  /** How long a drain waits for running handlers before it interrupts them. @default 10 seconds */
+  /**
+   * How long a drain waits for running handlers before it interrupts them, how long it then waits again, and how long those that cannot be interrupted
+   * still have (a second at least) before they are left behind. @default 10 seconds
+   */
   readonly drainGrace?: Duration.Input
   /** What to enqueue on a timetable; see `JobCron.make`. */
   readonly crons?: ReadonlyArray<CronEntry>
@@ -77,13 +80,27 @@ const engineOptions = (options: WorkerOptions): EngineOptions => {
     concurrency,
     transactions: Math.max(1, Math.min(concurrency, options.transactions ?? 4)),
     maxClaim: Math.max(1, options.maxClaim ?? 1000),
-    beatMillis: Math.max(10, millis(options.beat ?? "500 millis")),
+    beatMillis: Math.max(10, millis(options.beat ?? Math.min(500, millis(options.lease ?? "4 seconds") / 8))),
     leaseMillis: Math.max(100, millis(options.lease ?? "4 seconds")),
     pollMillis: Math.max(10, millis(options.poll ?? "1 second")),
     drainGraceMillis: millis(options.drainGrace ?? "10 seconds"),
     crons: options.crons ?? []
   }
 }
+
+/** A beat that is a little late must not be missed, and who looks for the dead has to be well himself: that takes a few beats in a lease. */
+const minBeats = 3
+
+const checkLease = ({ beatMillis, leaseMillis }: EngineOptions): Effect.Effect<void, JobQueueError> =>
+  leaseMillis >= minBeats * beatMillis ? Effect.void : Effect.fail(
+    new JobQueueError({
+      operation: "join",
+      reason: "Rejected",
+      detail: `a lease of ${leaseMillis} ms is too short for a beat every ${beatMillis} ms: it has to be ${
+        minBeats * beatMillis
+      } ms at least`
+    })
+  )
 
 /** The defect of a session that ended by an interruption of its own. */
 const interrupted = "jobs: the session was interrupted from within"
@@ -94,6 +111,7 @@ const make = Effect.fnUntraced(function*<R>(
 ): Effect.fn.Return<JobWorker["Service"], JobQueueError, JobStore | R | Scope.Scope> {
   const store = yield* JobStore
   const settings = engineOptions(options)
+  yield* checkLease(settings)
   const label = options.label ?? "worker"
   const claims = new ClaimWatch(yield* Clock.currentTimeMillis)
   const tally: Tally = { running: 0, buffered: 0, settled: 0, lost: 0, draining: false, claims }
@@ -118,7 +136,10 @@ const make = Effect.fnUntraced(function*<R>(
     })
 
   const sessionOf = (member: Membership) =>
-    TaskGroup.use({ name: `jobs ${label}`, onFailure: "cancel" })((group) =>
+    // A handler that cannot be interrupted is left behind, as if its worker had died: it must not keep the program from ending.
+    TaskGroup.use({ name: `jobs ${label}`, onFailure: "cancel", grace: Math.max(1_000, settings.drainGraceMillis) })((
+      group
+    ) =>
       Effect.gen(function*() {
         const engine = new JobEngine(store, member, group, handlers, settings, tally)
         yield* Effect.addFinalizer((exit) =>
