@@ -30,6 +30,13 @@ export class Unauthorized extends HttpApiError.Problem<Unauthorized>()("Unauthor
   title: "A valid bearer token is needed"
 }) {}
 
+/** The request comes from where the server takes none. */
+export class Forbidden extends HttpApiError.Problem<Forbidden>()("ForbiddenProblem", {
+  type: "/problems/forbidden",
+  status: 403,
+  title: "The server takes no requests from there"
+}) {}
+
 /** There is nothing here. */
 export class NotFound extends HttpApiError.Problem<NotFound>()("NotFoundProblem", {
   type: "/problems/not-found",
@@ -219,7 +226,18 @@ export const docs: ReadonlyArray<ProblemDoc> = [
     "A valid bearer token is needed",
     "Send `Authorization: Bearer` with the token that the server was started with (SLUICE_API_TOKEN)."
   ),
-  doc("/problems/not-found", 404, "There is nothing at this address", "The API's addresses are listed in /docs."),
+  doc(
+    "/problems/forbidden",
+    403,
+    "The server takes no requests from there",
+    "Without SLUICE_API_TOKEN only programs of the server's own machine are answered: name it localhost, 127.0.0.1 or [::1], and do not ask from a page of another site."
+  ),
+  doc(
+    "/problems/not-found",
+    404,
+    "There is nothing at this address",
+    "The API's addresses are listed in /docs; they are compared letter by letter."
+  ),
   doc(
     "/problems/method-not-allowed",
     405,
