@@ -1,6 +1,7 @@
 /** The catalog in Postgres. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
+import { isClearing } from "../../services/orders/Account.ts"
 import { Catalog, ProductNotFound } from "../../services/orders/Catalog.ts"
 import { AccountNotFound, KeyReused } from "../../services/orders/OrdersError.ts"
 import { adjusted, maxStock, type Product, type StockAdjustment } from "../../services/orders/Product.ts"
@@ -55,13 +56,13 @@ const adjust = Effect.fnUntraced(function*(sql: PgClient.PgClient, key: string, 
       ? { value: toAdjustment(known[0]), isReplayed: true }
       : yield* new KeyReused({ key })
   })
-  const rows = yield* sql<Pick<ProductRow, "on_hand">>`
-    select on_hand from sluice.products where sku = ${sku} for no key update`
+  const rows = yield* sql<Pick<ProductRow, "on_hand" | "reserved">>`
+    select on_hand, reserved from sluice.products where sku = ${sku} for no key update`
   // Only now: a first request with this key holds the same lock until it has committed.
   const first = yield* replay
   if (first !== undefined) return first
   if (rows[0] === undefined) return yield* new ProductNotFound({ sku })
-  const onHand = yield* Effect.fromResult(adjusted({ sku, onHand: rows[0].on_hand }, units))
+  const onHand = yield* Effect.fromResult(adjusted({ sku, onHand: rows[0].on_hand, reserved: rows[0].reserved }, units))
   const inserted = yield* sql<AdjustmentRow>`
     insert into sluice.stock_adjustments (key, sku, units, on_hand) values (${key}, ${sku}, ${units}, ${onHand})
     on conflict (key) do nothing returning sku, units, on_hand, at`
@@ -80,7 +81,7 @@ const make = Effect.gen(function*() {
     const open = yield* sql<{ readonly id: string }>`
       select id from sluice.accounts where id = any(${Columns.texts(sellers)})`
     const known = new Set(open.map((row) => row.id))
-    const missing = sellers.find((seller) => !known.has(seller))
+    const missing = sellers.find((seller) => !known.has(seller) || isClearing(seller))
     if (missing !== undefined) return yield* new AccountNotFound({ id: missing })
     const rows = yield* sql<{ readonly is_new: boolean }>`
       insert into sluice.products (sku, name, price, currency, seller, is_shipped, on_hand)
@@ -112,7 +113,7 @@ const make = Effect.gen(function*() {
       )),
     restock: Effect.fn("Catalog.restock")(function*(sku, units) {
       const rows = yield* sql<ProductRow>`
-        update sluice.products set on_hand = least(${maxStock}, on_hand::bigint + ${
+        update sluice.products set on_hand = least(${maxStock} - reserved, on_hand::bigint + ${
         Math.max(0, units)
       }) where sku = ${sku}
         returning *`

@@ -57,7 +57,7 @@ const cancel = Effect.fnUntraced(function*(sql: PgClient.PgClient, id: string, i
   const books = yield* PostgresPlan.lockBooks(sql, orders)
   const plan = Settlement.cancel(order, books, now)
   if (plan === undefined) return yield* new OrderStateConflict({ id, status: order.status, action: "be cancelled" })
-  if (plan === "InsufficientFunds") return yield* new TransferRefused({ reason: plan })
+  if (typeof plan === "string") return yield* new TransferRefused({ reason: plan })
   yield* PostgresPlan.write(sql, plan)
   return plan.orders[0] ?? order
 })

@@ -255,7 +255,7 @@ export const docs: ReadonlyArray<ProblemDoc> = [
     "/problems/account-differs",
     409,
     "The account is open in another way",
-    "An account keeps the currency and the rule with which it was opened. Open another one."
+    "An account keeps the currency and the rule with which it was opened, and names that begin with `card-clearing.` are the house's. Open another one."
   ),
   doc("/problems/product-not-found", 404, "There is no such product", "No product has this sku."),
   doc(
@@ -268,7 +268,7 @@ export const docs: ReadonlyArray<ProblemDoc> = [
     "/problems/stock-refused",
     422,
     "The stock cannot change by so much",
-    "`onHand` is what can be sold now; it can become neither less than nothing nor more than 2,000,000,000. Nothing was written and the key is free."
+    "`onHand` is what can be sold now; it can become neither less than nothing nor, with what is reserved, more than 2,000,000,000. Nothing was written and the key is free."
   ),
   doc("/problems/transfer-not-found", 404, "There is no such transfer", "No transfer has this id."),
   doc(
