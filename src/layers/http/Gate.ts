@@ -102,7 +102,8 @@ const targetOf = (
   return { route: `${request.method} ${address?.route ?? "unknown"}`, hot, address }
 }
 
-const isStream = (route: string) => route === "GET /v1/orders/:id/events"
+/** How long an answer waits, after its deadline, for what is being cancelled: a database that hangs does not even cancel. */
+const cleanupGrace = "200 millis"
 
 const makeGate = (
   settings: Settings,
@@ -125,7 +126,8 @@ const makeGate = (
 
   const withDeadline = (request: HttpServerRequest, route: string, next: Effect.Effect<Response, unknown>) => {
     const millis = baseMillis + waitSeconds(request.headers["prefer"]) * 1000
-    return Deadline.within(millis, { name: route })(next)
+    // A client that leaves interrupts its request: whatever it waits for is let go, in the database too.
+    return Effect.interruptible(Deadline.within(millis, { name: route, grace: cleanupGrace })(next))
   }
 
   const answer = (
@@ -143,7 +145,7 @@ const makeGate = (
         ? Effect.interruptible(Deadline.marked(baseMillis)(told))
         : withDeadline(request, route, told)
     }
-    return (isStream(route) ? next : withDeadline(request, route, next)).pipe(
+    return withDeadline(request, route, next).pipe(
       Effect.provideService(RequestId.RequestId, id),
       Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBody),
       Effect.annotateLogs("requestId", id)

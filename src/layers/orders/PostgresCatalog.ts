@@ -7,6 +7,7 @@ import { AccountNotFound, KeyReused } from "../../services/orders/OrdersError.ts
 import { adjusted, maxStock, type Product, type StockAdjustment } from "../../services/orders/Product.ts"
 import * as Columns from "../postgres/Columns.ts"
 import { ReadClient } from "../postgres/Database.ts"
+import * as RequestLane from "./RequestLane.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
 interface ProductRow {
@@ -75,6 +76,7 @@ const adjust = Effect.fnUntraced(function*(sql: PgClient.PgClient, key: string, 
 const make = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
   const reads = yield* ReadClient
+  const transact = yield* RequestLane.make(sql, "the catalog's lane")
 
   const put: Catalog["Service"]["put"] = Effect.fn("Catalog.put")(function*(products) {
     const sellers = [...new Set(products.map((product) => product.seller))]
@@ -97,7 +99,7 @@ const make = Effect.gen(function*() {
       returning xmax = 0 as is_new`
     // A row that was there before has the lock of this update in xmax.
     return rows.filter((row) => row.is_new).length
-  }, StoreFailure.transact(sql, "Catalog.put"))
+  }, transact("Catalog.put"))
 
   return Catalog.of({
     put,
@@ -120,7 +122,7 @@ const make = Effect.gen(function*() {
       return rows[0] === undefined ? yield* new ProductNotFound({ sku }) : toProduct(rows[0])
     }, StoreFailure.named("Catalog.restock")),
     adjust: Effect.fn("Catalog.adjust")(function*(key, sku, units) {
-      return yield* StoreFailure.transact(sql, "Catalog.adjust")(adjust(sql, key, sku, units))
+      return yield* transact("Catalog.adjust")(adjust(sql, key, sku, units))
     })
   })
 })

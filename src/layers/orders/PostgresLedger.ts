@@ -7,6 +7,7 @@ import { AccountDiffers, AccountNotFound, KeyReused, TransferNotFound } from "..
 import * as Transfer from "../../services/orders/Transfer.ts"
 import * as Columns from "../postgres/Columns.ts"
 import { ReadClient } from "../postgres/Database.ts"
+import * as RequestLane from "./RequestLane.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 import * as Uuid from "./Uuid.ts"
 
@@ -225,6 +226,7 @@ const make = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
   const reads = yield* ReadClient
   const statements = makeStatements(sql, reads)
+  const transact = yield* RequestLane.make(sql, "the ledger's lane")
 
   const open: Ledger["Service"]["open"] = Effect.fn("Ledger.open")(function*(accounts) {
     const impossible = accounts.find((account) => !isOpenable(account))
@@ -240,7 +242,7 @@ const make = Effect.gen(function*() {
     return yield* differs === undefined
       ? Effect.succeed(opened.length)
       : Effect.fail(new AccountDiffers({ id: differs.id }))
-  }, StoreFailure.transact(sql, "Ledger.open"))
+  }, transact("Ledger.open"))
 
   const expireDue = Effect.gen(function*() {
     const due = yield* sql<{ readonly id: string }>`
@@ -265,10 +267,10 @@ const make = Effect.gen(function*() {
         order by id desc limit ${Math.max(1, Math.min(1000, page?.limit ?? 100))}`),
     transfer: Effect.fn("Ledger.transfer")(function*(key, request) {
       const id = yield* Uuid.next
-      return yield* StoreFailure.transact(sql, "Ledger.transfer")(begin(statements, id, key, request))
+      return yield* transact("Ledger.transfer")(begin(statements, id, key, request))
     }),
     resolve: Effect.fn("Ledger.resolve")(function*(id, resolution) {
-      return yield* StoreFailure.transact(sql, "Ledger.resolve")(end(sql, statements, id, resolution))
+      return yield* transact("Ledger.resolve")(end(sql, statements, id, resolution))
     }),
     expireDue,
     audit: StoreFailure.named("Ledger.audit")(audit(sql))
