@@ -16,6 +16,7 @@ import { ApiSettings } from "../services/http/ApiSettings.ts"
 import { ServedWorkers } from "../services/http/ServedWorkers.ts"
 import { JobWorker } from "../services/jobs/JobWorker.ts"
 import { Ledger } from "../services/orders/Ledger.ts"
+import * as ShortDuration from "../services/tasks/ShortDuration.ts"
 import * as FetchWorker from "./fetch/FetchWorker.ts"
 import * as HeapPace from "./HeapPace.ts"
 import * as OrderWorker from "./orders/OrderWorker.ts"
@@ -72,7 +73,7 @@ const settings = Config.all({
   token: Config.option(Config.Redacted("SLUICE_API_TOKEN")).pipe(
     Config.map((token) => Option.getOrUndefined(Option.filter(token, (value) => Redacted.value(value).trim() !== "")))
   ),
-  deadline: Config.Duration("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
+  deadline: ShortDuration.config("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
   maxBodyBytes: Config.Int("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536))
 })
 

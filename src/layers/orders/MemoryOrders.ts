@@ -2,6 +2,7 @@
 import { Effect, Layer, Option, Result, Schedule, Stream } from "effect"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
+import { clearingAccount } from "../../services/orders/Account.ts"
 import * as Order from "../../services/orders/Order.ts"
 import { Charge, Settle, Ship } from "../../services/orders/OrderJobs.ts"
 import { OrderProcessor } from "../../services/orders/OrderProcessor.ts"
@@ -71,7 +72,7 @@ const cancel = (state: State, id: string, ifVersion: number | undefined, at: Dat
     if (plan === undefined) {
       return yield* Result.fail(new OrderStateConflict({ id, status: order.status, action: "be cancelled" }))
     }
-    if (plan === "InsufficientFunds") return yield* Result.fail(new TransferRefused({ reason: plan }))
+    if (typeof plan === "string") return yield* Result.fail(new TransferRefused({ reason: plan }))
     MemoryBooks.write(state, plan, at)
     return state.orders.get(id) ?? order
   })
@@ -144,6 +145,7 @@ const makeProcessor = Effect.gen(function*() {
     const transferId = yield* Uuid.next
     return yield* MemoryBooks.atomically((at) =>
       Result.map(find(state, id), (order) => {
+        MemoryBooks.open(state, clearingAccount(order.currency), at)
         const plan = Settlement.charge(
           order,
           MemoryBooks.booksOf(state),
@@ -160,7 +162,9 @@ const makeProcessor = Effect.gen(function*() {
     const [order, toShip] = yield* MemoryBooks.atomically((at) =>
       Result.map(find(state, id), (order) => {
         const transfer = state.transfers.get(state.transferKeys.get(Settlement.chargeKey(id)) ?? "")
-        const plan = transfer === undefined ? undefined : Settlement.charged(order, transfer, answer, at)
+        const plan = transfer === undefined
+          ? undefined
+          : Settlement.charged(order, transfer, answer, MemoryBooks.booksOf(state), at)
         if (plan !== undefined) MemoryBooks.write(state, plan, at)
         return [state.orders.get(id) ?? order, plan?.toShip ?? []] as const
       })

@@ -18,6 +18,7 @@ import * as OrderRow from "./OrderRow.ts"
 import * as OrderWatch from "./OrderWatch.ts"
 import * as PostgresAccept from "./PostgresAccept.ts"
 import * as PostgresPlan from "./PostgresPlan.ts"
+import * as RequestLane from "./RequestLane.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
 /** How orders are accepted and followed. */
@@ -57,7 +58,7 @@ const cancel = Effect.fnUntraced(function*(sql: PgClient.PgClient, id: string, i
   const books = yield* PostgresPlan.lockBooks(sql, orders)
   const plan = Settlement.cancel(order, books, now)
   if (plan === undefined) return yield* new OrderStateConflict({ id, status: order.status, action: "be cancelled" })
-  if (plan === "InsufficientFunds") return yield* new TransferRefused({ reason: plan })
+  if (typeof plan === "string") return yield* new TransferRefused({ reason: plan })
   yield* PostgresPlan.write(sql, plan)
   return plan.orders[0] ?? order
 })
@@ -65,6 +66,7 @@ const cancel = Effect.fnUntraced(function*(sql: PgClient.PgClient, id: string, i
 const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
   const reads = yield* ReadClient
+  const transact = yield* RequestLane.make(sql, "the lane of cancelled orders")
   const { accept } = yield* AcceptQueue.make(PostgresAccept.flush(sql), options)
 
   const { changed } = yield* OrderWatch.make({
@@ -92,7 +94,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     find,
     list: (filter) => StoreFailure.named("Orders.list")(list(reads, filter)),
     cancel: Effect.fn("Orders.cancel")(function*(id, options) {
-      return yield* StoreFailure.transact(sql, "Orders.cancel")(cancel(sql, id, options?.ifVersion))
+      return yield* transact("Orders.cancel")(cancel(sql, id, options?.ifVersion))
     }),
     events: (id, afterVersion) => Stream.paginate(afterVersion ?? 0, nextEvents(id)),
     count: StoreFailure.named("Orders.count")(Effect.map(

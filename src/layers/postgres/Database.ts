@@ -11,6 +11,7 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { userInfo } from "node:os"
+import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import { DatabaseError, fromSqlError, InvalidDatabaseUrl } from "./DatabaseError.ts"
 import * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
 import * as Migrations from "./Migrations.ts"
@@ -210,7 +211,7 @@ export const config: Config.Config<Options> = Config.all({
   directory: EmbeddedPostgres.dataDirectory,
   poolMin: Config.Int("SLUICE_POOL_MIN").pipe(Config.withDefault(5)),
   poolMax: Config.Int("SLUICE_POOL_MAX").pipe(Config.withDefault(20)),
-  statementTimeout: Config.Duration("SLUICE_STATEMENT_TIMEOUT").pipe(Config.withDefault(Duration.seconds(60)))
+  statementTimeout: ShortDuration.config("SLUICE_STATEMENT_TIMEOUT").pipe(Config.withDefault(Duration.seconds(60)))
 })
 
 /** Opens the database that the environment names; `overrides` win over it. */

@@ -8,7 +8,7 @@ import * as Flag from "effect/cli/Flag"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
 import { Method } from "../../services/fetch/FetchRequest.ts"
 import type { OutcomeFilter } from "../../services/fetch/Frontier.ts"
-import * as ShortDuration from "./ShortDuration.ts"
+import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 
 const invalid = (option: string, value: string, expected: string) =>
   Effect.fail(new CliError.InvalidValue({ option, value, expected, kind: "flag" }))

@@ -13,6 +13,7 @@ import * as Problem from "./Problem.ts"
 export const common = [
   Problem.InvalidRequest,
   Problem.Unauthorized,
+  Problem.Forbidden,
   Problem.Unavailable,
   Problem.DeadlineExceeded,
   Problem.Internal

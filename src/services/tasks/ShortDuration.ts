@@ -1,5 +1,5 @@
-/** Durations as people type them: `250ms`, `10s`, `1.5m`, `2h`, and `0`. */
-import { Duration, Schema, SchemaTransformation } from "effect"
+/** Durations as people type them, on the command line and in the environment: `250ms`, `10s`, `1.5m`, `2h`, and `0`. */
+import { Config, Duration, Schema, SchemaTransformation } from "effect"
 
 const units = { ms: Duration.millis, s: Duration.seconds, m: Duration.minutes, h: Duration.hours } as const
 
@@ -24,3 +24,6 @@ export const ShortDuration = Text.pipe(Schema.decodeTo(
     encode: (duration) => `${Duration.toMillis(duration)}ms`
   })
 ))
+
+/** A variable of the environment in this form. */
+export const config = (name: string): Config.Config<Duration.Duration> => Config.schema(ShortDuration, name)
