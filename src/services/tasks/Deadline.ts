@@ -148,7 +148,9 @@ const abandon = <A, E>(work: Fiber.Fiber<A, E>, cause: Cause.Cause<never>): Effe
   Effect.andThen(
     Fiber.interrupt(work),
     Effect.flatMap(Fiber.await(work), (exit) => {
-      const failures = Exit.isSuccess(exit) ? [] : exit.cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
+      const failures = Exit.isSuccess(exit)
+        ? []
+        : exit.cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
       return Effect.failCause(Cause.fromReasons<E>([...cause.reasons, ...failures]))
     })
   )

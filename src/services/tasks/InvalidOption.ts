@@ -42,6 +42,14 @@ export const duration = (option: string, value: Duration.Input): Duration.Durati
   return Duration.isNegative(decoded) ? refuse(option, value, durationExpected) : decoded
 }
 
+/** @internal The duration, if it is longer than zero. */
+export const period = (option: string, value: Duration.Input): Duration.Duration => {
+  const decoded = duration(option, value)
+  return Duration.isZero(decoded)
+    ? refuse(option, value, "a duration longer than zero, such as \"5 seconds\"")
+    : decoded
+}
+
 /** @internal What is left of a time that may have been used up: then it is zero. */
 export const timeLeft = (option: string, value: Duration.Input): Duration.Duration =>
   Duration.max(decode(option, value), Duration.zero)
