@@ -136,7 +136,7 @@ const supervise = <A, E, R>(
       if (nowMillis - startedAtMillis >= intensity.windowMillis) step = yield* Schedule.toStep(schedule)
       const delay = yield* Pull.matchEffect(step(nowMillis, undefined), {
         onSuccess: ([, duration]) => Effect.succeed(duration),
-        onFailure: () => Effect.succeed(Duration.zero),
+        onFailure: Effect.failCause,
         onDone: () => Effect.succeed(Duration.zero)
       })
       if (Exit.isFailure(exit)) {
