@@ -69,7 +69,7 @@ it.live("interrupting a job that does not listen terminates its thread and repla
     yield* started(shared)
     yield* Fiber.interrupt(fiber)
     assert.notStrictEqual(yield* offload.run(Jobs.threadId, undefined), before)
-    assert.deepStrictEqual(yield* offload.stats, { threads: 1, busy: 0, queued: 0 })
+    assert.deepStrictEqual(yield* offload.stats, { threads: 1, busy: 0, queued: 0, ending: 0 })
   })))
 
 it.live("the line is bounded: one job more than may wait is refused", () =>
@@ -79,7 +79,7 @@ it.live("the line is bounded: one job more than may wait is refused", () =>
     const busy = yield* Effect.forkChild(offload.run(Jobs.polite, shared), { startImmediately: true })
     yield* started(shared)
     const waiting = yield* Effect.forkChild(offload.run(Jobs.half, 2), { startImmediately: true })
-    assert.deepStrictEqual(yield* offload.stats, { threads: 1, busy: 1, queued: 1 })
+    assert.deepStrictEqual(yield* offload.stats, { threads: 1, busy: 1, queued: 1, ending: 0 })
     assert.strictEqual((yield* Effect.flip(offload.run(Jobs.half, 4)))._tag, "OffloadFull")
     yield* Fiber.interrupt(busy)
     assert.strictEqual(yield* Fiber.join(waiting), 1)
@@ -110,7 +110,7 @@ it.live("interrupted at any operation, a job leaves neither a permit nor a threa
         victim: offload.run(Jobs.half, 6),
         check: (at: string) =>
           Effect.gen(function*() {
-            assert.deepStrictEqual(yield* offload.stats, { threads: 1, busy: 0, queued: 0 }, at)
+            assert.deepStrictEqual(yield* offload.stats, { threads: 1, busy: 0, queued: 0, ending: 0 }, at)
             assert.strictEqual(yield* offload.run(Jobs.half, 8), 4, at)
           })
       }),

@@ -49,7 +49,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Subprocess", (it) => {
         const child = require("node:child_process").spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"])
         require("node:fs").writeFileSync(process.argv[1] + "/pids", process.pid + " " + child.pid)
         setInterval(() => {}, 1000)`
-      const pids = yield* TaskGroup.use<Subprocess.SubprocessFailed | Subprocess.SubprocessUnavailable>()((group) =>
+      const pids = yield* TaskGroup.use<Effect.Error<ReturnType<typeof node>>>()((group) =>
         Effect.gen(function*() {
           yield* group.spawn(Subprocess.run(execPath, ["-e", script, directory]))
           const read = Effect.map(fs.readFileString(`${directory}/pids`), (text) => text.split(" ").map(Number))
