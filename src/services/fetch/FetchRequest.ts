@@ -42,6 +42,11 @@ export interface FetchTarget {
   readonly host: string
   /** Path and query. */
   readonly path: string
+  /**
+   * Whether it came over the network, and not from who runs this: then where it leads is guarded (`FetchPolicy.denyPrivate`), in this process
+   * or another that works on the same run.
+   */
+  readonly untrusted?: boolean
 }
 
 /** Longest URL that is accepted, in UTF-16 code units. */

@@ -39,7 +39,8 @@ export class RobotsCache {
 
   /** @param onKnown called once when the answer was not known, and is now */
   ask(of: FetchTarget, limits: Limits, onKnown: () => void): Answer {
-    const key = `${limits.userAgent} ${of.origin}`
+    // What may not be asked by one may be by another.
+    const key = `${limits.userAgent} ${limits.denyPrivate} ${of.origin}`
     const known = this.entries.get(key)
     if (known !== undefined && known.expiresAtMillis > this.nowMillis()) {
       const { allows, delaySeconds } = known.rules
