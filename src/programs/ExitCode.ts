@@ -15,6 +15,7 @@ const environmental: ReadonlySet<string> = new Set([
   "DatabaseError",
   "FrontierError",
   "JobQueueError",
+  "OutputError",
   "PlatformError",
   "ServeError",
   "ServerUnreachable",

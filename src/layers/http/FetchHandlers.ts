@@ -21,7 +21,7 @@ type Payload = typeof FetchRunRequest.Type
 const targetsOf = (urls: ReadonlyArray<string>): ReadonlyArray<FetchTarget> =>
   urls.flatMap((url) => {
     const checked = target({ url })
-    return Result.isSuccess(checked) ? [checked.success] : []
+    return Result.isSuccess(checked) ? [{ ...checked.success, untrusted: true }] : []
   })
 
 /** Two requests are the same if and only if these are. */

@@ -165,7 +165,7 @@ const retryOr = (
 
 const afterRedirect = (task: Task, end: AttemptEnd, location: string): Step => {
   const from = task.current
-  const short = Redact.url(location.slice(0, 500))
+  const short = Redact.brief(location, 500)
   const url = Redact.url(from.url)
   if (task.hops >= task.limits.redirectsMax) {
     return { _tag: "Failure", error: new RedirectError({ url, problem: "limit", location: short }), end }
