@@ -2,7 +2,7 @@
  * Runs in Postgres: any length, any number of processes, nothing recorded lost or fetched again.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { Duration, Effect, Layer, Option, Stream } from "effect"
+import { Config, Duration, Effect, Layer, Option, Stream } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Frontier from "../../services/fetch/Frontier.ts"
 import * as FrontierStatements from "./FrontierStatements.ts"
@@ -84,7 +84,7 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
 
   const open = Effect.fn("PostgresFrontier.open")(
     function*(name: string, options?: Frontier.OpenOptions) {
-      const outage = new Outage({ name, patience })
+      const outage = new Outage({ name, patience: Duration.fromInputUnsafe(options?.patience ?? patience) })
       const id = yield* outage.through("open", () => statements.openRun(name))
       // Insert or update: there is a row.
       if (id === undefined) return yield* Effect.die(`run ${name} has no row`)
@@ -162,3 +162,10 @@ export const layerWith = (options: Options): Layer.Layer<Frontier.Frontier, neve
 
 /** The same, with the defaults. */
 export const layer: Layer.Layer<Frontier.Frontier, never, PgClient.PgClient> = layerWith({})
+
+const patienceConfig = Config.Duration("SLUICE_DATABASE_PATIENCE").pipe(Config.withDefault(Duration.minutes(2)))
+
+/** The same, as patient as `SLUICE_DATABASE_PATIENCE` says. */
+export const layerConfig: Layer.Layer<Frontier.Frontier, Config.ConfigError, PgClient.PgClient> = Layer.unwrap(
+  Effect.map(patienceConfig, (patience) => layerWith({ patience }))
+)

@@ -52,7 +52,8 @@ const make = Effect.gen(function*() {
   ) =>
     // Begun here, so that whoever asks for it at once finds it: a run with nothing in it would be gone when it is closed.
     Effect.scoped(Effect.gen(function*() {
-      const opened = yield* frontier.open(run)
+      // Who asks is told that there is no database, and does not wait for it.
+      const opened = yield* frontier.open(run, { patience: "2 seconds" })
       yield* opened.add(targetsOf(payload.urls))
       const summary = yield* frontier.find(run)
       yield* queue.transaction(

@@ -9,7 +9,7 @@
  * outcomes, is kept with them, and is given to whoever works on that host next, in this run or another. The latest word counts, but
  * no word ends a block before its time. It is forgotten an hour after the last word or the block's end.
  */
-import type { Effect, Scope, Stream } from "effect"
+import type { Duration, Effect, Scope, Stream } from "effect"
 import { Context, Schema } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
@@ -122,6 +122,8 @@ export interface Run {
 export interface OpenOptions {
   /** Makes the failed URLs that meet the filter pending again. Deferred ones wait for their time. */
   readonly retryFailed?: OutcomeFilter | undefined
+  /** How long each statement of the run is tried while its store cannot be had. @default the store's own */
+  readonly patience?: Duration.Input | undefined
 }
 
 /**
