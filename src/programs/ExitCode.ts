@@ -16,6 +16,7 @@ const environmental: ReadonlySet<string> = new Set([
   "FrontierError",
   "JobQueueError",
   "OrdersStoreError",
+  "OutputError",
   "PlatformError",
   "ServeError",
   "ServerUnreachable",

@@ -39,7 +39,7 @@ const { version }: { readonly version: string } = JSON.parse(
 
 const fetcher = HttpFetcher.layer.pipe(Layer.provide(Http1Client.layer()))
 
-const frontier = PostgresFrontier.layer.pipe(Layer.provide(Database.layerConfig()))
+const frontier = PostgresFrontier.layerConfig.pipe(Layer.provide(Database.layerConfig()))
 
 const playDemo = Effect.provide(demo, Layer.mergeAll(UnrulyOrigin.layer, fetcher, frontier))
 
@@ -49,7 +49,7 @@ const crews: ReadonlyArray<Work.Crew<OrdersApp.Services | Database.Services>> = 
   { name: "orders", worker: (options) => OrderWorker.layer({ concurrency: 5, ...options }) },
   {
     name: "fetches",
-    worker: (options) => FetchWorker.layerConfig(options).pipe(Layer.provide([fetcher, PostgresFrontier.layer]))
+    worker: (options) => FetchWorker.layerConfig(options).pipe(Layer.provide([fetcher, PostgresFrontier.layerConfig]))
   }
 ]
 

@@ -95,8 +95,11 @@ export interface FetchPolicy {
   readonly maxDecodeRatio: number
   /** @default 10 */
   readonly maxRedirects: number
-  /** Whether private, loopback and link-local addresses are refused. @default false */
-  readonly denyPrivate: boolean
+  /**
+   * Whether private, loopback and link-local addresses are refused: `true` for every URL, `false` for none, `"untrusted"` for those that
+   * came over the network (`FetchTarget.untrusted`). @default "untrusted"
+   */
+  readonly denyPrivate: boolean | "untrusted"
 }
 
 /** The default limits. */
@@ -137,7 +140,7 @@ export const defaults: FetchPolicy = {
   maxBody: ByteSize.mebibytes(64),
   maxDecodeRatio: 256,
   maxRedirects: 10,
-  denyPrivate: false
+  denyPrivate: "untrusted"
 }
 
 /** What may be changed of the defaults. */

@@ -9,8 +9,10 @@
  * outcomes, is kept with them, and is given to whoever works on that host next, in this run or another. The latest word counts, but
  * no word ends a block before its time. It is forgotten an hour after the last word or the block's end.
  */
-import type { Effect, Scope, Stream } from "effect"
+import type { Duration, Effect, Scope, Stream } from "effect"
 import { Context, Schema } from "effect"
+import { isSqlError } from "effect/sql/SqlError"
+import * as SqlFailure from "../postgres/SqlFailure.ts"
 import type { Fetched } from "./Fetcher.ts"
 import type { FetchOutcome } from "./FetchOutcome.ts"
 import type { FetchTarget } from "./FetchRequest.ts"
@@ -55,11 +57,21 @@ export type RunSummary = typeof RunSummary.Type
 /** The store of a frontier cannot be used. */
 export class FrontierError extends Schema.TaggedError<FrontierError>()("FrontierError", {
   operation: Schema.String,
-  cause: Schema.Defect()
+  cause: Schema.Defect(),
+  /** How long it was waited for. */
+  triedMillis: Schema.optionalKey(Schema.Finite)
 }) {
   override get message(): string {
-    const cause = this.cause instanceof Error && this.cause.message !== "" ? `: ${this.cause.message}` : ""
-    return `the frontier's store failed at ${this.operation}${cause}`
+    const detail = isSqlError(this.cause)
+      ? SqlFailure.detailOf(this.cause)
+      : this.cause instanceof Error
+      ? this.cause.message
+      : ""
+    const tried = this.triedMillis === undefined ? "" : `, for ${Math.round(this.triedMillis / 1000)} s`
+    const full = isSqlError(this.cause) && SqlFailure.codeOf(this.cause) === "53100"
+      ? "; its disk is full (ENOSPC)"
+      : ""
+    return `the run's database failed at ${this.operation}${tried}${detail === "" ? "" : `: ${detail}`}${full}`
   }
 }
 
@@ -83,7 +95,10 @@ export interface OutcomeFilter {
 /** One open run: the handle through which a process adds to it, works on it and reads it. */
 export interface Run {
   readonly name: string
-  /** Adds targets that the run does not know yet (by `identity`); says how many were new. */
+  /**
+   * Adds targets that the run does not know yet (by `identity`); says how many were new. Their `untrusted` is kept, and does not hold any
+   * more for a URL that is added once without it.
+   */
   readonly add: (targets: ReadonlyArray<FetchTarget>) => Effect.Effect<number, FrontierError>
   /**
    * No more will be added by this process: the source is done when every process has sealed, and nothing is pending (deferred
@@ -107,6 +122,8 @@ export interface Run {
 export interface OpenOptions {
   /** Makes the failed URLs that meet the filter pending again. Deferred ones wait for their time. */
   readonly retryFailed?: OutcomeFilter | undefined
+  /** How long each statement of the run is tried while its store cannot be had. @default the store's own */
+  readonly patience?: Duration.Input | undefined
 }
 
 /**

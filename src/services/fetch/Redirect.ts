@@ -77,7 +77,7 @@ export const next = (
       new RedirectError({
         url: Redact.url(from.url),
         problem: "location",
-        location: Redact.url(location.slice(0, 500))
+        location: Redact.brief(location, 500)
       })
     )
   const url = URL.parse(location, from.url)

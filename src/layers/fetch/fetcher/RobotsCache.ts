@@ -59,7 +59,8 @@ export class RobotsCache {
 
   /** @param onKnown called once when the answer was not known, and is now */
   ask(of: FetchTarget, limits: Limits, onKnown: () => void): Answer {
-    const key = `${limits.userAgent} ${of.origin}`
+    // What may not be asked by one may be by another.
+    const key = `${limits.userAgent} ${limits.denyPrivate} ${of.origin}`
     const found = this.entries.get(key)
     const now = this.now()
     if (found !== undefined && found.untilMillis > now.nowMillis) {

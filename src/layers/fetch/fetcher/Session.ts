@@ -88,6 +88,19 @@ export class Session {
     return task.flights.flatMap(({ fiber }) => fiber ?? [])
   }
 
+  /** Forgets tasks wherever they are, and ends what is under way of them. */
+  forget(tasks: Iterable<Task.Task>): void {
+    for (const task of tasks) for (const fiber of this.cancel(task)) fiber.interruptUnsafe()
+    for (const [host, queue] of this.queues) {
+      this.queued -= queue.dropCancelled()
+      if (!queue.isEmpty) continue
+      queue.gate.queued--
+      queue.isReady = false
+      this.queues.delete(host)
+    }
+    this.ready.splice(0, Infinity, ...this.ready.filter((queue) => queue.isReady))
+  }
+
   /** Starts nothing any more. */
   close(): void {
     this.isClosed = true

@@ -191,7 +191,7 @@ const retryOr = (
 
 const afterRedirect = (task: Task, end: AttemptEnd, location: string): Step => {
   const from = task.current
-  const short = Redact.url(location.slice(0, 500))
+  const short = Redact.brief(location, 500)
   const url = Redact.url(from.url)
   const next = Redirect.next(from, end.status, location)
   if (Result.isFailure(next)) return { _tag: "Failure", error: next.failure, end }

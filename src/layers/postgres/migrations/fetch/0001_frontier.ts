@@ -5,10 +5,15 @@
  * row of its own; so nothing is updated per URL, and a claim reads a range of an index. Everything up to a lane's `head` has an
  * outcome; up to its `redo` some may have (the owner before died or left).
  *
+ * Every lane's owner is a member. Whatever takes a lane holds its member's row meanwhile, and who ends a membership frees in the same
+ * transaction every lane whose owner is no member any more. All of it is done by single statements: a client that dies or stands still
+ * leaves no transaction open.
+ *
  * Locks are taken in the order run, member, lanes by id; so nothing deadlocks.
  */
 import { Effect } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
+import { functions } from "./functions.ts"
 
 export const step = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
@@ -24,16 +29,20 @@ export const step = Effect.gen(function*() {
     deferred bigint not null default 0
   ) with (fillfactor = 50)`
   // A process at work on a run. Its row is the fence: no row, no lease. Its tallies move to the run when it leaves.
+  // suspect_at: when another found that it is silent. formerly: the membership that it went on from after an outage.
+  // taken: URLs that were leased to it; those that are not settled are leased still.
   yield* sql`create table sluice.fetch_member (
     id int generated always as identity primary key,
     run_id int not null references sluice.fetch_run (id) on delete cascade,
     seen_at timestamptz not null default now(),
+    suspect_at timestamptz,
+    formerly int,
     sealed boolean not null default false,
     added bigint not null default 0,
     done bigint not null default 0,
     failed bigint not null default 0,
     deferred bigint not null default 0,
-    leased bigint not null default 0
+    taken bigint not null default 0
   ) with (fillfactor = 10)`
   yield* sql`create index fetch_member_run on sluice.fetch_member (run_id)`
   yield* sql`create table sluice.fetch_lane (
@@ -54,10 +63,12 @@ export const step = Effect.gen(function*() {
     seq bigint not null,
     hash bytea not null,
     url text not null,
-    request text
+    request text,
+    untrusted boolean not null
   )`
   yield* sql`create unique index fetch_url_identity on sluice.fetch_url (run_id, hash)`
   yield* sql`create index fetch_url_log on sluice.fetch_url (lane_id, seq)`
+  yield* sql`create index fetch_url_untrusted on sluice.fetch_url (run_id, hash) where untrusted`
   // state: 0 done, 1 failed, 2 deferred until due_at.
   yield* sql`create table sluice.fetch_outcome (
     run_id int not null,
@@ -88,4 +99,5 @@ export const step = Effect.gen(function*() {
     join sluice.fetch_run r on r.id = o.run_id
     join sluice.fetch_lane l on l.id = o.lane_id
     join sluice.fetch_url u on u.lane_id = o.lane_id and u.seq = o.seq`
+  yield* functions
 })
