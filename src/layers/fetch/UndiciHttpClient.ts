@@ -3,7 +3,7 @@
  * the fiber. Every combinator of `effect/http/HttpClient` works on it.
  */
 import * as NodeStream from "@effect/platform-node/NodeStream"
-import { Clock, Duration, Effect, Layer } from "effect"
+import { Duration, Effect, Layer } from "effect"
 import * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
@@ -13,15 +13,18 @@ import * as Url from "effect/http/Url"
 import type { ConnectionOptions } from "node:tls"
 import { type Dispatcher, FormData as UndiciFormData } from "undici"
 import { TransportWatch } from "../../services/fetch/TransportWatch.ts"
+import type { Answer } from "./dns/Answer.ts"
+import * as Timers from "./dns/Timers.ts"
 import { TlsSessions } from "./undici/Connection.ts"
 import { ConnectionPool } from "./undici/ConnectionPool.ts"
-import { type Answer, DnsCache, type DnsCacheOptions } from "./undici/DnsCache.ts"
+import { DnsCache, type DnsCacheOptions } from "./undici/DnsCache.ts"
 import { Exchange, type Received } from "./undici/Exchange.ts"
+import * as OpenFilesLimit from "./undici/OpenFilesLimit.ts"
 import { UndiciResponse } from "./undici/UndiciResponse.ts"
 
 /** How the client keeps its connections. */
 export interface Options {
-  /** Idle connections in all; the longest idle is closed first. @default 1024 */
+  /** Idle connections in all; the longest idle is closed first. @default 1024, or an eighth of the files the process may open */
   readonly idleMax?: number | undefined
   /** How long an idle connection is kept when the server does not say. @default "10 seconds" */
   readonly keepAlive?: Duration.Input | undefined
@@ -31,7 +34,7 @@ export interface Options {
   readonly inlineBytes?: number | undefined
   /** Trust and identity for https: `ca`, `cert`, `key`, `rejectUnauthorized`. */
   readonly tls?: ConnectionOptions | undefined
-  /** How names are resolved and for how long that is remembered. @default the system's resolver, 30 seconds */
+  /** How names are resolved and for how long that is remembered. @default as this machine's files say, for the time that DNS says */
   readonly dns?: DnsCacheOptions | undefined
 }
 
@@ -40,22 +43,35 @@ export type DnsAnswer = Answer
 
 /** An `HttpClient` of its own connections; closing the scope closes them. */
 export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
-  Layer.effect(HttpClient.HttpClient)(Effect.flatMap(Clock.Clock, (clock) =>
-    Effect.map(
-      Effect.acquireRelease(
-        Effect.sync(() =>
-          new ConnectionPool({
-            dns: new DnsCache(() => clock.currentTimeMillisUnsafe(), options.dns),
-            sessions: new TlsSessions(),
-            tls: options.tls,
-            keepAliveMillis: Duration.toMillis(options.keepAlive ?? "10 seconds"),
-            headersMaxBytes: options.headersMaxBytes ?? 65_536
-          }, options.idleMax ?? 1024)
-        ),
-        (pool) => Effect.promise(() => pool.close())
+  Layer.effect(HttpClient.HttpClient)(Effect.gen(function*() {
+    const timers = yield* Timers.make
+    const filesMax = yield* OpenFilesLimit.read
+    const share = (most: number, divisor: number) => Math.max(8, Math.min(most, Math.floor(filesMax / divisor)))
+    const dns = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        new DnsCache(timers, {
+          lookupsMax: share(128, 8),
+          slowMax: share(1024, 8),
+          ...options.dns
+        })
       ),
-      (pool) => make(pool, options.inlineBytes ?? 65_536)
-    )))
+      (dns) => Effect.sync(() => dns.close())
+    )
+    const pool = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        new ConnectionPool({
+          dns,
+          timers,
+          sessions: new TlsSessions(),
+          tls: options.tls,
+          keepAliveMillis: Duration.toMillis(options.keepAlive ?? "10 seconds"),
+          headersMaxBytes: options.headersMaxBytes ?? 65_536
+        }, options.idleMax ?? share(1024, 8))
+      ),
+      (pool) => Effect.promise(() => pool.close())
+    )
+    return make(pool, options.inlineBytes ?? 65_536)
+  }))
 
 const make = (pool: ConnectionPool, inlineBytes: number): HttpClient.HttpClient => {
   const send: Send = (request, url, origin, path, watch, signal) => {

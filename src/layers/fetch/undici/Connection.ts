@@ -8,11 +8,16 @@ import * as tls from "node:tls"
 import { type buildConnector, Client, type Dispatcher } from "undici"
 import { AddressFault, ConnectFault, type TransportWatch } from "../../../services/fetch/TransportWatch.ts"
 import * as AddressPolicy from "../AddressPolicy.ts"
+import { type Cancel, isOutOfFiles } from "../dns/Answer.ts"
+import type { Timers } from "../dns/Timers.ts"
 import type { DnsCache } from "./DnsCache.ts"
+import type { FileShortage } from "./FileShortage.ts"
 
 /** What every connection of a pool shares. */
 export interface ConnectionOptions {
   readonly dns: DnsCache
+  readonly shortage: FileShortage
+  readonly timers: Timers
   readonly sessions: TlsSessions
   /** Trust and identity for https. */
   readonly tls: tls.ConnectionOptions | undefined
@@ -90,9 +95,11 @@ export class Connection {
   private connect(to: buildConnector.Options, done: buildConnector.Callback): void {
     const isTls = to.protocol === "https:"
     let socket: net.Socket | undefined
+    let leave: Cancel = () => {}
     const finish: Connected = (error, connected) => {
       if (this.giveUp !== giveUp) return
       this.giveUp = undefined
+      leave()
       if (error !== null || connected === null) {
         socket?.destroy()
         done(error ?? new ConnectFault({ phase: "connect", code: "UNKNOWN" }), null)
@@ -100,30 +107,44 @@ export class Connection {
     }
     const giveUp = (error: Error) => finish(error, null)
     this.giveUp = giveUp
-    this.resolve(to.hostname, (error, addresses) => {
+    // Without a file left neither the name nor the server has been asked: this side waits for one and begins again.
+    const finishUnlessShort: Connected = (error, connected) => {
       if (this.giveUp !== giveUp) return
-      if (error !== null) return finish(error, null)
-      const port = Number(to.port === "" ? (isTls ? 443 : 80) : to.port)
-      const target = { host: to.hostname, port, lookup: pinned(addresses), autoSelectFamily: addresses.length > 1 }
-      this.watch?.enter("connect")
-      socket = isTls ? this.openTls(target, to, finish) : openTcp(target, finish)
-      socket.setNoDelay(true)
-      socket.setKeepAlive(true, 60_000)
-    })
+      if (!(error instanceof ConnectFault && isOutOfFiles(error.code))) return finish(error, connected)
+      socket?.destroy()
+      this.watch?.enter("queue")
+      leave = this.options.shortage.wait((isOver) => isOver ? begin() : finish(error, null))
+    }
+    const begin = () => {
+      leave = this.resolve(to.hostname, (error, addresses) => {
+        if (this.giveUp !== giveUp) return
+        if (error !== null) return finishUnlessShort(error, null)
+        const port = Number(to.port === "" ? (isTls ? 443 : 80) : to.port)
+        const target = { host: to.hostname, port, lookup: pinned(addresses), autoSelectFamily: addresses.length > 1 }
+        this.watch?.enter("connect")
+        socket = isTls ? this.openTls(target, to, finishUnlessShort) : openTcp(target, finishUnlessShort)
+        socket.setNoDelay(true)
+        socket.setKeepAlive(true, 60_000)
+      })
+    }
+    begin()
   }
 
   /** The addresses that may be connected to; only these are, whatever the name resolves to a moment later. */
   private resolve(
     hostname: string,
     done: (error: Error | null, addresses: ReadonlyArray<LookupAddress>) => void
-  ): void {
+  ): Cancel {
     const family = net.isIP(hostname)
-    if (family !== 0) return this.permit([{ address: hostname, family }], done)
+    if (family !== 0) {
+      this.permit([{ address: hostname, family }], done)
+      return () => {}
+    }
     this.watch?.enter("dns")
-    this.options.dns.resolve(hostname, (answer) => {
+    return this.options.dns.resolve(hostname, (answer) => {
       if ("code" in answer) done(new ConnectFault({ phase: "dns", code: answer.code }), [])
       else this.permit(answer.addresses, done)
-    })
+    }, (isHeld) => this.watch?.enter(isHeld ? "queue" : "dns"))
   }
 
   private permit(

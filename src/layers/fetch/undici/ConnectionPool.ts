@@ -1,12 +1,17 @@
 /**
  * Connections by origin, one request each. As many as are asked for (the callers' policies bound that); only idle ones are bounded
- * here, so that a crawl over many hosts does not run out of files.
+ * here, and fewer of them are kept, for good, once the process has run out of files.
  */
 import { Connection, type ConnectionOptions } from "./Connection.ts"
+import { FileShortage } from "./FileShortage.ts"
+
+/** Idle connections that are kept however scarce files are; in a shortage the last of them go, too. */
+const idleLeast = 16
 
 export class ConnectionPool {
   private readonly options: ConnectionOptions
-  private readonly idleMax: number
+  private readonly shortage: FileShortage
+  private idleMax: number
   private readonly open = new Map<string, Array<Connection>>()
   private readonly guarded = new Map<string, Array<Connection>>()
   /** Idle connections, the longest idle first. */
@@ -14,8 +19,13 @@ export class ConnectionPool {
   private readonly busy = new Set<Connection>()
   private isClosed = false
 
-  constructor(options: ConnectionOptions, idleMax: number) {
-    this.options = options
+  constructor(options: Omit<ConnectionOptions, "shortage">, idleMax: number) {
+    this.shortage = new FileShortage(
+      options.timers,
+      () => this.makeRoom(),
+      () => this.idle.size === 0 && this.busy.size <= this.shortage.size
+    )
+    this.options = { ...options, shortage: this.shortage }
     this.idleMax = idleMax
   }
 
@@ -34,6 +44,8 @@ export class ConnectionPool {
   /** Gives a connection back whose request has ended well. */
   release(connection: Connection): void {
     if (!this.busy.delete(connection)) return
+    // Others wait for a file: nobody keeps one in store.
+    if (this.shortage.size > 0) return this.end(connection, null)
     const pools = connection.denyPrivate ? this.guarded : this.open
     const pool = pools.get(connection.origin)
     if (pool === undefined) pools.set(connection.origin, [connection])
@@ -48,7 +60,7 @@ export class ConnectionPool {
     // A host that is dead leaves no empty line behind.
     const pools = connection.denyPrivate ? this.guarded : this.open
     if (pools.get(connection.origin)?.length === 0) pools.delete(connection.origin)
-    if (!this.isClosed) void connection.destroy(error)
+    if (!this.isClosed) this.end(connection, error)
   }
 
   /** Ends every connection; resolves when their sockets are closed. */
@@ -62,6 +74,17 @@ export class ConnectionPool {
     return Promise.all(all.map((connection) => connection.destroy(null)))
   }
 
+  private end(connection: Connection, error: Error | null): void {
+    void connection.destroy(error).then(() => this.shortage.freed())
+  }
+
+  /** Half of the idle connections go at once, for the next ones that come to a shortage. */
+  private makeRoom(): void {
+    const kept = Math.floor(this.idle.size / 2)
+    this.idleMax = Math.min(this.idleMax, Math.max(idleLeast, kept))
+    while (this.idle.size > kept) this.dropOldest()
+  }
+
   private dropOldest(): void {
     const [oldest] = this.idle
     if (oldest === undefined) return
@@ -71,6 +94,6 @@ export class ConnectionPool {
     const at = pool?.indexOf(oldest) ?? -1
     if (at >= 0) pool?.splice(at, 1)
     if (pool?.length === 0) pools.delete(oldest.origin)
-    void oldest.destroy(null)
+    this.end(oldest, null)
   }
 }
