@@ -59,14 +59,18 @@ export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient>
     )
     const pool = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        new ConnectionPool({
-          dns,
-          timers,
-          sessions: new TlsSessions(),
-          tls: options.tls,
-          keepAliveMillis: Duration.toMillis(options.keepAlive ?? "10 seconds"),
-          headersMaxBytes: options.headersMaxBytes ?? 65_536
-        }, options.idleMax ?? share(1024, 8))
+        new ConnectionPool(
+          {
+            dns,
+            timers,
+            sessions: new TlsSessions(),
+            tls: options.tls,
+            keepAliveMillis: Duration.toMillis(options.keepAlive ?? "10 seconds"),
+            headersMaxBytes: options.headersMaxBytes ?? 65_536
+          },
+          options.idleMax ?? share(1024, 8),
+          Math.max(8, Math.min(filesMax * 3 / 4, filesMax - 40))
+        )
       ),
       (pool) => Effect.promise(() => pool.close())
     )

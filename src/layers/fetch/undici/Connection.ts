@@ -11,12 +11,12 @@ import * as AddressPolicy from "../AddressPolicy.ts"
 import { type Cancel, isOutOfFiles } from "../dns/Answer.ts"
 import type { Timers } from "../dns/Timers.ts"
 import type { DnsCache } from "./DnsCache.ts"
-import type { FileShortage } from "./FileShortage.ts"
+import type { SocketRoom } from "./SocketRoom.ts"
 
 /** What every connection of a pool shares. */
 export interface ConnectionOptions {
   readonly dns: DnsCache
-  readonly shortage: FileShortage
+  readonly room: SocketRoom
   readonly timers: Timers
   readonly sessions: TlsSessions
   /** Trust and identity for https. */
@@ -108,21 +108,23 @@ export class Connection {
     const giveUp = (error: Error) => finish(error, null)
     this.giveUp = giveUp
     // Without a file left neither the name nor the server has been asked: this side waits for one and begins again.
-    const finishUnlessShort: Connected = (error, connected) => {
+    const finishOrWait: Connected = (error, connected) => {
       if (this.giveUp !== giveUp) return
       if (!(error instanceof ConnectFault && isOutOfFiles(error.code))) return finish(error, connected)
       socket?.destroy()
       this.watch?.enter("queue")
-      leave = this.options.shortage.wait((isOver) => isOver ? begin() : finish(error, null))
+      leave = this.options.room.wait((isOver) => isOver ? begin() : finish(error, null))
     }
     const begin = () => {
+      if (this.options.room.isFull) return finishOrWait(noRoom, null)
       leave = this.resolve(to.hostname, (error, addresses) => {
         if (this.giveUp !== giveUp) return
-        if (error !== null) return finishUnlessShort(error, null)
+        if (error !== null || this.options.room.isFull) return finishOrWait(error ?? noRoom, null)
         const port = Number(to.port === "" ? (isTls ? 443 : 80) : to.port)
         const target = { host: to.hostname, port, lookup: pinned(addresses), autoSelectFamily: addresses.length > 1 }
         this.watch?.enter("connect")
-        socket = isTls ? this.openTls(target, to, finishUnlessShort) : openTcp(target, finishUnlessShort)
+        socket = isTls ? this.openTls(target, to, finishOrWait) : openTcp(target, finishOrWait)
+        this.options.room.take(socket)
         socket.setNoDelay(true)
         socket.setKeepAlive(true, 60_000)
       })
@@ -189,6 +191,9 @@ export class Connection {
     return socket
   }
 }
+
+/** As the system would say it. */
+const noRoom = new ConnectFault({ phase: "connect", code: "EMFILE" })
 
 const openTcp = (target: net.TcpNetConnectOpts, finish: Connected): net.Socket => {
   const socket = net.connect(target)

@@ -1,17 +1,14 @@
 /**
- * Connections by origin, one request each. As many as are asked for (the callers' policies bound that); only idle ones are bounded
- * here, and fewer of them are kept, for good, once the process has run out of files.
+ * Connections by origin, one request each. As many as are asked for (the callers' policies bound that) and as there are files for; the
+ * idle ones are bounded here, and give way to whoever finds no room.
  */
 import { Connection, type ConnectionOptions } from "./Connection.ts"
-import { FileShortage } from "./FileShortage.ts"
-
-/** Idle connections that are kept however scarce files are; in a shortage the last of them go, too. */
-const idleLeast = 16
+import { SocketRoom } from "./SocketRoom.ts"
 
 export class ConnectionPool {
   private readonly options: ConnectionOptions
-  private readonly shortage: FileShortage
-  private idleMax: number
+  private readonly room: SocketRoom
+  private readonly idleMax: number
   private readonly open = new Map<string, Array<Connection>>()
   private readonly guarded = new Map<string, Array<Connection>>()
   /** Idle connections, the longest idle first. */
@@ -19,13 +16,18 @@ export class ConnectionPool {
   private readonly busy = new Set<Connection>()
   private isClosed = false
 
-  constructor(options: Omit<ConnectionOptions, "shortage">, idleMax: number) {
-    this.shortage = new FileShortage(
+  /**
+   * @param idleMax idle connections in all
+   * @param socketsMax open sockets in all
+   */
+  constructor(options: Omit<ConnectionOptions, "room">, idleMax: number, socketsMax: number) {
+    this.room = new SocketRoom(
       options.timers,
-      () => this.makeRoom(),
-      () => this.idle.size === 0 && this.busy.size <= this.shortage.size
+      socketsMax,
+      () => this.dropOldest(),
+      () => this.idle.size === 0 && this.busy.size <= this.room.size
     )
-    this.options = { ...options, shortage: this.shortage }
+    this.options = { ...options, room: this.room }
     this.idleMax = idleMax
   }
 
@@ -45,7 +47,7 @@ export class ConnectionPool {
   release(connection: Connection): void {
     if (!this.busy.delete(connection)) return
     // Others wait for a file: nobody keeps one in store.
-    if (this.shortage.size > 0) return this.end(connection, null)
+    if (this.room.size > 0) return void connection.destroy(null)
     const pools = connection.denyPrivate ? this.guarded : this.open
     const pool = pools.get(connection.origin)
     if (pool === undefined) pools.set(connection.origin, [connection])
@@ -60,7 +62,7 @@ export class ConnectionPool {
     // A host that is dead leaves no empty line behind.
     const pools = connection.denyPrivate ? this.guarded : this.open
     if (pools.get(connection.origin)?.length === 0) pools.delete(connection.origin)
-    if (!this.isClosed) this.end(connection, error)
+    if (!this.isClosed) void connection.destroy(error)
   }
 
   /** Ends every connection; resolves when their sockets are closed. */
@@ -74,17 +76,6 @@ export class ConnectionPool {
     return Promise.all(all.map((connection) => connection.destroy(null)))
   }
 
-  private end(connection: Connection, error: Error | null): void {
-    void connection.destroy(error).then(() => this.shortage.freed())
-  }
-
-  /** Half of the idle connections go at once, for the next ones that come to a shortage. */
-  private makeRoom(): void {
-    const kept = Math.floor(this.idle.size / 2)
-    this.idleMax = Math.min(this.idleMax, Math.max(idleLeast, kept))
-    while (this.idle.size > kept) this.dropOldest()
-  }
-
   private dropOldest(): void {
     const [oldest] = this.idle
     if (oldest === undefined) return
@@ -94,6 +85,6 @@ export class ConnectionPool {
     const at = pool?.indexOf(oldest) ?? -1
     if (at >= 0) pool?.splice(at, 1)
     if (pool?.length === 0) pools.delete(oldest.origin)
-    this.end(oldest, null)
+    void oldest.destroy(null)
   }
 }

@@ -1,8 +1,8 @@
 /**
- * The process (or the machine) has no file left for a socket: who wants one waits here until others have closed theirs. A shortage is
- * this side's doing, so it is no attempt of anybody's.
+ * Room for sockets: each is a file, and the process may have only so many. Who finds no room waits here until others have closed theirs;
+ * that is this side's doing, so it is no attempt of anybody's.
  */
-
+import type * as net from "node:net"
 import type { Cancel } from "../dns/Answer.ts"
 import type { Timers } from "../dns/Timers.ts"
 
@@ -14,23 +14,45 @@ const looksMax = 8
 
 type Tell = (isOver: boolean) => void
 
-export class FileShortage {
+export class SocketRoom {
   /** The longest waiting first. */
   private readonly waiting = new Set<Tell>()
+  private readonly timers: Timers
+  private readonly socketsMax: number
   private readonly makeRoom: () => void
   private readonly isHopeless: () => boolean
-  private readonly timers: Timers
   private stopTimer: Cancel | undefined = undefined
   private looks = 0
+  private sockets = 0
 
   /**
-   * @param makeRoom begins to close what nobody uses, if there is such a thing; `freed` is called for each that is closed
-   * @param isHopeless whether nothing is open that could be freed, but for what waits here
+   * @param socketsMax at a time; the rest of the process needs files, too
+   * @param makeRoom begins to close a socket that nobody uses, if there is one
+   * @param isHopeless whether nothing is open that could be closed, but for what waits here
    */
-  constructor(timers: Timers, makeRoom: () => void, isHopeless: () => boolean) {
+  constructor(timers: Timers, socketsMax: number, makeRoom: () => void, isHopeless: () => boolean) {
     this.timers = timers
+    this.socketsMax = socketsMax
     this.makeRoom = makeRoom
     this.isHopeless = isHopeless
+  }
+
+  get isFull(): boolean {
+    return this.sockets >= this.socketsMax
+  }
+
+  /** Counts a new socket until it is closed. */
+  take(socket: net.Socket): void {
+    this.sockets++
+    let hasFile = true
+    socket.once("error", (error) => {
+      hasFile = !("code" in error && (error.code === "EMFILE" || error.code === "ENFILE"))
+    })
+    socket.once("close", () => {
+      this.sockets--
+      // One that got no file has none to give.
+      if (hasFile) this.freed()
+    })
   }
 
   /** How many wait. */
@@ -47,8 +69,7 @@ export class FileShortage {
     return () => this.remove(each)
   }
 
-  /** A file has been closed. */
-  freed(): void {
+  private freed(): void {
     this.looks = 0
     this.wakeOne(true)
   }
