@@ -14,9 +14,22 @@ interface Call {
   readonly held: (isHeld: boolean) => void
 }
 
+/** getaddrinfo, all addresses in the order that it gives them. */
+const getaddrinfo: Lookup = (hostname, done) => {
+  lookup(hostname, { all: true, order: "verbatim" }, (error, addresses) => {
+    if (error !== null) done({ code: error.code ?? "EAI_FAIL" })
+    else done(addresses.length === 0 ? { code: "ENODATA" } : { addresses })
+  })
+}
+
 export class GetaddrinfoLane {
   private readonly waiting = new Set<Call>()
+  private readonly call: Lookup
   private running = 0
+
+  constructor(call: Lookup = getaddrinfo) {
+    this.call = call
+  }
 
   readonly lookup: Lookup = (hostname, done, held): Cancel => {
     const call = { hostname, done, held }
@@ -28,9 +41,9 @@ export class GetaddrinfoLane {
     return () => this.waiting.delete(call)
   }
 
-  private run({ done, hostname }: Call): void {
+  private run({ done, held, hostname }: Call): void {
     this.running++
-    lookup(hostname, { all: true, order: "verbatim" }, (error, addresses) => {
+    this.call(hostname, (answer) => {
       this.running--
       const [next] = this.waiting
       if (next !== undefined) {
@@ -38,8 +51,7 @@ export class GetaddrinfoLane {
         next.held(false)
         this.run(next)
       }
-      if (error !== null) done({ code: error.code ?? "EAI_FAIL" })
-      else done(addresses.length === 0 ? { code: "ENODATA" } : { addresses })
-    })
+      done(answer)
+    }, held)
   }
 }
