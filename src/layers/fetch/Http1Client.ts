@@ -2,7 +2,7 @@
  * Effect's `HttpClient` as an HTTP/1.1 user agent over Node's sockets, lean: no promise, no Node stream and no abort controller between
  * the socket and the fiber. Every combinator of `effect/http/HttpClient` works on it.
  */
-import { Clock, Duration, Effect, Layer } from "effect"
+import { Duration, Effect, Layer } from "effect"
 import * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
@@ -11,10 +11,13 @@ import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Url from "effect/http/Url"
 import type { ConnectionOptions } from "node:tls"
 import { TransportWatch } from "../../services/fetch/TransportWatch.ts"
+import type { Answer } from "./dns/Answer.ts"
+import * as Timers from "./dns/Timers.ts"
 import { ConnectionPool } from "./http1/ConnectionPool.ts"
-import { type Answer, DnsCache, type DnsCacheOptions } from "./http1/DnsCache.ts"
+import { DnsCache, type DnsCacheOptions } from "./http1/DnsCache.ts"
 import { Exchange, type Received } from "./http1/Exchange.ts"
 import { Http1Response } from "./http1/Http1Response.ts"
+import * as OpenFilesLimit from "./http1/OpenFilesLimit.ts"
 import { Recent } from "./http1/Recent.ts"
 import * as RequestBody from "./http1/RequestBody.ts"
 import * as RequestHead from "./http1/RequestHead.ts"
@@ -22,7 +25,7 @@ import { RequestFault } from "./http1/WireFault.ts"
 
 /** How the client keeps its connections. */
 export interface Options {
-  /** Idle connections in all; the longest idle is closed first. @default 1024 */
+  /** Idle connections in all; the longest idle is closed first. @default 1024, or an eighth of the files the process may open */
   readonly idleMax?: number | undefined
   /** How long an idle connection is kept when the server does not say. @default "10 seconds" */
   readonly keepAlive?: Duration.Input | undefined
@@ -32,7 +35,7 @@ export interface Options {
   readonly inlineBytes?: number | undefined
   /** Trust and identity for https: `ca`, `cert`, `key`, `rejectUnauthorized`. */
   readonly tls?: ConnectionOptions | undefined
-  /** How names are resolved and for how long that is remembered. @default the system's resolver, 30 seconds */
+  /** How names are resolved and for how long that is remembered. @default as this machine's files say, for the time that DNS says */
   readonly dns?: DnsCacheOptions | undefined
 }
 
@@ -41,24 +44,40 @@ export type DnsAnswer = Answer
 
 /** An `HttpClient` of its own connections; closing the scope closes them. */
 export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient> =>
-  Layer.effect(HttpClient.HttpClient)(Effect.flatMap(Clock.Clock, (clock) =>
-    Effect.map(
-      Effect.acquireRelease(
-        Effect.sync(() =>
-          new ConnectionPool({
-            dns: new DnsCache(() => clock.currentTimeMillisUnsafe(), options.dns),
+  Layer.effect(HttpClient.HttpClient)(Effect.gen(function*() {
+    const timers = yield* Timers.make
+    const filesMax = yield* OpenFilesLimit.read
+    const share = (most: number, divisor: number) => Math.max(8, Math.min(most, Math.floor(filesMax / divisor)))
+    const dns = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        new DnsCache(timers, {
+          lookupsMax: share(128, 8),
+          slowMax: share(1024, 8),
+          ...options.dns
+        })
+      ),
+      (dns) => Effect.sync(() => dns.close())
+    )
+    const pool = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        new ConnectionPool(
+          {
+            dns,
+            timers,
             sessions: new Recent(),
             leavers: new Recent(),
-            nowMillis: () => clock.currentTimeMillisUnsafe(),
             tls: options.tls,
             keepAliveMillis: Duration.toMillis(options.keepAlive ?? "10 seconds"),
             headersMaxBytes: options.headersMaxBytes ?? 65_536
-          }, options.idleMax ?? 1024)
-        ),
-        (pool) => Effect.promise(() => pool.close())
+          },
+          options.idleMax ?? share(1024, 8),
+          Math.max(8, Math.min(filesMax * 3 / 4, filesMax - 40))
+        )
       ),
-      (pool) => make(pool, options.inlineBytes ?? 65_536)
-    )))
+      (pool) => Effect.promise(() => pool.close())
+    )
+    return make(pool, options.inlineBytes ?? 65_536)
+  }))
 
 const make = (pool: ConnectionPool, inlineBytes: number): HttpClient.HttpClient => {
   const send: Send = (request, url, origin, path, watch, signal) => {

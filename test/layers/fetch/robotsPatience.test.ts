@@ -16,13 +16,18 @@ import { leakFree } from "../../support/leakFree.ts"
 /** A host whose robots.txt is answered by time; its pages, and all of other hosts, are there. */
 const host = (robots: (atMillis: number) => ScriptedClient.Reply) => {
   const script = ScriptedClient.make((n, request) => {
-    if (!request.url.startsWith("http://one.test/")) return request.url.endsWith("robots.txt") ? { status: 404 } : { delay: 200 }
+    if (!request.url.startsWith("http://one.test/")) {
+      return request.url.endsWith("robots.txt")
+        ? { status: 404 }
+        : { delay: 200 }
+    }
     return request.url.endsWith("robots.txt") ? robots(script.sent[n]?.atMillis ?? 0) : { delay: 10 }
   })
   return script
 }
 
-const asked = (script: ScriptedClient.Script, path: RegExp) => script.sent.filter(({ request }) => path.test(request.url))
+const asked = (script: ScriptedClient.Script, path: RegExp) =>
+  script.sent.filter(({ request }) => path.test(request.url))
 
 const outcomesOf = (script: ScriptedClient.Script, urls: ReadonlyArray<string>) =>
   Effect.gen(function*() {
@@ -42,12 +47,14 @@ const outcomesOf = (script: ScriptedClient.Script, urls: ReadonlyArray<string>) 
 const pages = (count: number) => Array.from({ length: count }, (_, n) => `http://one.test/${n}`)
 
 describe("robots.txt that cannot be read", () => {
-  for (const [title, reply] of [
-    ["answers 500", { status: 500 }],
-    ["answers 503", { status: 503 }],
-    ["refuses connections", { code: "ECONNREFUSED" }],
-    ["does not resolve just now", { code: "EAI_AGAIN" }]
-  ] satisfies ReadonlyArray<readonly [string, ScriptedClient.Reply]>) {
+  for (
+    const [title, reply] of [
+      ["answers 500", { status: 500 }],
+      ["answers 503", { status: 503 }],
+      ["refuses connections", { code: "ECONNREFUSED" }],
+      ["does not resolve just now", { code: "EAI_AGAIN" }]
+    ] satisfies ReadonlyArray<readonly [string, ScriptedClient.Reply]>
+  ) {
     it.effect(`for four seconds (${title}): every page waits, and is fetched`, () =>
       Effect.gen(function*() {
         const script = host((at) => at < 4000 ? reply : { body: "User-agent: *\nDisallow: /7" })

@@ -31,7 +31,8 @@ describe("the zoo: redirects", () => {
     },
     {
       name: "to itself once, with a cookie",
-      serve: ({ n, send }) => send(n === 0 ? reply("", "location: /\r\nset-cookie: a=b\r\n", "302 Found") : reply("here")),
+      serve: ({ n, send }) =>
+        send(n === 0 ? reply("", "location: /\r\nset-cookie: a=b\r\n", "302 Found") : reply("here")),
       requests: 2,
       expect: "ok"
     },

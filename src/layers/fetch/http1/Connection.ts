@@ -4,6 +4,7 @@
  */
 import type * as net from "node:net"
 import type { TransportWatch } from "../../../services/fetch/TransportWatch.ts"
+import type { Timers } from "../dns/Timers.ts"
 import { type Destination, Dial, type DialOptions } from "./Dial.ts"
 import type { Recent } from "./Recent.ts"
 import { ConnectionLost } from "./WireFault.ts"
@@ -16,7 +17,7 @@ export interface ConnectionOptions extends DialOptions {
   readonly headersMaxBytes: number
   /** Origins that were seen to leave: to end a connection that they had let be kept, soon after an answer. */
   readonly leavers: Recent<true>
-  readonly nowMillis: () => number
+  readonly timers: Timers
 }
 
 /** Who has the line. */
@@ -87,7 +88,7 @@ export class Connection {
   rest(hintMillis: number | undefined): boolean {
     this.rider = undefined
     this.isReused = true
-    this.restedAtMillis = this.options.nowMillis()
+    this.restedAtMillis = this.options.timers.nowMillis()
     const millis = hintMillis === undefined
       ? this.options.keepAliveMillis
       : Math.min(hintMillis - keepAliveMarginMillis, keepAliveMaxMillis)
@@ -156,7 +157,7 @@ export class Connection {
   /** The server has ended it. */
   private left(): void {
     const isBetween = this.isReused && this.rider?.hasAnswer !== true
-    if (isBetween && this.options.nowMillis() - this.restedAtMillis < soonMillis) {
+    if (isBetween && this.options.timers.nowMillis() - this.restedAtMillis < soonMillis) {
       this.options.leavers.set(this.origin, true)
     }
     this.drop()

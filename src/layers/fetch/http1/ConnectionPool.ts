@@ -1,11 +1,13 @@
 /**
- * Connections by origin, one request each. As many as are asked for (the callers' policies bound that); only idle ones are bounded
- * here, so that a crawl over many hosts does not run out of files.
+ * Connections by origin, one request each. As many as are asked for (the callers' policies bound that) and as there are files for; the
+ * idle ones are bounded here, and give way to whoever finds no room.
  */
 import { Connection, type ConnectionOptions } from "./Connection.ts"
+import { SocketRoom } from "./SocketRoom.ts"
 
 export class ConnectionPool {
   private readonly options: ConnectionOptions
+  private readonly room: SocketRoom
   private readonly idleMax: number
   private readonly open = new Map<string, Array<Connection>>()
   private readonly guarded = new Map<string, Array<Connection>>()
@@ -14,8 +16,18 @@ export class ConnectionPool {
   private readonly busy = new Set<Connection>()
   private isClosed = false
 
-  constructor(options: ConnectionOptions, idleMax: number) {
-    this.options = options
+  /**
+   * @param idleMax idle connections in all
+   * @param socketsMax open sockets in all
+   */
+  constructor(options: Omit<ConnectionOptions, "room">, idleMax: number, socketsMax: number) {
+    this.room = new SocketRoom(
+      options.timers,
+      socketsMax,
+      () => this.dropOldest(),
+      () => this.idle.size === 0 && this.busy.size <= this.room.size
+    )
+    this.options = { ...options, room: this.room }
     this.idleMax = idleMax
   }
 
@@ -34,6 +46,8 @@ export class ConnectionPool {
   /** Gives a connection back whose request has ended well. */
   release(connection: Connection): void {
     if (!this.busy.delete(connection)) return
+    // Others wait for a file: nobody keeps one in store.
+    if (this.room.size > 0) return void connection.destroy(null)
     const pools = connection.denyPrivate ? this.guarded : this.open
     const pool = pools.get(connection.origin)
     if (pool === undefined) pools.set(connection.origin, [connection])

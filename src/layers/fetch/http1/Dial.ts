@@ -6,12 +6,15 @@ import * as net from "node:net"
 import * as tls from "node:tls"
 import { AddressFault, ConnectFault, type TransportWatch } from "../../../services/fetch/TransportWatch.ts"
 import * as AddressPolicy from "../AddressPolicy.ts"
+import { type Cancel, isOutOfFiles } from "../dns/Answer.ts"
 import type { DnsCache } from "./DnsCache.ts"
 import type { Recent } from "./Recent.ts"
+import type { SocketRoom } from "./SocketRoom.ts"
 
 /** What all that is dialled for a pool shares. */
 export interface DialOptions {
   readonly dns: DnsCache
+  readonly room: SocketRoom
   /** TLS sessions by server name, for resumption. */
   readonly sessions: Recent<Buffer>
   /** Trust and identity for https. */
@@ -29,6 +32,11 @@ export interface Destination {
 
 type Done = (error: Error | undefined, socket: net.Socket | undefined) => void
 
+type Resolved = (error: AddressFault | ConnectFault | undefined, addresses: ReadonlyArray<LookupAddress>) => void
+
+/** As the system would say it. */
+const noRoom = new ConnectFault({ phase: "connect", code: "EMFILE" })
+
 const codeOf = (error: unknown): string =>
   typeof error === "object" && error !== null && "code" in error && typeof error.code === "string"
     ? error.code
@@ -44,6 +52,8 @@ export class Dial {
   private readonly watch: TransportWatch | undefined
   private readonly done: Done
   private socket: net.Socket | undefined = undefined
+  /** Ends the lookup, or the wait for room. */
+  private leave: Cancel = () => {}
   private isOver = false
 
   constructor(to: Destination, options: DialOptions, watch: TransportWatch | undefined, done: Done) {
@@ -55,13 +65,16 @@ export class Dial {
 
   /** Begins; `done` is called once, never before this returns. */
   start(): void {
-    this.resolve((error, addresses) => {
+    if (this.options.room.isFull) return this.waitForRoom(noRoom)
+    this.leave = this.resolve((error, addresses) => {
       if (this.isOver) return
-      if (error !== undefined) return this.finish(error)
+      if (error !== undefined) return this.fail(error)
+      if (this.options.room.isFull) return this.waitForRoom(noRoom)
       const { hostname, isTls, port } = this.to
       const target = { host: hostname, port, lookup: pinned(addresses), autoSelectFamily: addresses.length > 1 }
       this.watch?.enter("connect")
       const socket = this.socket = isTls ? this.openTls(target) : this.openTcp(target)
+      this.options.room.take(socket)
       socket.setNoDelay(true)
       socket.setKeepAlive(true, 60_000)
     })
@@ -70,7 +83,22 @@ export class Dial {
   /** Ends it without a word. */
   giveUp(): void {
     this.isOver = true
+    this.leave()
     this.socket?.destroy()
+  }
+
+  private fail(error: AddressFault | ConnectFault): void {
+    if (error instanceof ConnectFault && isOutOfFiles(error.code)) this.waitForRoom(error)
+    else this.finish(error)
+  }
+
+  /** Without a file left neither the name nor the server has been asked: this side waits for one and begins again. */
+  private waitForRoom(error: ConnectFault): void {
+    if (this.isOver) return
+    this.socket?.destroy()
+    this.socket = undefined
+    this.watch?.enter("queue")
+    this.leave = this.options.room.wait((isOver) => isOver ? this.start() : this.finish(error))
   }
 
   private finish(error: Error | undefined): void {
@@ -81,21 +109,21 @@ export class Dial {
   }
 
   /** The addresses that may be connected to; only these are, whatever the name resolves to a moment later. */
-  private resolve(done: (error: Error | undefined, addresses: ReadonlyArray<LookupAddress>) => void): void {
+  private resolve(done: Resolved): Cancel {
     const { hostname } = this.to
     const family = net.isIP(hostname)
-    if (family !== 0) return this.permit([{ address: hostname, family }], done)
+    if (family !== 0) {
+      this.permit([{ address: hostname, family }], done)
+      return () => {}
+    }
     this.watch?.enter("dns")
-    this.options.dns.resolve(hostname, (answer) => {
+    return this.options.dns.resolve(hostname, (answer) => {
       if ("code" in answer) done(new ConnectFault({ phase: "dns", code: answer.code }), [])
       else this.permit(answer.addresses, done)
-    })
+    }, (isHeld) => this.watch?.enter(isHeld ? "queue" : "dns"))
   }
 
-  private permit(
-    addresses: ReadonlyArray<LookupAddress>,
-    done: (error: Error | undefined, addresses: ReadonlyArray<LookupAddress>) => void
-  ): void {
+  private permit(addresses: ReadonlyArray<LookupAddress>, done: Resolved): void {
     if (!this.to.denyPrivate) return done(undefined, addresses)
     for (const { address } of addresses) {
       const range = AddressPolicy.forbiddenRange(address)
@@ -110,7 +138,7 @@ export class Dial {
     socket.once("connect", () => this.finish(undefined))
     socket.once(
       "error",
-      (cause) => this.finish(new ConnectFault({ phase: "connect", code: connectCode(cause), cause }))
+      (cause) => this.fail(new ConnectFault({ phase: "connect", code: connectCode(cause), cause }))
     )
     return socket
   }
@@ -136,7 +164,7 @@ export class Dial {
     socket.once("secureConnect", () => this.finish(undefined))
     socket.once("error", (cause) => {
       const phase = isConnected ? "tls" : "connect"
-      this.finish(new ConnectFault({ phase, code: isConnected ? codeOf(cause) : connectCode(cause), cause }))
+      this.fail(new ConnectFault({ phase, code: isConnected ? codeOf(cause) : connectCode(cause), cause }))
     })
     return socket
   }
