@@ -296,7 +296,7 @@ export class JobEngine<R> {
 
   private get cron(): Effect.Effect<void> {
     // A timetable that dies must not take the jobs with it.
-    return Effect.matchCauseEffect(this.store.tick(this.options.crons), {
+    return Effect.matchCauseEffect(this.store.tick(this.member.worker, this.options.crons), {
       onSuccess: () => Effect.void,
       onFailure: (cause) => this.outage.failed("cron", cause)
     })
