@@ -349,7 +349,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
           idle
         )
         assert.deepStrictEqual([(yield* statsOf("add")).succeeded, (yield* statsOf("add")).dead], [49, 1])
-        const next = yield* (yield* JobAdmin).list({ queue: "next", limit: 100 })
+        const { jobs: next } = yield* (yield* JobAdmin).list({ queue: "next", limit: 100 })
         assert.sameMembers(
           next.map((info) =>
             info.payload
@@ -442,7 +442,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
           }),
           { concurrency: 3 }
         )
-        const jobs = yield* (yield* JobAdmin).list({ queue: "add" })
+        const { jobs } = yield* (yield* JobAdmin).list({ queue: "add" })
         assert.strictEqual(jobs.length, 10)
         assert.isTrue(jobs.every((info) => info.state === "ready" && info.attempt === 0))
         const stats = yield* statsOf("add")
@@ -607,7 +607,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         )
         const stats = yield* statsOf("add")
         const count = (state: Job.JobState) =>
-          Effect.map(admin.list({ queue: "add", state, limit: 1000 }), (rows) => rows.length)
+          Effect.map(admin.list({ queue: "add", state, limit: 1000 }), ({ jobs }) => jobs.length)
         for (const state of ["ready", "scheduled", "blocked", "running", "succeeded", "dead", "cancelled"] as const) {
           assert.strictEqual(stats[state], yield* count(state), state)
         }

@@ -66,7 +66,8 @@ const make = Effect.gen(function*() {
         RunNotFound: unavailable,
         JobQueueError: unavailable,
         // What is put into the job was checked by the same patterns.
-        JobPayloadInvalid: (error) => Effect.die(error)
+        JobPayloadInvalid: (error) => Effect.die(error),
+        JobOptionInvalid: (error) => Effect.die(error)
       })
     )
 

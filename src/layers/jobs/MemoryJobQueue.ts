@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
+import * as JobCron from "../../services/jobs/JobCron.ts"
 import { JobLeaseLost } from "../../services/jobs/JobError.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import {
@@ -44,7 +45,7 @@ interface Member {
 const makeStore = (
   table: MemoryJobTable,
   members: Map<number, Member>,
-  ticks: Map<string, { signature: string; next: number }>
+  ticks: Map<string, { signature: string; next: number; worker: number }>
 ) => {
   let lastWorker = 0
   const now = Clock.currentTimeMillis
@@ -216,21 +217,26 @@ const makeStore = (
         return table.giveBack(worker, nth, new Set(known), millis)
       }),
     join,
-    tick: (entries) =>
+    tick: (worker, entries) =>
       Effect.gen(function*() {
         const millis = yield* now
-        const due = entries.filter((entry) => {
+        let fired = 0
+        for (const entry of members.has(worker) ? entries : []) {
+          const next = yield* JobCron.nextTick(entry, millis)
+          if (next === undefined) continue
           const known = ticks.get(entry.name)
-          if (known === undefined || known.signature !== entry.signature) {
-            ticks.set(entry.name, { signature: entry.signature, next: entry.next(millis) })
-            return false
+          const isMine = known === undefined || known.worker <= worker || !members.has(known.worker)
+          if (known?.signature !== entry.signature) {
+            if (isMine) ticks.set(entry.name, { signature: entry.signature, next, worker })
+            continue
           }
-          if (known.next > millis) return false
-          known.next = entry.next(millis)
-          return true
-        })
-        yield* insert(due.map((entry) => entry.job))
-        return due.length
+          if (isMine) known.worker = worker
+          if (known.next > millis) continue
+          known.next = next
+          yield* insert([entry.job])
+          fired++
+        }
+        return fired
       })
   })
 }
@@ -257,6 +263,7 @@ const make = Effect.sync(() => {
         table.configure(queue, settings, millis)
         for (const member of members.values()) Queue.offerUnsafe(member.signals, { _tag: "Wake" })
       }),
+    preview: (filter) => Effect.sync(() => table.preview(filter)),
     redrive: (filter, rate) =>
       Effect.map(now, (millis) => {
         const ids = table.redrive(filter, rate, millis)

@@ -7,12 +7,13 @@ import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { JobId } from "../../services/jobs/Job.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
-import type { Beat, CronEntry, JoinOptions, Membership, NewJob, Signal } from "../../services/jobs/JobStore.ts"
+import type { Beat, JoinOptions, Membership, Signal } from "../../services/jobs/JobStore.ts"
 import { Outage } from "../../services/jobs/Outage.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as FleetChores from "./FleetChores.ts"
 import { type JobConnections, within } from "./JobConnections.ts"
 import { channel, idOf, workerLockClass } from "./JobSql.ts"
+import { housekeeping } from "./PostgresHousekeeping.ts"
 
 /** What of the layer's options the fleet needs. */
 export interface FleetOptions {
@@ -25,9 +26,6 @@ export interface FleetOptions {
 const probeEveryMillis = 15_000
 const probeAnswerMillis = 5_000
 const relistenMillis = 500
-/** Partitions and retention are looked at this often, counters folded at most this often. */
-const partitionsEveryMillis = 3_600_000
-const foldEveryMillis = 1_000
 
 interface BeatRow {
   readonly alive: boolean
@@ -101,23 +99,6 @@ const listenAlways = (
     Effect.forever
   )
 
-/** Housekeeping that any worker may do: adds counters up, makes and drops partitions. */
-const housekeeping = (sql: PgClient.PgClient, options: FleetOptions): Effect.Effect<never> =>
-  Effect.gen(function*() {
-    let partitionsAt = 0
-    while (true) {
-      const before = yield* Clock.currentTimeMillis
-      if (before - partitionsAt >= partitionsEveryMillis) {
-        partitionsAt = before
-        yield* quietly("partitions")(sql`select sluice.job_partitions(${options.historyDays}::int4)`)
-      }
-      yield* quietly("folding counters")(sql`select sluice.job_fold()`)
-      const spent = (yield* Clock.currentTimeMillis) - before
-      // A held snapshot makes folding slow: it then takes at most a twentieth of the time.
-      yield* Effect.sleep(Math.max(foldEveryMillis, spent * 20))
-    }
-  })
-
 /** Joins the fleet: a row, a listening session with a lock, heartbeats. */
 export const join = Effect.fnUntraced(function*(
   connections: JobConnections,
@@ -138,7 +119,7 @@ export const join = Effect.fnUntraced(function*(
     const outage = new Outage("the listener's connection is lost; the poll finds jobs meanwhile")
     yield* Effect.forkScoped(listenAlways(control, worker, new Set(joining.queues), signals, outage))
   }
-  yield* Effect.forkScoped(housekeeping(control, options))
+  yield* Effect.forkScoped(housekeeping(control, options.historyDays))
   return {
     worker,
     signals,
@@ -162,44 +143,3 @@ const beat = (sql: PgClient.PgClient, worker: number): Effect.Effect<Beat, SqlEr
     nextDueMillis: row?.next_due ?? undefined,
     cancelled: (row?.cancelled ?? []).map(idOf)
   }))
-
-/** Enqueues each due tick once: whoever gets the row's lock moves it on and enqueues in the same transaction. */
-export const tick = (
-  sql: PgClient.PgClient,
-  entries: ReadonlyArray<CronEntry>,
-  insert: (jobs: ReadonlyArray<NewJob>) => Effect.Effect<unknown, SqlError | JobQueueError>
-): Effect.Effect<number, SqlError | JobQueueError> =>
-  Effect.gen(function*() {
-    const names = Columns.texts(entries.map((entry) => entry.name))
-    const [look] = yield* sql.unsafe<{ readonly now: number; readonly due: boolean }>(
-      `select extract(epoch from now())::float8 * 1000 as now,
-        (select count(*) from sluice.job_cron c join unnest($1::text[], $2::text[]) as u(name, signature) using (name)
-         where c.signature = u.signature and c.next_at > now()) < cardinality($1::text[]) as due`,
-      [names, Columns.texts(entries.map((entry) => entry.signature))]
-    )
-    if (look?.due !== true) return 0
-    return yield* sql.withTransaction(fire(sql, entries, look.now, insert))
-  })
-
-const fire = Effect.fnUntraced(function*(
-  sql: PgClient.PgClient,
-  entries: ReadonlyArray<CronEntry>,
-  now: number,
-  insert: (jobs: ReadonlyArray<NewJob>) => Effect.Effect<unknown, SqlError | JobQueueError>
-): Effect.fn.Return<number, SqlError | JobQueueError> {
-  let fired = 0
-  for (const entry of [...entries].sort((a, b) => a.name < b.name ? -1 : 1)) {
-    const next = new Date(entry.next(now))
-    // New, or with another timetable: it starts with the next tick and makes up for nothing.
-    yield* sql`insert into sluice.job_cron as c (name, signature, next_at)
-      values (${entry.name}, ${entry.signature}, ${next})
-      on conflict (name) do update set signature = excluded.signature, next_at = excluded.next_at
-      where c.signature <> excluded.signature`
-    const moved = yield* sql`update sluice.job_cron set next_at = ${next}
-      where name = ${entry.name} and signature = ${entry.signature} and next_at <= now() and next_at < ${next} returning name`
-    if (moved.length === 0) continue
-    fired++
-    yield* insert([entry.job])
-  }
-  return fired
-})

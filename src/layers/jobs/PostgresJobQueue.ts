@@ -6,12 +6,14 @@ import * as Option from "effect/Option"
 import type { JobId } from "../../services/jobs/Job.ts"
 import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
 import { JobLeaseLost, type JobQueueError } from "../../services/jobs/JobError.ts"
+import * as JobOption from "../../services/jobs/JobOption.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import { JobRecords, JobStore, type NewJob } from "../../services/jobs/JobStore.ts"
 import * as Batcher from "./Batcher.ts"
 import { ClaimFloors } from "./ClaimFloors.ts"
 import * as JobConnections from "./JobConnections.ts"
 import { operation } from "./JobSql.ts"
+import * as PostgresCron from "./PostgresCron.ts"
 import * as PostgresFleet from "./PostgresFleet.ts"
 import * as PostgresJobInsert from "./PostgresJobInsert.ts"
 import * as PostgresJobRecords from "./PostgresJobRecords.ts"
@@ -37,7 +39,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
   const connections = yield* JobConnections.make(sql)
   const { ask, control } = connections
-  const fleet = { listen: options.listen ?? true, historyDays: Math.max(1, options.historyDays ?? 7) }
+  const fleet = { listen: options.listen ?? true, historyDays: options.historyDays ?? 7 }
   const direct = (jobs: ReadonlyArray<NewJob>) => operation("insert")(PostgresJobInsert.insert(sql, jobs))
   const floors = new ClaimFloors()
   const grouped = yield* Batcher.make<NewJob, JobId, JobQueueError>({
@@ -82,17 +84,19 @@ const make = Effect.fnUntraced(function*(options: Options) {
     giveBackUnknown: (worker, nth, known) =>
       ask("reconcile")(PostgresJobSettle.giveBackUnknown(control, worker, nth, known)),
     join: (joining) => PostgresFleet.join(connections, fleet, joining),
-    tick: (entries) =>
+    tick: (worker, entries) =>
       ask("cron")(
-        PostgresFleet.tick(control, entries, (jobs) => PostgresJobInsert.insert(control, jobs))
+        PostgresCron.tick(control, worker, entries, (jobs) => PostgresJobInsert.insert(control, jobs))
       )
   })
   return Context.make(JobStore, store).pipe(Context.add(JobRecords, PostgresJobRecords.make(sql)))
 })
 
-/** The queue in Postgres; the tables are made by the migrations of `Database`. */
-export const layerWith = (options: Options): Layer.Layer<Services, never, PgClient.PgClient> =>
-  Layer.mergeAll(JobQueue.layer, JobAdmin.layer).pipe(Layer.provideMerge(Layer.effectContext(make(options))))
+/** The queue in Postgres; the tables are made by the migrations of `Database`. Throws `JobOptionInvalid`. */
+export const layerWith = (options: Options): Layer.Layer<Services, never, PgClient.PgClient> => {
+  JobOption.assertValid("PostgresJobQueue.layerWith", options, { historyDays: JobOption.historyDays })
+  return Layer.mergeAll(JobQueue.layer, JobAdmin.layer).pipe(Layer.provideMerge(Layer.effectContext(make(options))))
+}
 
 /** {@link layerWith} with its defaults. */
 export const layer: Layer.Layer<Services, never, PgClient.PgClient> = layerWith({})

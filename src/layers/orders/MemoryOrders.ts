@@ -88,7 +88,7 @@ const makeOrders = Effect.gen(function*() {
     const kind = receipt.value.payment === "card" ? Charge : Settle
     yield* queue.enqueue(kind, { orderId: id, ...(requestId === undefined ? {} : { requestId }) }).pipe(
       // The payload was made here and fits its schema.
-      Effect.catchTag("JobPayloadInvalid", Effect.die),
+      Effect.catchTag(["JobPayloadInvalid", "JobOptionInvalid"], Effect.die),
       Effect.mapError((error) => storeError("accept", error))
     )
     return receipt
@@ -126,7 +126,7 @@ const makeOrders = Effect.gen(function*() {
 const enqueueShips = (queue: JobQueue["Service"], ids: ReadonlyArray<string>) =>
   ids.length === 0 ? Effect.void : queue.enqueueMany(Ship, ids.map((orderId) => ({ orderId }))).pipe(
     // The payloads were made here and fit their schema.
-    Effect.catchTag("JobPayloadInvalid", Effect.die),
+    Effect.catchTag(["JobPayloadInvalid", "JobOptionInvalid"], Effect.die),
     Effect.mapError((error) => storeError("settle", error)),
     Effect.asVoid
   )

@@ -22,7 +22,7 @@ const carryOut = Effect.fnUntraced(function*(sql: PgClient.PgClient, queue: Queu
   if (plan.toShip.length === 0) return
   yield* queue.enqueueMany(Ship, plan.toShip.map((orderId) => ({ orderId }))).pipe(
     // The payloads were made here and fit their schema.
-    Effect.catchTag("JobPayloadInvalid", Effect.die)
+    Effect.catchTag(["JobPayloadInvalid", "JobOptionInvalid"], Effect.die)
   )
 })
 

@@ -107,7 +107,7 @@ export class JobHeart {
 
   private get tick(): Effect.Effect<void> {
     // A timetable that dies must not take the jobs with it.
-    return Effect.matchCauseEffect(this.session.store.tick(this.session.options.crons), {
+    return Effect.matchCauseEffect(this.session.store.tick(this.session.worker, this.session.options.crons), {
       onSuccess: () => Effect.void,
       onFailure: (cause) => this.session.outage.failed("cron", cause)
     })

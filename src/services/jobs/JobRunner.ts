@@ -127,7 +127,7 @@ export class JobRunner<R> {
         items.push({ payload: decoded.success, attempt: attemptOf(job) })
         jobs.push(job)
       } else {
-        const failure = { reason: "PayloadInvalid", message: decoded.failure.slice(0, 4000) } as const
+        const failure = { reason: "PayloadInvalid", message: JobVerdict.clean(decoded.failure) } as const
         this.settler.settle(job, { _tag: "Dead", failure })
       }
     }

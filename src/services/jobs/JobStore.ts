@@ -119,7 +119,7 @@ export interface CronEntry {
   /** Changes whenever schedule or time zone do: the next tick is then computed anew. */
   readonly signature: string
   readonly job: NewJob
-  /** The first tick after an instant, both in epoch milliseconds of the store's clock. */
+  /** The first tick after an instant, both in epoch milliseconds of the store's clock; see `JobCron.nextTick`. */
   readonly next: (afterMillis: number) => number
 }
 
@@ -165,8 +165,11 @@ export class JobStore extends Context.Service<JobStore, {
   ) => Effect.Effect<number, JobQueueError>
   /** Joins the fleet until the scope closes. */
   readonly join: (options: JoinOptions) => Effect.Effect<Membership, JobQueueError, Scope.Scope>
-  /** Enqueues every due tick once over all processes; answers how many were. */
-  readonly tick: (entries: ReadonlyArray<CronEntry>) => Effect.Effect<number, JobQueueError>
+  /**
+   * Enqueues every due tick once over all processes; answers how many were. Of several timetables of one name that of the worker that joined last holds. An
+   * entry that cannot be enqueued, or that has no next tick, is told of once and leaves the others alone.
+   */
+  readonly tick: (worker: number, entries: ReadonlyArray<CronEntry>) => Effect.Effect<number, JobQueueError>
 }>()("sluice/services/jobs/JobStore") {}
 
 /** Which jobs an operator means. */
@@ -174,10 +177,17 @@ export interface JobFilter {
   readonly queue?: string
   readonly kind?: string
   readonly state?: JobInfo["state"]
-  /** Only ids below this one: the cursor of the page before. */
+  /** Only ids below this one: the `next` of the page before. */
   readonly before?: JobId
   /** @default 50, at most 1000 */
   readonly limit?: number
+}
+
+/** Jobs, newest first. A store looks at so many only; when few of them are meant, a page is short, or empty, and yet not the last. */
+export interface JobPage {
+  readonly jobs: ReadonlyArray<JobInfo>
+  /** Everything down to this id has been looked at: `before` of the next page. Undefined when nothing is left. */
+  readonly next: JobId | undefined
 }
 
 /** The counters of one queue: exact, and cheap at any size. */
@@ -203,21 +213,32 @@ export interface RedriveFilter {
   readonly kind?: string
   readonly reason?: JobFailure["reason"]
   readonly ids?: ReadonlyArray<JobId>
-  /** @default 1000 */
+  /** @default 1000, at most 100000 */
   readonly limit?: number
+}
+
+/** What a redrive with the same filter would do. */
+export interface RedrivePreview {
+  /** How many dead letters would run again, the limit at most. */
+  readonly matched: number
+  /** How many are meant and would stay: their unique text is that of a live job, or of another one among them. */
+  readonly held: number
+  /** The first ten that would run again. */
+  readonly sample: ReadonlyArray<JobInfo>
 }
 
 /** What operators and observers ask of job storage; `JobAdmin` and `JobQueue` are built on it. */
 export class JobRecords extends Context.Service<JobRecords, {
   readonly find: (id: JobId) => Effect.Effect<JobInfo | undefined, JobQueueError>
-  readonly list: (filter: JobFilter) => Effect.Effect<ReadonlyArray<JobInfo>, JobQueueError>
+  readonly list: (filter: JobFilter) => Effect.Effect<JobPage, JobQueueError>
   readonly stats: Effect.Effect<ReadonlyArray<QueueStats>, JobQueueError>
   readonly cancel: (id: JobId) => Effect.Effect<"cancelled" | "requested" | "finished" | "unknown", JobQueueError>
   readonly configure: (
     queue: string,
     settings: { readonly paused?: boolean; readonly ratePerSecond?: number | null }
   ) => Effect.Effect<void, JobQueueError>
-  /** Makes dead letters live again with fresh attempts, the n-th delayed by n / `ratePerSecond`. */
+  readonly preview: (filter: RedriveFilter) => Effect.Effect<RedrivePreview, JobQueueError>
+  /** Makes dead letters live again, oldest first, with fresh attempts, the n-th delayed by n / `ratePerSecond`. */
   readonly redrive: (
     filter: RedriveFilter,
     ratePerSecond: number | undefined

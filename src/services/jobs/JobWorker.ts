@@ -16,6 +16,7 @@ import { ClaimWatch } from "./ClaimWatch.ts"
 import { JobEngine } from "./JobEngine.ts"
 import { JobQueueError } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
+import * as JobOption from "./JobOption.ts"
 import type { EngineOptions, Tally } from "./JobSession.ts"
 import { type CronEntry, JobStore, type Membership } from "./JobStore.ts"
 
@@ -38,9 +39,9 @@ export interface WorkerStatus {
 
 /** How a worker works. */
 export interface WorkerOptions {
-  /** Handlers (or batches) at the same time. @default 20 */
+  /** Handlers (or batches) at the same time, at most 10000. @default 20 */
   readonly concurrency?: number
-  /** Transactions of transactional and batch handlers at the same time; each holds a connection. @default 4 */
+  /** Transactions of transactional and batch handlers at the same time, within `concurrency`; each holds a connection. @default 4 */
   readonly transactions?: number
   /** Jobs claimed in one statement at most. @default 1000 */
   readonly maxClaim?: number
@@ -73,16 +74,28 @@ export class JobWorker extends Context.Service<JobWorker, {
   readonly idle: Effect.Effect<void>
 }>()("sluice/services/jobs/JobWorker") {}
 
+const rules = {
+  concurrency: JobOption.count,
+  transactions: JobOption.count,
+  maxClaim: JobOption.count,
+  lease: JobOption.lease,
+  beat: JobOption.pace,
+  poll: JobOption.pace,
+  drainGrace: JobOption.grace,
+  label: JobOption.name
+} as const
+
 const engineOptions = (options: WorkerOptions): EngineOptions => {
   const millis = (input: Duration.Input) => Duration.toMillis(Duration.fromInputUnsafe(input))
-  const concurrency = Math.max(1, options.concurrency ?? 20)
+  const concurrency = options.concurrency ?? 20
+  const leaseMillis = Math.ceil(millis(options.lease ?? "4 seconds"))
   return {
     concurrency,
-    transactions: Math.max(1, Math.min(concurrency, options.transactions ?? 4)),
-    maxClaim: Math.max(1, options.maxClaim ?? 1000),
-    beatMillis: Math.max(10, millis(options.beat ?? Math.min(500, millis(options.lease ?? "4 seconds") / 8))),
-    leaseMillis: Math.max(100, millis(options.lease ?? "4 seconds")),
-    pollMillis: Math.max(10, millis(options.poll ?? "1 second")),
+    transactions: Math.min(concurrency, options.transactions ?? 4),
+    maxClaim: options.maxClaim ?? 1000,
+    beatMillis: Math.ceil(options.beat === undefined ? Math.min(500, leaseMillis / 8) : millis(options.beat)),
+    leaseMillis,
+    pollMillis: millis(options.poll ?? "1 second"),
     drainGraceMillis: millis(options.drainGrace ?? "10 seconds"),
     crons: options.crons ?? []
   }
@@ -221,16 +234,18 @@ const make = Effect.fnUntraced(function*<R>(
 
 /**
  * A worker with these handlers, running until the layer closes. Compose it into any app: it needs a job store (for example
- * `PostgresJobQueue.layer`) and what its handlers need.
+ * `PostgresJobQueue.layer`) and what its handlers need. Throws `JobOptionInvalid` for an option that is not what it may be.
  *
  * @example JobWorker.layer([JobHandler.plain(Welcome, sendMail)], { concurrency: 50 })
  */
 export const layer = <const H extends ReadonlyArray<Handler<unknown>>>(
   handlers: H,
   options: WorkerOptions = {}
-): Layer.Layer<JobWorker, JobQueueError, JobStore | Handler.Services<H[number]>> =>
-  Layer.effect(
+): Layer.Layer<JobWorker, JobQueueError, JobStore | Handler.Services<H[number]>> => {
+  JobOption.assertValid("JobWorker.layer", options, rules)
+  return Layer.effect(
     JobWorker,
     // The union of what the handlers need is what H says; an array of one type cannot say it.
     make(handlers as ReadonlyArray<Handler<Handler.Services<H[number]>>>, options)
   )
+}

@@ -85,7 +85,7 @@ const working = <A, E>(
   }).pipe(Effect.provide(layerMemory))
 
 const countOf = (state: Job.JobState) =>
-  Effect.flatMap(JobAdmin, (admin) => Effect.map(admin.list({ state, limit: 1000 }), (infos) => infos.length))
+  Effect.flatMap(JobAdmin, (admin) => Effect.map(admin.list({ state, limit: 1000 }), ({ jobs }) => jobs.length))
 
 const has = (settlements: ReadonlyArray<Settlement>, payload: number) =>
   settlements.some(({ job }) => job.payload === payload)

@@ -47,6 +47,9 @@ create index job_held on sluice.job (worker) where worker is not null;
 
 create index job_cancel on sluice.job (worker) where cancel_requested;
 
+-- Few among many that wait: what operators ask for first.
+create index job_running on sluice.job (id) where state = 1;
+
 -- What happened, by day: written in the transaction that settles, dropped by the day.
 create table sluice.job_history (
   id bigint not null,
@@ -91,17 +94,25 @@ create table sluice.job_dead (
   key text collate "C",
   dedupe text collate "C",
   payload json not null,
-  error json not null
+  error json not null,
+  -- Taken from the text: the messages of an error may hold what Postgres refuses to take out of its JSON, such as NUL.
+  reason text collate "C" generated always as (substring(error::text from '^\{\s*"reason"\s*:\s*"(\w+)"')) stored
 );
 
+-- One for each filter of a redrive, in its order.
 create index job_dead_queue on sluice.job_dead (queue, id);
+create index job_dead_kind on sluice.job_dead (kind, id);
+create index job_dead_reason on sluice.job_dead (reason, id);
+create index job_dead_queue_reason on sluice.job_dead (queue, reason, id);
+create index job_dead_kind_reason on sluice.job_dead (kind, reason, id);
 
 create index job_dead_tx on sluice.job_dead (tx);
 
 create table sluice.job_queue (
   queue text collate "C" primary key,
   paused boolean not null default false,
-  rate double precision,
+  -- One that is no number, or too large to reckon with, would fail every claim.
+  rate double precision check (rate > 0 and rate <= 1e9),
   tokens double precision not null default 0,
   tokens_at timestamptz not null default now()
 );
@@ -127,7 +138,9 @@ create table sluice.job_worker (
 create table sluice.job_cron (
   name text collate "C" primary key,
   signature text not null,
-  next_at timestamptz not null
+  next_at timestamptz not null,
+  -- Whose timetable it is: of the workers that have one of this name, the one that joined last.
+  worker integer not null
 );
 
 -- Counters: every transaction adds one row of differences, so that no two wait for each other; a worker folds them.

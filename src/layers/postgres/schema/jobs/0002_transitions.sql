@@ -4,8 +4,9 @@
 -- is analyzed, and a plan made for one is a disaster for the other. Beside the settings of the functions: `= any (array[x])` is a join that only an index
 -- can do, so that no plan reads the whole index instead, which is cheap on a table that was empty; `is not distinct from` keeps an index from being used.
 
--- How many of a queue may be claimed now: all that was asked, none when paused, as many as tokens when rated.
-create function sluice.job_allowance(the_queue text, wanted integer) returns integer language plpgsql as $$
+-- How many of a queue may be claimed now behind a place in its order: all that was asked, none when paused, as many as tokens when rated.
+create function sluice.job_allowance(the_queue text, wanted integer, behind_rank timestamptz, behind_id bigint)
+returns integer language plpgsql as $$
 declare
   settings sluice.job_queue;
   granted integer;
@@ -16,12 +17,15 @@ begin
   if settings.rate is null then return wanted; end if;
   -- A token is spent only on a job that is there.
   select count(*) into wanted from
-    (select 1 from sluice.job j where j.queue = the_queue and j.state = 0 limit wanted) ready;
+    (select 1 from sluice.job j where j.queue = the_queue and j.state = 0 and (j.rank, j.id) > (behind_rank, behind_id)
+      limit wanted) ready;
   if wanted = 0 then return 0; end if;
-  select * into settings from sluice.job_queue q where q.queue = the_queue for update;
+  -- Who waited here for another claim would hold the rows of other queues meanwhile, and two would wait for each other.
+  select * into settings from sluice.job_queue q where q.queue = the_queue for update skip locked;
+  if not found or settings.rate is null then return 0; end if;
   settings.tokens := least(greatest(1, settings.rate),
     settings.tokens + settings.rate * greatest(0, extract(epoch from clock_timestamp() - settings.tokens_at)));
-  granted := least(wanted, floor(settings.tokens)::integer);
+  granted := least(wanted, floor(settings.tokens));
   update sluice.job_queue q set tokens = settings.tokens - granted, tokens_at = clock_timestamp()
     where q.queue = the_queue;
   return granted;
@@ -142,7 +146,7 @@ with due as materialized (
   select d.place from unnest(queues, limits, ranks, ids) as q(queue, n, rank, id) cross join lateral (
     select j.ctid as place from sluice.job j
     where j.queue = q.queue and j.state = 0 and (j.rank, j.id) > (q.rank, q.id)
-    order by j.rank, j.id limit sluice.job_allowance(q.queue, q.n) for update skip locked
+    order by j.rank, j.id limit sluice.job_allowance(q.queue, q.n, q.rank, q.id) for update skip locked
   ) d
 ), claimed as (
   update sluice.job j set state = 1, attempt = j.attempt + 1, worker = me, fence = nth, started_at = now()

@@ -71,35 +71,53 @@ begin
   return folded;
 end $$;
 
--- Makes the partitions of the next days and drops those that are too old; answers how many were dropped.
-create function sluice.job_partitions(keep_days integer) returns integer language plpgsql as $$
+-- The partitions of today and of the next two days, in UTC whatever the time zone of the server. Who cannot have a lock at once comes again: behind one that
+-- waits, everybody waits who writes or reads history. A day that has rows in the default partition already keeps them there.
+create function sluice.job_partitions() returns void
+language plpgsql set lock_timeout = '50ms' set timezone = 'UTC' set datestyle = 'ISO' as $$
 declare
   day date;
   name text;
-  old record;
-  dropped integer := 0;
 begin
-  perform pg_advisory_xact_lock(7211, 1);
-  for day in select generate_series(current_date, current_date + 2, interval '1 day')::date loop
+  if not pg_try_advisory_xact_lock(7211, 1) then return; end if;
+  for day in select now()::date + n from generate_series(0, 2) as n loop
     name := 'job_history_' || to_char(day, 'YYYYMMDD');
-    if to_regclass('sluice.' || name) is not null then continue; end if;
+    continue when to_regclass('sluice.' || name) is not null
+      or exists (select from sluice.job_history_other o where o.finished_at >= day and o.finished_at < day + 1);
     execute format('create table sluice.%I (like sluice.job_history including defaults)
       with (autovacuum_vacuum_insert_scale_factor = 0.5)', name);
-    -- Rows of that day that had no partition yet.
-    execute format('with moved as (delete from sluice.job_history_other where finished_at >= %L and finished_at < %L
-      returning *) insert into sluice.%I select * from moved', day, day + 1, name);
-    execute format('alter table sluice.job_history attach partition sluice.%I for values from (%L) to (%L)', name, day,
-      day + 1);
+    execute format('alter table sluice.job_history attach partition sluice.%I for values from (%L) to (%L)', name,
+      day, day + 1);
   end loop;
-  for old in
-    select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = 'sluice.job_history'::regclass and c.relname ~ '^job_history_\d{8}$'
-      and to_date(right(c.relname, 8), 'YYYYMMDD') < current_date - keep_days
-  loop
-    execute format('drop table sluice.%I', old.relname);
-    dropped := dropped + 1;
-  end loop;
-  return dropped;
 end $$;
 
-do $$ begin perform sluice.job_partitions(7); end $$;
+-- Takes away one day that is too old, or a chunk of old rows without a partition; answers whether there may be more. A day is emptied first, which only its
+-- own readers can hold up; the empty table is dropped when nobody is at any other day either.
+create function sluice.job_retire(keep_days integer) returns boolean
+language plpgsql set lock_timeout = '50ms' set timezone = 'UTC' as $$
+declare
+  first_day date := now()::date - keep_days;
+  old text;
+  has_rows boolean;
+  taken integer;
+begin
+  if not pg_try_advisory_xact_lock(7211, 1) then return false; end if;
+  select c.relname, pg_relation_size(c.oid) > 0 into old, has_rows
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'sluice.job_history'::regclass and c.relname ~ '^job_history_\d{8}$'
+      and to_date(right(c.relname, 8), 'YYYYMMDD') < first_day
+    order by 2 desc, 1 limit 1;
+  if has_rows then
+    execute format('truncate sluice.%I', old);
+    return true;
+  end if;
+  delete from sluice.job_history_other o where o.ctid = any (array(
+    select x.ctid from sluice.job_history_other x where x.finished_at < first_day limit 10000));
+  get diagnostics taken = row_count;
+  if taken > 0 then return true; end if;
+  if old is null then return false; end if;
+  execute format('drop table sluice.%I', old);
+  return true;
+end $$;
+
+do $$ begin perform sluice.job_partitions(); end $$;
