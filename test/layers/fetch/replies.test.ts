@@ -32,7 +32,8 @@ const answer = (socket: net.Socket | tls.TLSSocket) => {
     const piece = reply.pieces[n]
     if (piece !== undefined) {
       socket.write(piece)
-      return void setImmediate(() => write(reply, n + 1))
+      setImmediate(() => write(reply, n + 1))
+      return
     }
     isEnded = reply.ending !== "keep"
     if (reply.ending === "finish") socket.end()

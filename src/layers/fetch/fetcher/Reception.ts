@@ -82,11 +82,14 @@ const finish = (response: HttpClientResponse.HttpClientResponse, attempt: Attemp
     const bytes = isRedirect(status) ? 0 : body.length
     return Effect.succeed({ status, headers, bytes, sha256: null, savedTo: null, body: nothing })
   }
+  // To be saved, or a part of something: that is for the sink.
+  if (wants.store !== undefined || status === 206 || attempt.sink !== undefined) {
+    return streamed(response, headers, attempt, wants)
+  }
   const { limits } = attempt
   const url = attempt.target.url
-  const coding = headers["content-encoding"]
   let decoded: Uint8Array | undefined = body
-  if (coding !== undefined && !isEmpty(status, attempt)) {
+  if (headers["content-encoding"] !== undefined && !isEmpty(status, attempt)) {
     const shown = { ...limits, url: Redact.url(url) }
     const codings = BodyDecoder.codings(headerOf(headers, "content-encoding"), shown.url)
     if (Result.isFailure(codings)) return Effect.fail(codings.failure)
@@ -94,8 +97,7 @@ const finish = (response: HttpClientResponse.HttpClientResponse, attempt: Attemp
     if (Result.isFailure(step)) return Effect.fail(step.failure)
     decoded = step.success
   }
-  const isPlain = wants.store === undefined && status !== 206 && attempt.sink === undefined
-  if (decoded === undefined || !isPlain) return streamed(response, headers, attempt, wants)
+  if (decoded === undefined) return streamed(response, headers, attempt, wants)
   if (decoded.length > limits.bodyMaxBytes) {
     return Effect.fail(new BodyTooLarge({ url: Redact.url(url), limitBytes: limits.bodyMaxBytes }))
   }

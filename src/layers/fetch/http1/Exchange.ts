@@ -2,7 +2,7 @@
  * One request and its response. A small body is handed over whole, in one step; a larger one as it comes, with back pressure down to the
  * socket. A request that met the end of a kept connection goes out again on a new one.
  */
-import { Cause, Effect, type Pull, Stream } from "effect"
+import { Cause, Effect, type Pull } from "effect"
 import type { Readable } from "node:stream"
 import type { TransportWatch } from "../../../services/fetch/TransportWatch.ts"
 import type { Connection, Rider } from "./Connection.ts"
@@ -304,14 +304,3 @@ export class Exchange implements Rider, Reader, Received {
 }
 
 const empty = Buffer.alloc(0)
-
-/** The body of an exchange as a stream; leaving it early ends the exchange. */
-export const bodyStream = <E>(received: Received, onError: (cause: unknown) => E): Stream.Stream<Uint8Array, E> =>
-  received.whole === undefined
-    ? Stream.ensuring(
-      Stream.mapError(Stream.fromPull(Effect.succeed(received.pull)), onError),
-      Effect.sync(() => received.abort())
-    )
-    : received.whole.length === 0
-    ? Stream.empty
-    : Stream.succeed(received.whole)

@@ -11,7 +11,7 @@ import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as UrlParams from "effect/http/UrlParams"
 import type * as Socket from "effect/socket/Socket"
 import { Abandon, WholeBody } from "../../../services/fetch/TransportWatch.ts"
-import { bodyStream, type Received } from "./Exchange.ts"
+import type { Received } from "./Exchange.ts"
 
 const formDecoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
@@ -137,3 +137,14 @@ export class Http1Response extends Inspectable.Class
     })
   }
 }
+
+/** The body of an exchange as a stream; leaving it early ends the exchange. */
+const bodyStream = <E>(received: Received, onError: (cause: unknown) => E): Stream.Stream<Uint8Array, E> =>
+  received.whole === undefined
+    ? Stream.ensuring(
+      Stream.mapError(Stream.fromPull(Effect.succeed(received.pull)), onError),
+      Effect.sync(() => received.abort())
+    )
+    : received.whole.length === 0
+    ? Stream.empty
+    : Stream.succeed(received.whole)
