@@ -4,7 +4,7 @@
  * The input goes into the frontier while what is there is fetched; outcomes are settled in batches, and told only when they are
  * recorded. Nothing grows with the length of the input.
  */
-import { Cause, Clock, Duration, Effect, Exit, Fiber, Queue, Result, Schema, Stream } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Fiber, Option, Queue, Result, Schema, Stream } from "effect"
 import { type Fetched, Fetcher } from "../services/fetch/Fetcher.ts"
 import { BodyStoreError } from "../services/fetch/FetchError.ts"
 import type { FetchOutcome } from "../services/fetch/FetchOutcome.ts"
@@ -163,12 +163,14 @@ const told = ({ isSure, listen }: Lending, meter: RunMeter): Lending => ({
 })
 
 /** A disk that is full or fails: not the URL's doing. */
-const storeCodes: ReadonlySet<unknown> = new Set(["EDQUOT", "EIO", "ENOSPC", "EROFS"])
+const storeCodes: ReadonlySet<string> = new Set(["EDQUOT", "EIO", "ENOSPC", "EROFS"])
+
+const decodeStoreError = Schema.decodeUnknownOption(BodyStoreError)
 
 /** Why no body can be kept any more: then the URL stays pending, and so does the rest of the list. */
 const storeFailure = ({ error }: FetchOutcome): BodyStoreError | undefined =>
-  error?._tag === "BodyStoreError" && storeCodes.has(error["code"])
-    ? new BodyStoreError({ url: String(error["url"]), path: String(error["path"]), code: String(error["code"]) })
+  error?._tag === "BodyStoreError"
+    ? Option.getOrUndefined(Option.filter(decodeStoreError(error), ({ code }) => storeCodes.has(code)))
     : undefined
 
 /** Outcomes into the frontier and, recorded, to the output. Interruption stops the fetching and not the recording of what has ended. */
@@ -187,7 +189,7 @@ const record = Effect.fnUntraced(function*<E, E2, R>(
     for (const fetched of recorded) meter.recorded(fetched, nowMillis)
     yield* output.write(recorded.map(({ outcome }) => outcome))
     const [failure] = full
-    if (failure !== undefined) return yield* failure
+    yield* failure === undefined ? Effect.void : Effect.fail(failure)
   })
   const recorder = Effect.gen(function*() {
     while (true) {

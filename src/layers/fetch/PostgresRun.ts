@@ -4,14 +4,14 @@
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Clock, Deferred, Duration, Effect, type Scope, Semaphore } from "effect"
 import type { Fetched } from "../../services/fetch/Fetcher.ts"
-import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
 import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
 import type * as Frontier from "../../services/fetch/Frontier.ts"
 import type { UrlRow } from "./FrontierStatements.ts"
 import { hostColumns, hostNotes, hostStateOf } from "./HostRows.ts"
 import type { Lease, LeaseBook, LeasedLane } from "./LeaseBook.ts"
-import { outcomeColumns, targetColumns, targetOf } from "./OutcomeRows.ts"
+import { outcomeColumns, targetOf } from "./OutcomeRows.ts"
 import * as RunHeartbeat from "./RunHeartbeat.ts"
+import { RunIntake } from "./RunIntake.ts"
 import * as RunMembership from "./RunMembership.ts"
 
 /** Rows in one statement at most. */
@@ -24,8 +24,6 @@ const takeMin = 4
 const takeMax = 512
 /** Hosts that one process works on at most. */
 const lanesMax = 4096
-/** Hosts whose lane is remembered, so that adding need not ask for it. */
-const laneCacheMax = 50_000
 /** How often a process that found nothing looks again by itself. */
 const pollEvery = Duration.millis(250)
 /** How long an answer of "nothing now" holds while nothing has changed. */
@@ -47,11 +45,12 @@ export const openRun = Effect.fnUntraced(function*(
   yield* Effect.forkScoped(RunHeartbeat.beatForever({ ...options, member }, ready))
   yield* Deferred.await(ready)
   const run = new PostgresRun(options, member)
+  const intake = new RunIntake(options, member)
   const scope = yield* Effect.scope
   return {
     name: options.name,
-    add: run.add,
-    seal: run.seal,
+    add: intake.add,
+    seal: intake.seal,
     source: {
       pull: run.pull(scope),
       lending: { isSure: () => member.isSure(), listen: (onChange) => member.listen(onChange) }
@@ -63,7 +62,6 @@ export const openRun = Effect.fnUntraced(function*(
 
 class PostgresRun {
   readonly options: Options
-  readonly #lanes = new Map<string, bigint>()
   readonly #reading = Semaphore.makeUnsafe(1)
   readonly #member: RunMembership.RunMembership
   #ahead = aheadMin
@@ -77,70 +75,6 @@ class PostgresRun {
     this.options = options
     this.#member = member
   }
-
-  // ---------------------------------------------------------------- adding
-
-  readonly #laneIds = Effect.fnUntraced(function*(this: PostgresRun, targets: ReadonlyArray<FetchTarget>) {
-    if (this.#lanes.size > laneCacheMax) this.#lanes.clear()
-    let missing: ReadonlyArray<string>
-    do {
-      missing = Array.from(new Set(targets.map(({ host }) => host))).filter((host) => !this.#lanes.has(host))
-      if (missing.length === 0) break
-      // A lane that another process is adding at this moment shows at the second look.
-      const fresh = this.options.outage.through("add", () => this.options.statements.lanes(this.options.id, missing))
-      for (const { host, id } of yield* fresh) {
-        this.#lanes.set(host, id)
-      }
-    } while (missing.length > 0)
-    return targets.map(({ host }) => this.#lanes.get(host) ?? 0n)
-  })
-
-  readonly #addBatch = Effect.fnUntraced(function*(
-    this: PostgresRun,
-    targets: ReadonlyArray<FetchTarget>,
-    untrusted: boolean
-  ) {
-    const columns = targetColumns(targets, yield* this.#laneIds(targets))
-    const { id, statements } = this.options
-    while (true) {
-      const membership = this.#member.current
-      const rows = yield* this.#member.send(
-        "add",
-        membership,
-        (member) => statements.add(id, member, columns, { length: targets.length, untrusted })
-      )
-      if (rows.length === 0) {
-        yield* this.#member.rejoin(membership)
-        continue
-      }
-      let added = 0
-      for (const { count, lane } of rows) {
-        added += count
-        if (count > 0) this.#member.current.book.grown(lane)
-      }
-      if (added > 0) this.#member.announce()
-      return added
-    }
-  })
-
-  readonly add = Effect.fnUntraced(function*(this: PostgresRun, targets: ReadonlyArray<FetchTarget>) {
-    let added = 0
-    for (const untrusted of [false, true]) {
-      const some = targets.filter((target) => (target.untrusted === true) === untrusted)
-      for (let at = 0; at < some.length; at += batchMax) {
-        added += yield* this.#addBatch(some.slice(at, at + batchMax), untrusted)
-      }
-    }
-    return added
-  }).bind(this)
-
-  readonly seal = Effect.suspend(() => {
-    this.#member.sealed = true
-    return this.#member.send("seal", this.#member.current, (member) => this.options.statements.seal(member))
-  }).pipe(
-    Effect.tap(() => Effect.sync(() => this.#member.announce())),
-    Effect.asVoid
-  )
 
   // --------------------------------------------------------------- pulling
 

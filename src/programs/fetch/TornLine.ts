@@ -31,9 +31,11 @@ export const mend = Effect.fnUntraced(
       const last = tail.subarray(tail.lastIndexOf(newline) + 1)
       const line = new TextDecoder().decode(last)
       const isOurs = last.length < tailBytes && (line.startsWith(format.lead) || format.lead.startsWith(line))
-      if (isOurs && !format.isWhole(line)) return yield* handle.truncate(size - last.length)
-      yield* handle.seek(BigInt(size), "start")
-      yield* handle.writeAll(new TextEncoder().encode(line.endsWith("\r") ? "\n" : format.end))
+      if (isOurs && !format.isWhole(line)) yield* handle.truncate(size - last.length)
+      else {
+        yield* handle.seek(BigInt(size), "start")
+        yield* handle.writeAll(new TextEncoder().encode(line.endsWith("\r") ? "\n" : format.end))
+      }
     }))
   }
 )

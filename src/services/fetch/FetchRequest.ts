@@ -52,7 +52,7 @@ export interface FetchTarget {
 /** Longest URL that is accepted, in UTF-16 code units. */
 export const urlLengthMax = 8192
 
-const controls = /[\0-\x1f]/
+const controls = /\p{Cc}/u
 const lineBreak = /[\r\n\0]/
 
 const controlNames: Readonly<Record<string, string>> = {
