@@ -55,12 +55,15 @@ const place = (state: State, id: string, key: string, request: Order.OrderReques
     return { value: order, isReplayed: false }
   })
 
-const list = (state: State, filter: OrderFilter) =>
-  [...state.orders.values()].filter((order) =>
+const list = (state: State, filter: OrderFilter) => {
+  const limit = Math.max(1, Math.min(maxPage, filter.limit ?? 50))
+  const orders = [...state.orders.values()].filter((order) =>
     (filter.customerId === undefined || order.customerId === filter.customerId) &&
     (filter.status === undefined || order.status === filter.status) &&
     (filter.before === undefined || order.id < filter.before)
-  ).sort((a, b) => a.id < b.id ? 1 : -1).slice(0, Math.max(1, Math.min(maxPage, filter.limit ?? 50)))
+  ).sort((a, b) => a.id < b.id ? 1 : -1).slice(0, limit)
+  return { orders, next: orders.length < limit ? undefined : orders.at(-1)?.id }
+}
 
 const cancel = (state: State, id: string, ifVersion: number | undefined, at: Date) =>
   Result.gen(function*() {

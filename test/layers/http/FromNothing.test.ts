@@ -102,6 +102,38 @@ const make = (sequence: number) => {
   }
 }
 
+/** A shop by hand: what must be seen in the end does not depend on luck. No clearing account is opened. */
+const opening = (sequence: number): ReadonlyArray<Call> => {
+  const { currencies: [currency], skus: [sold, missing] } = namesOf(sequence)
+  const open = (name: string, more = {}) => ({
+    method: "PUT",
+    path: `/v1/accounts/${name}-${sequence}`,
+    body: { currency, ...more }
+  })
+  const sell = (sku: string | undefined) => ({
+    method: "PUT",
+    path: `/v1/products/${sku}`,
+    body: { name: "n", price: "100", currency, seller: `shop-${sequence}`, isShipped: sequence % 2 === 0 }
+  })
+  const order = (name: string, sku: string | undefined, payment: string) => ({
+    method: "POST",
+    path: "/v1/orders",
+    body: { customerId: `${name}-${sequence}`, items: [{ sku, quantity: 1 }], payment }
+  })
+  const funds = { from: `bank-${sequence}`, to: `alice-${sequence}`, amount: "5000", currency }
+  return [
+    open("bank", { allowNegative: true }),
+    ...["alice", "shop", "declined"].map((name) => open(name)),
+    ...[sold, missing].map(sell),
+    { method: "POST", path: `/v1/products/${sold}/stock`, body: { units: 30 } },
+    { method: "POST", path: "/v1/transfers", body: funds },
+    order("alice", sold, "card"),
+    order("alice", sold, "account"),
+    order("alice", missing, "card"),
+    order("declined", sold, "card")
+  ]
+}
+
 const send = (base: string, { body, method, path }: Call, key: string) =>
   request(base + path, {
     method,
@@ -133,6 +165,11 @@ const play = Effect.fnUntraced(function*(number: number, ends: Set<string>) {
   const what = `seed ${seed}, sequence ${number}`
   const base = yield* Harness.baseUrl
   const script = make(number)
+  for (const [index, call] of opening(number).entries()) {
+    const answer = yield* send(base, call, `${number}-opening-${index}`)
+    assert.include([201, 202], answer.status, `${what}: ${JSON.stringify(call)} -> ${answer.text}`)
+    script.learn(call, answer)
+  }
   yield* Effect.forEach(Array.from({ length: calls }, (_, index) => index), (index) => {
     const call = script.call()
     return Effect.map(send(base, call, `${number}-${index}`), (answer) => {

@@ -35,6 +35,7 @@ create function sluice.order_accept(
 ) language plpgsql set jit = off set plan_cache_mode = force_generic_plan as $$
 declare inserted integer;
 begin
+accepted_at := now();
 select array_agg(e.sku) into stale
 from unnest(skus, prices, sku_currencies, sellers, shipped) as e(sku, price, currency, seller, is_shipped)
 where not exists (
@@ -42,7 +43,6 @@ where not exists (
     and p.seller = e.seller and p.is_shipped = e.is_shipped
 );
 if stale is not null then return; end if;
-accepted_at := now();
 insert into sluice.orders (id, key, customer_id, status, items, total, currency, payment, note)
 select u.id, u.key, u.customer_id, 'accepted', u.items::jsonb, u.total, u.currency, u.payment, u.note
 from unnest(ids, keys, customers, items, totals, currencies, payments, notes)
