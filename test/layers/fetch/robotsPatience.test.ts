@@ -10,19 +10,25 @@ import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 import { target } from "../../../src/services/fetch/FetchRequest.ts"
 import type { FetchSource } from "../../../src/services/fetch/FetchSource.ts"
 import { deferredUntil } from "../../../src/services/fetch/Frontier.ts"
+import * as clockUntil from "../../support/fetch/clockUntil.ts"
 import * as ScriptedClient from "../../support/fetch/ScriptedClient.ts"
 import { leakFree } from "../../support/leakFree.ts"
 
 /** A host whose robots.txt is answered by time; its pages, and all of other hosts, are there. */
 const host = (robots: (atMillis: number) => ScriptedClient.Reply) => {
   const script = ScriptedClient.make((n, request) => {
-    if (!request.url.startsWith("http://one.test/")) return request.url.endsWith("robots.txt") ? { status: 404 } : { delay: 200 }
+    if (!request.url.startsWith("http://one.test/")) {
+      return request.url.endsWith("robots.txt")
+        ? { status: 404 }
+        : { delay: 200 }
+    }
     return request.url.endsWith("robots.txt") ? robots(script.sent[n]?.atMillis ?? 0) : { delay: 10 }
   })
   return script
 }
 
-const asked = (script: ScriptedClient.Script, path: RegExp) => script.sent.filter(({ request }) => path.test(request.url))
+const asked = (script: ScriptedClient.Script, path: RegExp) =>
+  script.sent.filter(({ request }) => path.test(request.url))
 
 const outcomesOf = (script: ScriptedClient.Script, urls: ReadonlyArray<string>) =>
   Effect.gen(function*() {
@@ -31,8 +37,7 @@ const outcomesOf = (script: ScriptedClient.Script, urls: ReadonlyArray<string>) 
       Stream.runCollect(fetcher.fetchAll(Stream.map(Stream.fromIterable(urls), (url) => ({ url })))),
       { startImmediately: true }
     )
-    yield* TestClock.adjust("1 hour")
-    return yield* Fiber.join(fiber)
+    return yield* clockUntil.join(fiber)
   }).pipe(
     Effect.provideService(FetchPolicy.FetchPolicy, FetchPolicy.make({ robots: true })),
     Effect.provide(Layer.provide(HttpFetcher.layer, script.layer)),
@@ -42,12 +47,14 @@ const outcomesOf = (script: ScriptedClient.Script, urls: ReadonlyArray<string>) 
 const pages = (count: number) => Array.from({ length: count }, (_, n) => `http://one.test/${n}`)
 
 describe("robots.txt that cannot be read", () => {
-  for (const [title, reply] of [
-    ["answers 500", { status: 500 }],
-    ["answers 503", { status: 503 }],
-    ["refuses connections", { code: "ECONNREFUSED" }],
-    ["does not resolve just now", { code: "EAI_AGAIN" }]
-  ] satisfies ReadonlyArray<readonly [string, ScriptedClient.Reply]>) {
+  for (
+    const [title, reply] of [
+      ["answers 500", { status: 500 }],
+      ["answers 503", { status: 503 }],
+      ["refuses connections", { code: "ECONNREFUSED" }],
+      ["does not resolve just now", { code: "EAI_AGAIN" }]
+    ] satisfies ReadonlyArray<readonly [string, ScriptedClient.Reply]>
+  ) {
     it.effect(`for four seconds (${title}): every page waits, and is fetched`, () =>
       Effect.gen(function*() {
         const script = host((at) => at < 4000 ? reply : { body: "User-agent: *\nDisallow: /7" })
@@ -93,7 +100,11 @@ describe("robots.txt that cannot be read", () => {
   it.effect("holds up no other host, and its source is told that it is shut", () => {
     const script = host((at) => at < 30_000 ? { status: 502 } : { status: 404 })
     const closed: Array<ReadonlySet<string>> = []
-    const supply = [pages(100), Array.from({ length: 300 }, (_, n) => `http://two.test/${n}`)]
+    const others = Array.from(
+      { length: 20 },
+      (_, batch) => Array.from({ length: 15 }, (_, n) => `http://two.test/${batch}/${n}`)
+    )
+    const supply = [pages(100), ...others]
     const source: FetchSource = {
       pull: ({ closedHosts }) =>
         Effect.sync(() => {
@@ -105,8 +116,7 @@ describe("robots.txt that cannot be read", () => {
     return Effect.gen(function*() {
       const fetcher = yield* Fetcher
       const fiber = yield* Effect.forkChild(Stream.runCollect(fetcher.fetchSource(source)), { startImmediately: true })
-      yield* TestClock.adjust("1 hour")
-      const ends = yield* Fiber.join(fiber)
+      const ends = yield* clockUntil.join(fiber)
       assert.lengthOf(ends.filter(({ outcome }) => outcome.ok), 400)
       assert.isTrue(asked(script, /two\.test/).every(({ atMillis }) => atMillis < 10_000))
       assert.isTrue(closed.some((hosts) => hosts.has("one.test")))

@@ -108,7 +108,10 @@ const table: ReadonlyArray<readonly [title: string, text: string, verdicts: Reco
       "/c$d": false,
       "/c": true
     }],
-    ["an encoded dollar at the end, and then the end", "User-agent: *\nDisallow: /a%24$", { "/a$": false, "/a$b": true }],
+    ["an encoded dollar at the end, and then the end", "User-agent: *\nDisallow: /a%24$", {
+      "/a$": false,
+      "/a$b": true
+    }],
     ["stars in a row are one", "User-agent: *\nDisallow: /a*****b$", { "/ab": false, "/axb": false, "/abc": true }],
     ["nothing but a star", "User-agent: *\nDisallow: *", { "/": false, "/x": false }],
     ["nothing but the end", "User-agent: *\nDisallow: $", { "/": true }],
@@ -127,7 +130,6 @@ describe("Robots", () => {
     assert.strictEqual(Robots.parse("User-agent: *\nCrawl-delay: 2.5\nDisallow: /x", agent).delaySeconds, 2.5)
     assert.isUndefined(Robots.parse("User-agent: *\nCrawl-delay: soon", agent).delaySeconds)
   })
-
 })
 
 describe("a table of rules", () => {
@@ -145,7 +147,8 @@ describe("a table of rules", () => {
   it("says the same as its rules one by one", () => {
     const chance = chanceOf(11)
     const text = (letters: string, max: number) =>
-      Array.from({ length: Math.floor(chance() * max) }, () => letters[Math.floor(chance() * letters.length)] ?? "").join("")
+      Array.from({ length: Math.floor(chance() * max) }, () => letters[Math.floor(chance() * letters.length)] ?? "")
+        .join("")
     for (let n = 0; n < 3000; n++) {
       const rules: Array<Rule> = Array.from({ length: 1 + Math.floor(chance() * 6) }, () => ({
         allows: chance() < 0.5,

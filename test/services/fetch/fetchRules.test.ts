@@ -143,7 +143,9 @@ describe("redirects", () => {
     const chance = chanceOf(3)
     const letters = ["a", "Z", "~", "é", "ü", "猫", "ツ", "😀", "/", "-", " ", "%41"]
     for (let n = 0; n < 2000; n++) {
-      const text = `/p${Array.from({ length: 8 }, () => letters[Math.floor(chance() * letters.length)] ?? "").join("")}x`
+      const text = `/p${
+        Array.from({ length: 8 }, () => letters[Math.floor(chance() * letters.length)] ?? "").join("")
+      }x`
       // As it comes over the wire: UTF-8 read as Latin-1.
       const raw = Buffer.from(text, "utf8").toString("latin1")
       const expected = new URL(text, "http://one.test/").href
