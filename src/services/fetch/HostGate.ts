@@ -198,7 +198,7 @@ export class HostGate {
     if (limits.isAdaptive && !this.isExhausted(limits, refused, nowMillis)) return
     // Those that were under way together are one strike, and who has said for how long is given that.
     if (ticket <= this.struckAt || (askedMillis ?? 0) > 0) return
-    if (this.latestCount < latestMin || 2 * this.latestRefusals <= this.latestCount) return
+    if (this.latestCount < latestMin || !this.refusesMost) return
     this.struckAt = this.started
     this.strikes++
     this.restsUntilMillis = nowMillis + equalJitterMillis(this.strikes, restMillis, limits.blockMaxMillis, chance)
@@ -266,7 +266,9 @@ export class HostGate {
   private isExhausted({ perHost }: HostLimits, { isAgain, ticket }: Refused, nowMillis: number): boolean {
     const { pace, tolerance, window } = this
     const { isProbing } = window
-    if (ticket <= this.signalAt || tolerance.forgives(isAgain, isProbing, this.isUnhurried)) return false
+    // A page that is refused again says nothing new of its host, as long as that serves others.
+    const isOwn = isAgain && !this.refusesMost
+    if (ticket <= this.signalAt || tolerance.forgives(isOwn, isProbing, this.isUnhurried)) return false
     this.signalAt = this.started
     if (isProbing) window.giveBack()
     else {
@@ -282,6 +284,10 @@ export class HostGate {
   /** Whether clearly less is asked of the host than what was too much for it last. */
   private get isUnhurried(): boolean {
     return this.window.isLow && this.pace.isLow
+  }
+
+  private get refusesMost(): boolean {
+    return 2 * this.latestRefusals > this.latestCount
   }
 
   private get latestRefusals(): number {

@@ -104,13 +104,14 @@ const compileRule = ({ allows, pattern }: Rule): Compiled => {
 
 /** The bucket of the piece of these that the fewest rules are found by so far; 0 is that of rules without any. */
 const rarest = (buckets: Map<number, Bucket>, texts: ReadonlyArray<string>): Bucket => {
-  const longest = Math.min(pieceMax, texts.reduce((max, { length }) => Math.max(max, length), 0))
+  const longest = texts.reduce((max, { length }) => Math.max(max, length), 0)
+  const size = Math.min(pieceMax, longest)
   let key = 0
   let fewest = Infinity
-  for (const text of texts) {
-    for (let at = 0; longest > 0 && at + longest <= text.length; at++) {
+  for (const text of size === 0 ? [] : texts) {
+    for (let at = 0; at + size <= text.length; at++) {
       let piece = 0
-      for (let end = at; end < at + longest; end++) piece = piece << 8 | text.charCodeAt(end)
+      for (let end = at; end < at + size; end++) piece = piece << 8 | text.charCodeAt(end)
       const count = buckets.get(piece)?.rules.length ?? 0
       if (count >= fewest) continue
       key = piece

@@ -36,13 +36,13 @@ export class Tolerance {
   /**
    * The host refused: whether that is forgiven.
    *
-   * @param isAgain whether the same page was refused before
+   * @param isOwn whether it is known to be that page's own: nothing new
    * @param isProbe whether one more than before was tried on purpose
    */
-  forgives(isAgain: boolean, isProbe: boolean, isUnhurried: boolean): boolean {
-    if (!isAgain) this.note(1, isUnhurried)
+  forgives(isOwn: boolean, isProbe: boolean, isUnhurried: boolean): boolean {
+    if (!isOwn) this.note(1, isUnhurried)
     if (this.saved < 1 || (isProbe && this.usual < usualMin)) return false
-    if (!isAgain) this.saved--
+    if (!isOwn) this.saved--
     return true
   }
 

@@ -10,6 +10,7 @@ import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 import { target } from "../../../src/services/fetch/FetchRequest.ts"
 import type { FetchSource } from "../../../src/services/fetch/FetchSource.ts"
 import { deferredUntil } from "../../../src/services/fetch/Frontier.ts"
+import * as clockUntil from "../../support/fetch/clockUntil.ts"
 import * as ScriptedClient from "../../support/fetch/ScriptedClient.ts"
 import { leakFree } from "../../support/leakFree.ts"
 
@@ -36,8 +37,7 @@ const outcomesOf = (script: ScriptedClient.Script, urls: ReadonlyArray<string>) 
       Stream.runCollect(fetcher.fetchAll(Stream.map(Stream.fromIterable(urls), (url) => ({ url })))),
       { startImmediately: true }
     )
-    yield* TestClock.adjust("1 hour")
-    return yield* Fiber.join(fiber)
+    return yield* clockUntil.join(fiber)
   }).pipe(
     Effect.provideService(FetchPolicy.FetchPolicy, FetchPolicy.make({ robots: true })),
     Effect.provide(Layer.provide(HttpFetcher.layer, script.layer)),
@@ -100,7 +100,11 @@ describe("robots.txt that cannot be read", () => {
   it.effect("holds up no other host, and its source is told that it is shut", () => {
     const script = host((at) => at < 30_000 ? { status: 502 } : { status: 404 })
     const closed: Array<ReadonlySet<string>> = []
-    const supply = [pages(100), Array.from({ length: 300 }, (_, n) => `http://two.test/${n}`)]
+    const others = Array.from(
+      { length: 20 },
+      (_, batch) => Array.from({ length: 15 }, (_, n) => `http://two.test/${batch}/${n}`)
+    )
+    const supply = [pages(100), ...others]
     const source: FetchSource = {
       pull: ({ closedHosts }) =>
         Effect.sync(() => {
@@ -112,8 +116,7 @@ describe("robots.txt that cannot be read", () => {
     return Effect.gen(function*() {
       const fetcher = yield* Fetcher
       const fiber = yield* Effect.forkChild(Stream.runCollect(fetcher.fetchSource(source)), { startImmediately: true })
-      yield* TestClock.adjust("1 hour")
-      const ends = yield* Fiber.join(fiber)
+      const ends = yield* clockUntil.join(fiber)
       assert.lengthOf(ends.filter(({ outcome }) => outcome.ok), 400)
       assert.isTrue(asked(script, /two\.test/).every(({ atMillis }) => atMillis < 10_000))
       assert.isTrue(closed.some((hosts) => hosts.has("one.test")))
