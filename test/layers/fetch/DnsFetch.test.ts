@@ -96,8 +96,8 @@ const run = Effect.fnUntraced(
           const code = error?.["code"]
           ends[new URL(url).hostname.replace(".test", "")] = error === null
             ? "ok"
-            : error._tag === "DnsError"
-            ? `DnsError ${String(code)}`
+            : error._tag === "DnsError" && typeof code === "string"
+            ? `DnsError ${code}`
             : error._tag
         }))
     }).pipe(
