@@ -27,6 +27,12 @@ import { RequestFault } from "./http1/WireFault.ts"
 export interface Options {
   /** Idle connections in all; the longest idle is closed first. @default 1024, or an eighth of the files the process may open */
   readonly idleMax?: number | undefined
+  /**
+   * Open connections in all; a request that finds no room waits, and of its limits only `attempt` and `total` go on.
+   *
+   * @default three quarters of the files that the process may open, but for 40 at least
+   */
+  readonly socketsMax?: number | undefined
   /** How long an idle connection is kept when the server does not say. @default "10 seconds" */
   readonly keepAlive?: Duration.Input | undefined
   /** Largest response head in bytes. @default 65_536 */
@@ -71,7 +77,7 @@ export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient>
             headersMaxBytes: options.headersMaxBytes ?? 65_536
           },
           options.idleMax ?? share(1024, 8),
-          Math.max(8, Math.min(filesMax * 3 / 4, filesMax - 40))
+          options.socketsMax ?? Math.max(8, Math.min(filesMax * 3 / 4, filesMax - 40))
         )
       ),
       (pool) => Effect.promise(() => pool.close())

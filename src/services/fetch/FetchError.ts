@@ -15,7 +15,7 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>()("Invali
   }
 }
 
-/** The host name did not resolve. `code` is the resolver's own (`ENOTFOUND`, `EAI_AGAIN`). */
+/** The host name did not resolve. `code` is the resolver's own (`ENOTFOUND`, `ESERVFAIL`, `ETIMEOUT`, `EAI_AGAIN`). */
 export class DnsError extends Schema.TaggedError<DnsError>()("DnsError", { ...at, code: Schema.String }) {
   override get message(): string {
     return `host name did not resolve (${this.code})`

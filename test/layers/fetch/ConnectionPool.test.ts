@@ -3,14 +3,21 @@
  * no attempt.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Scope } from "effect"
+import { Duration, Effect, Layer, type Scope } from "effect"
+import { TestClock } from "effect/testing"
 import { execFile } from "node:child_process"
 import { mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { createServer } from "node:http"
-import type { Socket } from "node:net"
+import * as net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import * as Timers from "../../../src/layers/fetch/dns/Timers.ts"
+import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
+import { SocketRoom } from "../../../src/layers/fetch/undici/SocketRoom.ts"
+import * as UndiciHttpClient from "../../../src/layers/fetch/UndiciHttpClient.ts"
+import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
+import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 import * as DnsServer from "../../support/fetch/DnsServer.ts"
 import { leakFree } from "../../support/leakFree.ts"
 
@@ -19,7 +26,7 @@ const isLong = process.env["SLUICE_LONG"] === "1"
 
 /** A server at every address of 127.0.0.0/8; gives its port. */
 const everywhere: Effect.Effect<number, never, Scope.Scope> = Effect.gen(function*() {
-  const sockets = new Set<Socket>()
+  const sockets = new Set<net.Socket>()
   const server = yield* Effect.acquireRelease(
     Effect.callback<ReturnType<typeof createServer>>((resume) => {
       const server = createServer({ keepAliveTimeout: 60_000 }, (_, response) => response.end("ok"))
@@ -91,4 +98,88 @@ describe("few files", () => {
       assert.deepStrictEqual(yield* crawl(64, 300, port, 64, "-", directory), { "ok at attempt 1": 300 })
       assert.lengthOf(readdirSync(directory), 300)
     }).pipe(Effect.scoped, leakFree), 120_000)
+})
+
+describe("room for sockets", () => {
+  it.live("idle connections give way to a new one", () =>
+    Effect.gen(function*() {
+      const port = yield* everywhere
+      const fetcher = yield* Fetcher
+      for (let host = 1; host <= 12; host++) {
+        const outcome = yield* fetcher.outcome({ url: `http://127.1.0.${host}:${port}/` })
+        assert.strictEqual(outcome.error, null)
+      }
+    }).pipe(
+      Effect.provideService(
+        FetchPolicy.FetchPolicy,
+        FetchPolicy.make({ retry: { times: 0 }, timeouts: { attempt: Duration.seconds(5) } })
+      ),
+      Effect.provide(Layer.provide(
+        HttpFetcher.layer,
+        UndiciHttpClient.layer({ socketsMax: 4, idleMax: 4, keepAlive: "1 minute" })
+      )),
+      Effect.scoped,
+      leakFree
+    ))
+
+  const waiters = Effect.fnUntraced(function*(isHopeless: () => boolean) {
+    const made: Array<number> = []
+    const told: Array<string> = []
+    const room = new SocketRoom(yield* Timers.make, 10, () => made.push(1), isHopeless)
+    const wait = (name: string) => room.wait((isOver) => told.push(`${name} ${isOver ? "tries" : "fails"}`))
+    return { made, told, room, wait }
+  })
+
+  it.effect("who waits looks again one by one, for files that others free; who has left does not", () =>
+    Effect.gen(function*() {
+      const { made, room, told, wait } = yield* waiters(() => false)
+      wait("a")
+      const leave = wait("b")
+      wait("c")
+      leave()
+      assert.lengthOf(made, 3)
+      yield* TestClock.adjust("249 millis")
+      assert.deepStrictEqual(told, [])
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(told, ["a tries"])
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(told, ["a tries", "c tries"])
+      assert.strictEqual(room.size, 0)
+    }).pipe(Effect.scoped, leakFree))
+
+  it.effect("a socket that closes makes room, one that got no file has none to give", () =>
+    Effect.gen(function*() {
+      const { room, told, wait } = yield* waiters(() => false)
+      const closed = (error?: Error) =>
+        Effect.callback<void>((resume) => {
+          const socket = new net.Socket()
+          room.take(socket)
+          socket.on("error", () => {}).once("close", () => resume(Effect.void))
+          socket.destroy(error)
+        })
+      wait("a")
+      yield* closed(Object.assign(new Error("no file"), { code: "EMFILE" }))
+      assert.deepStrictEqual(told, [])
+      yield* closed(Object.assign(new Error("refused"), { code: "ECONNREFUSED" }))
+      assert.deepStrictEqual(told, ["a tries"])
+      wait("b")
+      yield* closed()
+      assert.deepStrictEqual(told, ["a tries", "b tries"])
+    }).pipe(Effect.scoped, leakFree))
+
+  it.effect("when nothing of ours could be closed, all are refused after two seconds", () =>
+    Effect.gen(function*() {
+      const { room, told, wait } = yield* waiters(() => true)
+      wait("a")
+      for (let quarter = 1; quarter < 8; quarter++) {
+        yield* TestClock.adjust("250 millis")
+        // It has tried, and found no file.
+        wait("a")
+      }
+      wait("b")
+      assert.deepStrictEqual(told, Array.from({ length: 7 }, () => "a tries"))
+      yield* TestClock.adjust("250 millis")
+      assert.deepStrictEqual(told.slice(7), ["a fails", "b fails"])
+      assert.strictEqual(room.size, 0)
+    }).pipe(Effect.scoped, leakFree))
 })

@@ -3,16 +3,20 @@
  * virtual; the sockets are real, and a test waits until the server has heard.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, type Scope } from "effect"
+import { Effect, Fiber, Queue, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import type { Answer, Lookup } from "../../../src/layers/fetch/dns/Answer.ts"
 import * as StubResolver from "../../../src/layers/fetch/dns/StubResolver.ts"
 import * as Timers from "../../../src/layers/fetch/dns/Timers.ts"
+import * as Child from "../../support/Child.ts"
 import * as DnsServer from "../../support/fetch/DnsServer.ts"
 import { leakFree } from "../../support/leakFree.ts"
+
+const starved = fileURLToPath(new URL("../../support/fetch/starved.ts", import.meta.url))
 
 interface Files {
   readonly hosts?: string
@@ -258,14 +262,16 @@ describe("servers that are silent, slow or dead", () => {
 
   it.effect("IPv6 that never comes is not waited for when IPv4 has", () =>
     Effect.gen(function*() {
-      const server = yield* DnsServer.make(({ type }) => type === "A" ? { records: [{ a: "10.0.0.1" }] } : undefined)
+      const server = yield* DnsServer.make((asked) =>
+        asked.type === "A" || asked.name === "next.test" ? a("10.0.0.1")(asked) : undefined
+      )
       const { resolve } = yield* setup({ servers: [server.address] })
       const fiber = yield* Effect.forkChild(resolve("one.test"), { startImmediately: true })
-      // However often the clock has to be moved: the grace begins when the answer has come.
-      while (fiber.pollUnsafe() === undefined) {
-        yield* TestClock.adjust("200 millis")
-        yield* Effect.promise(turn)
-      }
+      yield* server.hasHeard("one.test", 2)
+      // What was answered later has come: so has the half that there is.
+      yield* resolve("next.test")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("200 millis")
       assert.deepStrictEqual(addressesOf(yield* Fiber.join(fiber)), ["10.0.0.1"])
     }).pipe(Effect.scoped, leakFree))
 
@@ -276,6 +282,9 @@ describe("servers that are silent, slow or dead", () => {
       const good = yield* DnsServer.make(a("10.0.0.1"))
       const failed = yield* setup({ servers: [failing.address, good.address] })
       assert.deepStrictEqual(addressesOf(yield* failed.resolve("one.test")), ["10.0.0.1"])
+      const alone = yield* setup({ servers: [failing.address] })
+      assert.strictEqual(addressesOf(yield* alone.resolve("once.test")), "ESERVFAIL")
+      assert.lengthOf(failing.asked.filter(({ name }) => name === "once.test"), 2)
       const absent = yield* setup({ servers: ["127.0.0.1:1", good.address] })
       assert.deepStrictEqual(addressesOf(yield* absent.resolve("one.test")), ["10.0.0.1"])
       const silent = yield* setup({ servers: [dead.address, good.address] })
@@ -300,6 +309,17 @@ describe("servers that are silent, slow or dead", () => {
       assert.isUndefined(fiber.pollUnsafe())
       yield* TestClock.adjust("2 seconds")
       assert.strictEqual(addressesOf(yield* Fiber.join(fiber)), "ETIMEOUT")
+    }).pipe(Effect.scoped, leakFree))
+
+  it.live("a process without files: neither the name nor the server is blamed", () =>
+    Effect.gen(function*() {
+      const server = yield* DnsServer.make(a("10.0.0.1"))
+      const child = yield* Child.start(starved, [server.address])
+      assert.deepStrictEqual(yield* Queue.take(child.lines), {
+        "fed.test": "10.0.0.1",
+        "starved.test": "EMFILE",
+        "starved.system.test": "EMFILE"
+      })
     }).pipe(Effect.scoped, leakFree))
 
   it.effect("a lookup that is given up asks nothing any more", () =>

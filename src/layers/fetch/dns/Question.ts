@@ -110,9 +110,10 @@ export class Question {
     if (this.stopGrace === undefined && this.halves.some((half) => half.addresses.length > 0)) {
       this.stopGrace = this.timers.after(graceMillis, () => this.end())
     }
-    // Refused by all that have been asked: the next one need not wait for its time.
-    const isLast = this.asked === this.tries.length
-    if (isLast ? unknown.every((half) => half.open === 0) : unknown.some((half) => half.open === 0)) this.ask()
+    // Failed or refused: the next server need not wait for its time, and one that has said so is not asked again at once.
+    if (this.asked < this.servers.conf.servers.length) {
+      if (unknown.some((half) => half.open === 0)) this.ask()
+    } else if (unknown.every((half) => half.open === 0)) this.end()
   }
 
   private end(): void {
