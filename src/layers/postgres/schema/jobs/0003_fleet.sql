@@ -32,6 +32,7 @@ begin
     end loop;
   end if;
   perform sluice.job_promote();
+  perform sluice.job_fill_due();
   select extract(epoch from j.run_at - clock_timestamp()) * 1000 into next_due
     from sluice.job j where j.state = 2 order by j.run_at limit 1;
   select array_agg(j.id) into cancelled from sluice.job j
