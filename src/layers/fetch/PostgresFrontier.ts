@@ -142,11 +142,18 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
     ),
     find: (name) => Effect.map(findRow(name), summaryOf),
     tags: (name) =>
-      Effect.flatMap(findRow(name), ({ id }) =>
+      Effect.flatMap(findRow(name), (row) =>
+        // What is done is counted already: only failures are looked at, in their own index.
         sql.unsafe<Frontier.TagCount>(
-          `select tag, count(*)::int4 as count from sluice.fetch_outcome where run_id = $1 group by tag order by 2 desc, 1`,
-          [id]
-        ).pipe(Effect.mapError(failWith("tags"))))
+          `select tag, count(*)::int4 as count from sluice.fetch_outcome where run_id = $1 and state <> 0 group by tag`,
+          [row.id]
+        ).pipe(
+          Effect.mapError(failWith("tags")),
+          Effect.map((failures) => {
+            const { done } = summaryOf(row).counts
+            return [...failures, ...(done === 0 ? [] : [{ tag: null, count: done }])].sort((a, b) => b.count - a.count)
+          })
+        ))
   })
 })
 

@@ -6,7 +6,7 @@ import type { JobId } from "../../services/jobs/Job.ts"
 import type { RedriveFilter, RedrivePreview } from "../../services/jobs/JobStore.ts"
 import * as Columns from "../postgres/Columns.ts"
 import { dead, infoOf, type JobRow } from "./JobRow.ts"
-import { aging, idOf } from "./JobSql.ts"
+import { aging, idOf, planned } from "./JobSql.ts"
 
 /** Dead letters that their unique texts hold back are passed over, so many at most. */
 const heldMax = 10_000
@@ -39,23 +39,34 @@ const chosenOf = (filter: RedriveFilter) => {
   return { ctes, parameters, bind }
 }
 
+/** The statement of a preview and its parameters. */
+export const previewOf = (filter: RedriveFilter): readonly [string, ReadonlyArray<unknown>] => {
+  const { ctes, parameters } = chosenOf(filter)
+  return [
+    `with ${ctes} select (select count(*) from chosen)::int4 as matched,
+      (select count(*) from judged where held)::int4 as held,
+      array(select id from chosen order by id limit ${sampleSize}) as first`,
+    parameters
+  ]
+}
+
+interface Previewed {
+  readonly matched: number
+  readonly held: number
+  readonly first: ReadonlyArray<bigint>
+}
+
 /** What a redrive with this filter would take now. */
 export const preview = (sql: PgClient.PgClient, filter: RedriveFilter): Effect.Effect<RedrivePreview, SqlError> =>
-  Effect.gen(function*() {
-    const { ctes, parameters } = chosenOf(filter)
-    const [row] = yield* sql.unsafe<
-      { readonly matched: number; readonly held: number; readonly first: ReadonlyArray<bigint> }
-    >(
-      `with ${ctes} select (select count(*) from chosen)::int4 as matched,
-        (select count(*) from judged where held)::int4 as held,
-        array(select id from chosen order by id limit ${sampleSize}) as first`,
-      parameters
-    )
-    const sample = yield* sql.unsafe<JobRow>(`${dead} where id = any ($1) order by id`, [
-      Columns.bigints(row?.first ?? [])
-    ])
-    return { matched: row?.matched ?? 0, held: row?.held ?? 0, sample: sample.map(infoOf) }
-  })
+  planned(
+    sql,
+    Effect.gen(function*() {
+      const [row] = yield* sql.unsafe<Previewed>(...previewOf(filter))
+      const ids = Columns.bigints(row?.first ?? [])
+      const sample = yield* sql.unsafe<JobRow>(`${dead} where id = any ($1) order by id`, [ids])
+      return { matched: row?.matched ?? 0, held: row?.held ?? 0, sample: sample.map(infoOf) }
+    })
+  )
 
 const redriveStatement = (ctes: string, rate: string) => `
   with ${ctes}, locked as materialized (
@@ -91,16 +102,19 @@ export const redrive = (
   filter: RedriveFilter,
   ratePerSecond: number | undefined
 ): Effect.Effect<ReadonlyArray<JobId>, SqlError> =>
-  sql.withTransaction(Effect.gen(function*() {
-    const { bind, ctes, parameters } = chosenOf(filter)
-    const statement = redriveStatement(ctes, bind(ratePerSecond ?? null))
-    const rows = yield* sql.unsafe<Redriven>(statement, parameters)
-    const keyed = rows.filter((row) => row.key !== null)
-    if (keyed.length > 0) {
-      yield* sql.unsafe("select sluice.job_wake(sluice.job_fill($1::text[], $2::text[]))", [
-        Columns.texts(keyed.map((row) => row.kind)),
-        Columns.texts(keyed.map((row) => row.key))
-      ])
-    }
-    return rows.map((row) => idOf(row.id))
-  }))
+  planned(
+    sql,
+    Effect.gen(function*() {
+      const { bind, ctes, parameters } = chosenOf(filter)
+      const statement = redriveStatement(ctes, bind(ratePerSecond ?? null))
+      const rows = yield* sql.unsafe<Redriven>(statement, parameters)
+      const keyed = rows.filter((row) => row.key !== null)
+      if (keyed.length > 0) {
+        yield* sql.unsafe("select sluice.job_wake(sluice.job_fill($1::text[], $2::text[]))", [
+          Columns.texts(keyed.map((row) => row.kind)),
+          Columns.texts(keyed.map((row) => row.key))
+        ])
+      }
+      return rows.map((row) => idOf(row.id))
+    })
+  )

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { JobFilter, JobPage } from "../../services/jobs/JobStore.ts"
 import { dead, infoOf, type JobRow, live, past, states } from "./JobRow.ts"
-import { idOf } from "./JobSql.ts"
+import { idOf, planned } from "./JobSql.ts"
 
 /** With a filter that no index knows, so many rows of each table are looked at for a page. */
 const lookedAtMax = 5_000
@@ -72,15 +72,6 @@ export const pageOf = (filter: JobFilter): readonly [string, ReadonlyArray<unkno
 interface ListedRow extends JobRow {
   readonly floor: bigint | null
 }
-
-/** No statistics between the statement and its indexes: a plan made for an empty table would read a full one. */
-const planned = <A>(sql: PgClient.PgClient, self: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
-  sql.withTransaction(Effect.andThen(
-    sql`select set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-      set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true),
-      set_config('plan_cache_mode', 'force_custom_plan', true)`,
-    self
-  ))
 
 /** Newest first over the three tables. */
 export const list = (sql: PgClient.PgClient, filter: JobFilter): Effect.Effect<JobPage, SqlError> =>

@@ -167,8 +167,8 @@ export const make = <
   S extends Codec<unknown> = typeof Schema.Void,
   E extends Codec<unknown> = typeof Schema.Never
 >(name: Name, options: KindOptions<P, S, E>): Kind<Name, P["Type"], S["Type"], E["Type"]> => {
-  const where = `Job.make(${JSON.stringify(name)})`
-  JobOption.assertValid(where, { name }, { name: JobOption.name })
+  const where = `Job.make(${JobOption.shown(name)})`
+  JobOption.assertName(where, name)
   JobOption.assertValid(where, options, kindRules)
   return {
     name,

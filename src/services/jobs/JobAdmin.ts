@@ -76,19 +76,19 @@ const checked = <O extends object, A, E>(
 const make = Effect.gen(function*() {
   const records = yield* JobRecords
 
-  const configure = (
-    operation: string,
-    queue: string,
-    settings: { readonly paused?: boolean; readonly ratePerSecond?: number | null }
-  ) => {
-    const { ratePerSecond } = settings
-    return checked(
-      operation,
-      { queue, ...(ratePerSecond === undefined || ratePerSecond === null ? {} : { ratePerSecond }) },
-      { queue: JobOption.name, ratePerSecond: JobOption.rate },
-      () => records.configure(queue, settings)
+  const pause = (operation: string, queue: string, paused: boolean) =>
+    Effect.suspend((): Effect.Effect<void, JobOptionInvalid | JobQueueError> =>
+      JobOption.wrong(`JobAdmin.${operation}`, "queue", JobOption.name, queue) ?? records.configure(queue, { paused })
     )
-  }
+
+  const setRate = (queue: string, ratePerSecond: number | null) =>
+    Effect.suspend((): Effect.Effect<void, JobOptionInvalid | JobQueueError> =>
+      JobOption.wrong("JobAdmin.setRate", "queue", JobOption.name, queue) ??
+        (ratePerSecond === null
+          ? undefined
+          : JobOption.wrong("JobAdmin.setRate", "ratePerSecond", JobOption.rate, ratePerSecond)) ??
+        records.configure(queue, { ratePerSecond })
+    )
 
   const redrive = Effect.fnUntraced(function*(filter: RedriveFilter, ratePerSecond: number | undefined) {
     const ids = yield* records.redrive(filter, ratePerSecond)
@@ -101,9 +101,9 @@ const make = Effect.gen(function*() {
   return JobAdmin.of({
     list: (filter) => checked("list", filter, listRules, () => records.list(filter)),
     stats: records.stats,
-    pause: (queue) => configure("pause", queue, { paused: true }),
-    resume: (queue) => configure("resume", queue, { paused: false }),
-    setRate: (queue, ratePerSecond) => configure("setRate", queue, { ratePerSecond }),
+    pause: (queue) => pause("pause", queue, true),
+    resume: (queue) => pause("resume", queue, false),
+    setRate,
     preview: (filter) => checked("preview", filter, redriveRules, () => records.preview(filter)),
     redrive: Effect.fn("JobAdmin.redrive")((filter, options) =>
       checked(

@@ -41,7 +41,7 @@ export const make = <N extends string, P, S, F>(
   options?: CronOptions
 ): Result.Result<CronEntry, JobCronInvalid | JobPayloadInvalid | JobOptionInvalid> => {
   const timeZone = options?.timeZone ?? "UTC"
-  const wrong = JobOption.invalid("JobCron.make", { name }, { name: JobOption.name }) ?? invalidOptions(kind, options)
+  const wrong = JobOption.wrong("JobCron.make", "name", JobOption.name, name) ?? invalidOptions(kind, options)
   if (wrong !== undefined) return Result.fail(wrong)
   const invalid = (detail: string) => new JobCronInvalid({ name, expression, detail })
   const parsed = Result.mapError(Cron.parse(expression, timeZone), (error) => invalid(error.message))

@@ -105,6 +105,12 @@ export const shown = (value: unknown): string => {
   return text.length <= givenMax ? text : `${text.slice(0, givenMax)}... (${text.length} characters)`
 }
 
+/** What is wrong with a value, which may not be left out. */
+export const wrong = (where: string, option: string, rule: Rule, value: unknown): JobOptionInvalid | undefined =>
+  rule.holds(value)
+    ? undefined
+    : new JobOptionInvalid({ where, option, given: shown(value), expected: rule.expected })
+
 /** The first of the given options that is not what its rule says; those that were left out, or are undefined, have their defaults. */
 export const invalid = <O extends object>(
   where: string,
@@ -115,18 +121,24 @@ export const invalid = <O extends object>(
   for (const option in rules) {
     const rule = rules[option]
     const value: unknown = options[option]
-    if (rule === undefined || value === undefined || rule.holds(value)) continue
-    return new JobOptionInvalid({ where, option, given: shown(value), expected: rule.expected })
+    const error = rule === undefined || value === undefined ? undefined : wrong(where, option, rule, value)
+    if (error !== undefined) return error
   }
   return undefined
 }
 
-/** For what is given in the program's own text: throws what {@link invalid} finds. */
+/** For what stands in the program's own text: throws what is wrong. */
 export const assertValid = <O extends object>(
   where: string,
   options: O | undefined,
   rules: { readonly [K in keyof O]?: Rule }
 ): void => {
   const error = invalid(where, options, rules)
+  if (error !== undefined) throw error
+}
+
+/** {@link assertValid} for a name, which may not be left out. */
+export const assertName = (where: string, value: unknown): void => {
+  const error = wrong(where, "name", name, value)
   if (error !== undefined) throw error
 }

@@ -14,8 +14,8 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Timers from "../../../src/layers/fetch/dns/Timers.ts"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
-import { SocketRoom } from "../../../src/layers/fetch/undici/SocketRoom.ts"
-import * as UndiciHttpClient from "../../../src/layers/fetch/UndiciHttpClient.ts"
+import { SocketRoom } from "../../../src/layers/fetch/http1/SocketRoom.ts"
+import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 import * as DnsServer from "../../support/fetch/DnsServer.ts"
@@ -116,7 +116,7 @@ describe("room for sockets", () => {
       ),
       Effect.provide(Layer.provide(
         HttpFetcher.layer,
-        UndiciHttpClient.layer({ socketsMax: 4, idleMax: 4, keepAlive: "1 minute" })
+        Http1Client.layer({ socketsMax: 4, idleMax: 4, keepAlive: "1 minute" })
       )),
       Effect.scoped,
       leakFree

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
-import * as UndiciHttpClient from "../../../src/layers/fetch/UndiciHttpClient.ts"
+import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 import * as DnsServer from "../../support/fetch/DnsServer.ts"
@@ -76,7 +76,7 @@ const run = Effect.fnUntraced(
     )
     writeFileSync(join(directory, "resolv.conf"), resolvConf)
     writeFileSync(join(directory, "empty"), "")
-    const client = UndiciHttpClient.layer({
+    const client = Http1Client.layer({
       dns: {
         lookupsMax,
         servers: isFirstServerDead ? [dead.address, server.address] : [server.address],

@@ -50,6 +50,12 @@ create index job_cancel on sluice.job (worker) where cancel_requested;
 -- Few among many that wait: what operators ask for first.
 create index job_running on sluice.job (id) where state = 1;
 
+-- Keys that somebody else held when the next of their jobs was to be let through; see job_fill.
+create table sluice.job_key_due (
+  kind text collate "C" not null,
+  key text collate "C" not null
+);
+
 -- What happened, by day: written in the transaction that settles, dropped by the day.
 create table sluice.job_history (
   id bigint not null,

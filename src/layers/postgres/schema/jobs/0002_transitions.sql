@@ -36,7 +36,17 @@ create function sluice.job_key(kind text, key text) returns bigint language sql 
   select hashtextextended(kind || chr(1) || key, 7210)
 $$;
 
--- Lets the next jobs of these keys through, up to their limits. A job that was claimed before and waits again keeps its place.
+-- Whether a key's lock could be had within a moment: whoever enqueues a job of the key holds it as long as his transaction lasts.
+create function sluice.job_key_lock(place bigint) returns boolean language plpgsql set lock_timeout = '50ms' as $$
+begin
+  perform pg_advisory_xact_lock(place);
+  return true;
+exception when lock_not_available then return false;
+end $$;
+
+-- Lets the next jobs of these keys through, up to their limits. The lock makes count and change one step per key. Nobody is held up for long by a key that
+-- somebody else holds: it is written down, and let through with a later heartbeat. A job that was claimed before
+-- and waits again keeps its place.
 create function sluice.job_fill(kinds text[], keys text[]) returns text[]
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
@@ -44,10 +54,19 @@ declare
   pair record;
   candidate record;
   active integer;
+  place bigint;
+  patient boolean := true;
   woken text[] := '{}';
 begin
   for pair in select distinct u.kind, u.key from unnest(kinds, keys) as u(kind, key) order by 1, 2 loop
-    perform pg_advisory_xact_lock(sluice.job_key(pair.kind, pair.key));
+    place := sluice.job_key(pair.kind, pair.key);
+    if not pg_try_advisory_xact_lock(place) then
+      patient := patient and sluice.job_key_lock(place);
+      if not patient then
+        insert into sluice.job_key_due (kind, key) values (pair.kind, pair.key);
+        continue;
+      end if;
+    end if;
     select count(*) into active from sluice.job j
       where j.kind = pair.kind and j.key = pair.key and j.key is not null and j.state <> 3
         and (j.state in (0, 1) or j.fence is not null);
@@ -95,6 +114,20 @@ begin
   values (seen.queue, -(seen.state = 0)::integer, -(seen.state = 1)::integer, -(seen.state = 2)::integer, -(seen.state = 3)::integer, 1);
   if seen.key is not null then perform sluice.job_wake(sluice.job_fill(array[seen.kind], array[seen.key])); end if;
   outcome := 'cancelled';
+end $$;
+
+-- Lets those keys through that were held by somebody when it was their turn.
+create function sluice.job_fill_due() returns void language plpgsql as $$
+declare
+  kinds text[];
+  keys text[];
+begin
+  with taken as (
+    delete from sluice.job_key_due d where d.ctid = any (array(
+      select x.ctid from sluice.job_key_due x limit 1000 for update skip locked)) returning d.kind, d.key
+  )
+  select array_agg(kind), array_agg(key) into kinds, keys from taken;
+  if kinds is not null then perform sluice.job_wake(sluice.job_fill(kinds, keys)); end if;
 end $$;
 
 -- Tells sleeping workers of these queues, after the commit; says nothing when all are busy.
@@ -275,6 +308,7 @@ declare
   keys text[];
   queues text[];
 begin
+  perform sluice.job_fill_due();
   with due as materialized (
     select j.id, j.kind, j.key, j.fence from sluice.job j where j.state = 2 and j.run_at <= now() order by j.run_at limit 5000
     for update skip locked

@@ -33,7 +33,7 @@ begin
     get diagnostics died = row_count;
   end if;
   lost := array(select w.id from sluice.job_worker w where w.lost_at is not null);
-  is_due := exists (select from sluice.job j where j.state = 2 and j.run_at <= now());
+  is_due := exists (select from sluice.job j where j.state = 2 and j.run_at <= now()) or exists (select from sluice.job_key_due);
   select extract(epoch from j.run_at - clock_timestamp()) * 1000 into next_due
     from sluice.job j where j.state = 2 and j.run_at > now() order by j.run_at limit 1;
   select array_agg(j.id) into cancelled from sluice.job j where j.cancel_requested and j.worker = me;
