@@ -193,6 +193,16 @@ describe("the zoo: encodings", () => {
     ),
     kept("a coding that nobody knows", coded("snappy", text), "ContentEncodingError", { withinMillis: 800 }),
     kept("a chain of six", coded("gzip, gzip, gzip, gzip, gzip, gzip", gzip), "ContentEncodingError", bad),
+    ...(["br", "deflate", "gzip", "zstd"] as const).map((coding) => {
+      const encode = {
+        br: zlib.brotliCompressSync,
+        deflate: zlib.deflateSync,
+        gzip: zlib.gzipSync,
+        zstd: zlib.zstdCompressSync
+      }
+      const body = Buffer.concat([big(encode[coding]), Buffer.from("not that!")])
+      return kept(`a big ${coding} and bytes behind it`, coded(coding, body), "ContentEncodingError", bad)
+    }),
     kept("a gzip bomb", coded("gzip", zlib.gzipSync(Buffer.alloc(30_000_000))), "ContentEncodingError", bad),
     kept(
       "a br bomb",
