@@ -1,5 +1,5 @@
 import * as Inspector from "node:inspector"
-import { performance } from "node:perf_hooks"
+import { hrtime } from "node:process"
 import { setTimeout } from "node:timers"
 
 interface Frame {
@@ -40,7 +40,7 @@ export class StackReader {
     this.isReading = true
     const session = new Inspector.Session()
     const urls = new Map<string, string>()
-    const startedMillis = performance.now()
+    const startedMillis = nowMillis()
     let first: ReadonlyArray<Frame> | undefined
     const end = () => {
       session.disconnect()
@@ -58,7 +58,7 @@ export class StackReader {
       first = params.callFrames
       session.post("Debugger.resume", () => {
         if (isSecond || !isBlocked) return end()
-        const isPrompt = performance.now() - startedMillis < promptMillis
+        const isPrompt = nowMillis() - startedMillis < promptMillis
         setTimeout(next, isPrompt ? proofMillis : this.lateMillis)
       })
       const stack = shared.slice(0, framesMax).map((frame) => render(frame, urls))
@@ -69,6 +69,8 @@ export class StackReader {
     session.post("Debugger.enable", next)
   }
 }
+
+const nowMillis = (): number => Number(hrtime.bigint() / 1_000_000n)
 
 /** The outer frames that are in both; they are given innermost first. */
 const sharedFrames = (first: ReadonlyArray<Frame>, second: ReadonlyArray<Frame>): ReadonlyArray<Frame> => {

@@ -1,4 +1,4 @@
-import type { Scheduler } from "effect"
+import { Effect, type Exit, type Fiber, type Scheduler } from "effect"
 
 /**
  * So many starts, ends and interruptions may stand upon each other before the next one goes through the scheduler. A
@@ -22,6 +22,28 @@ export class CallStack {
     this.depth++
     f()
     this.depth--
+  }
+
+  /** `Fiber.await`, resumed by a `call`. */
+  exitOf<A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<Exit.Exit<A, E>> {
+    return Effect.withFiber((waiter) => {
+      const ended = fiber.pollUnsafe()
+      if (ended !== undefined) return Effect.succeed(ended)
+      return Effect.callback<Exit.Exit<A, E>>((resume) => {
+        const forget = fiber.addObserver((exit) =>
+          this.call(waiter.currentDispatcher, () => resume(Effect.succeed(exit)))
+        )
+        return Effect.sync(forget)
+      })
+    })
+  }
+
+  /** `Fiber.interrupt`, by a `call`. */
+  interrupt(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.call(fiber.currentDispatcher, () => fiber.interruptUnsafe(undefined))
+      return Effect.asVoid(this.exitOf(fiber))
+    })
   }
 
   /**

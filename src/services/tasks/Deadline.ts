@@ -1,8 +1,9 @@
 import { Cause, Clock, type DateTime, Duration, Effect, Exit, Fiber, Option, Schema } from "effect"
+import type { CallStack } from "./CallStack.ts"
 import { because } from "./CancelReason.ts"
 import { CurrentDeadline, type DeadlineNode, effectiveMillis, openBelow } from "./CurrentDeadline.ts"
 import * as InvalidOption from "./InvalidOption.ts"
-import { type Label, render } from "./TaskNode.ts"
+import { CurrentTask, type Label, render } from "./TaskNode.ts"
 
 /** The work did not end by its deadline. */
 export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>()("DeadlineExceeded", {
@@ -124,6 +125,7 @@ const open = <A, E, R>(
 ): Effect.Effect<A, E | DeadlineExceeded, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.withFiber((owner) => {
+      const { stack } = owner.getRef(CurrentTask)
       const timer = new Timer(owner.getRef(Clock.Clock), atMillis, owner.getRef(CurrentDeadline), options)
       const work = Effect.provideService(
         // Only the timer and the owner can interrupt this fiber, and they must, also where the owner is uninterruptible.
@@ -135,18 +137,22 @@ const open = <A, E, R>(
         Effect.forkDetach(work, { startImmediately: true, uninterruptible: true }),
         (fiber) =>
           Effect.flatMap(timer.start(fiber), () =>
-            Effect.matchCauseEffect(restore(timer.awaitOr(fiber)), {
-              onFailure: (cause) => Effect.andThen(timer.stop, Effect.andThen(timer.hop, abandon(fiber, cause))),
-              onSuccess: (exit) => Effect.andThen(timer.stop, Effect.andThen(timer.hop, timer.outcome(exit)))
+            Effect.matchCauseEffect(restore(timer.awaitOr(stack.exitOf(fiber))), {
+              onFailure: (cause) => Effect.andThen(timer.stop, abandon(stack, fiber, cause)),
+              onSuccess: (exit) => Effect.andThen(timer.stop, timer.outcome(exit))
             }))
       )
     })
   )
 
 /** Interrupted from outside: the work is interrupted too, its cleanup is waited for, and what fails in it is kept. */
-const abandon = <A, E>(work: Fiber.Fiber<A, E>, cause: Cause.Cause<never>): Effect.Effect<never, E> =>
+const abandon = <A, E>(
+  stack: CallStack,
+  work: Fiber.Fiber<A, E>,
+  cause: Cause.Cause<never>
+): Effect.Effect<never, E> =>
   Effect.andThen(
-    Fiber.interrupt(work),
+    stack.interrupt(work),
     Effect.flatMap(Fiber.await(work), (exit) => {
       const failures = Exit.isSuccess(exit)
         ? []
@@ -189,7 +195,7 @@ class Timer implements Deadline {
     )
   }
 
-  /** Deep nests start, end and are interrupted synchronously: every so many levels the chain goes through the scheduler. */
+  /** Deep nests start synchronously: every so many levels the chain goes through the scheduler. */
   get hop(): Effect.Effect<void> {
     return this.node.depth % 32 === 0 ? Effect.yieldNow : Effect.void
   }
@@ -257,8 +263,8 @@ class Timer implements Deadline {
   }
 
   /** The exit of the work, or none when it outlived the grace after the deadline. */
-  awaitOr<A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<Option.Option<Exit.Exit<A, E>>> {
-    const ended = Effect.asSome(Fiber.await(fiber))
+  awaitOr<A, E>(exit: Effect.Effect<Exit.Exit<A, E>>): Effect.Effect<Option.Option<Exit.Exit<A, E>>> {
+    const ended = Effect.asSome(exit)
     if (!Duration.isFinite(this.grace)) return ended
     const expired = Effect.callback<void>((resume) => {
       if (this.expiredAfterMillis !== undefined) return resume(Effect.void)

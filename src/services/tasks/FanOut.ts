@@ -151,7 +151,12 @@ export const stream = <A, B, E, R>(
     return Stream.callback<B, E, R>(
       (queue) => {
         const offered = (item: A, index: number) => Effect.flatMap(f(item, index), (b) => Queue.offer(queue, b))
-        return Effect.andThen(whole(items, offered, options, itemDefaults, () => {}), Queue.end(queue))
+        const all = Effect.onExit(whole(items, offered, options, itemDefaults, () => {}), (exit) =>
+          // A reader that has left gets no cause any more.
+          Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) && Cause.hasDies(exit.cause)
+            ? Effect.logError("a task of a stream died when its reader had left", exit.cause)
+            : Effect.void)
+        return Effect.andThen(all, Queue.end(queue))
       },
       { bufferSize }
     )

@@ -255,7 +255,9 @@ export class GroupCore<E> implements Stoppable {
     return Effect.callback<void>((resume) => {
       const check = () => {
         const isStopping = this.phase === "closing" && (!this.isBodyRunning || this.isBodyStopped)
-        if (isStopping || this.phase === "closed") resume(Effect.void)
+        if (isStopping || this.phase === "closed") {
+          this.node.stack.call(owner.currentDispatcher, () => resume(Effect.void))
+        }
       }
       this.onEnded = check
       const forget = this.observe(check)

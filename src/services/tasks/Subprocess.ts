@@ -160,7 +160,8 @@ const tail = (
 
 /** The first start of a character from there: UTF-8 continues a character with at most three bytes of the form 10xxxxxx. */
 const wholeCharacters = (bytes: Uint8Array, from: number): number => {
+  const last = from === 0 ? 0 : from + 3
   let at = from
-  while (from > 0 && at < from + 3 && ((bytes[at] ?? 0) & 0xc0) === 0x80) at++
+  while (at < last && ((bytes[at] ?? 0) & 0xc0) === 0x80) at++
   return at
 }

@@ -130,17 +130,7 @@ class ForkedHandle<A, E> implements Task<A, E> {
     return render(this.forked.node.label)
   }
   get await(): Effect.Effect<Exit.Exit<A, E>> {
-    return Effect.withFiber((waiter) => {
-      const { fiber, node } = this.forked
-      const ended = fiber.pollUnsafe()
-      if (ended !== undefined) return Effect.succeed(ended)
-      return Effect.callback<Exit.Exit<A, E>>((resume) => {
-        const forget = fiber.addObserver((exit) =>
-          node.stack.call(waiter.currentDispatcher, () => resume(Effect.succeed(exit)))
-        )
-        return Effect.sync(forget)
-      })
-    })
+    return this.forked.node.stack.exitOf(this.forked.fiber)
   }
   get join(): Effect.Effect<A, E> {
     return Effect.flatten(this.await)

@@ -8,6 +8,8 @@ export type Kind = "root" | "task" | "group"
 /** A text, or the way to make it: a name that nobody reads is never built. */
 export type Label = string | (() => string)
 
+const nameMax = 1000
+
 /**
  * The text of a label. It is called where nothing may go wrong (a fiber's observer, the dump of the tree): a label that
  * throws, or gives no text, is a name too.
@@ -16,7 +18,7 @@ export type Label = string | (() => string)
  */
 export const render = (label: Label): string => {
   if (typeof label === "string") return label
-  const text = Result.try(() => String(label()))
+  const text = Result.try(() => label().slice(0, nameMax))
   return Result.isSuccess(text) ? text.success : "(a name that throws)"
 }
 

@@ -248,7 +248,8 @@ for (const [name, owner] of owners) {
   it.effect(`interrupted from outside, ${name} does not lose a defect of the cleanup`, () =>
     leakFree(Effect.gen(function*() {
       const logged: Array<unknown> = []
-      const logger = Logger.make(({ cause }) => void logged.push(...cause.reasons.filter(Cause.isDieReason)))
+      const defectsOf = (cause: Cause.Cause<unknown>) => cause.reasons.filter(Cause.isDieReason).map((r) => r.defect)
+      const logger = Logger.make<unknown, void>(({ cause }) => void logged.push(...defectsOf(cause)))
       const fiber = yield* Effect.forkChild(owner.pipe(Effect.provide(Logger.layer([logger]))), {
         startImmediately: true
       })
@@ -256,8 +257,7 @@ for (const [name, owner] of owners) {
       yield* Fiber.interrupt(fiber)
       const exit = yield* Fiber.await(fiber)
       assert.isTrue(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause))
-      const dies = Exit.isFailure(exit) ? exit.cause.reasons.filter(Cause.isDieReason) : []
-      assert.isTrue([...dies, ...logged].some((reason) => Cause.isDieReason(reason) && reason.defect === broken))
+      assert.include([...(Exit.isFailure(exit) ? defectsOf(exit.cause) : []), ...logged], broken)
     })))
 }
 

@@ -1,7 +1,7 @@
 /** Every number and every duration that a public function of the wing takes, with values that people give by mistake. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, it } from "@effect/vitest"
-import { Cause, Duration, Effect, Exit, Fiber, Layer, Stream } from "effect"
+import { Cause, type Duration, Effect, Exit, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as NodeLeaks from "../../../src/layers/tasks/NodeLeaks.ts"
 import * as NodeLoopMonitor from "../../../src/layers/tasks/NodeLoopMonitor.ts"
@@ -267,7 +267,7 @@ it.effect("a NaN is found in every form that a duration has", () =>
     ]]
     for (const input of inputs) {
       const refusal = refusalOf(yield* Effect.exit(Deadline.within(input)(Effect.void)))
-      assert.strictEqual(refusal?.option, "Deadline duration", String(input))
+      assert.strictEqual(refusal?.option, "Deadline duration")
     }
   }))
 
