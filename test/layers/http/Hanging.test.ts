@@ -11,8 +11,8 @@ import * as OrdersApp from "../../../src/programs/orders/OrdersApp.ts"
 import { isSound, Ledger } from "../../../src/services/orders/Ledger.ts"
 import { post, request } from "../../support/ApiClient.ts"
 import * as Harness from "../../support/ApiHarness.ts"
+import * as FrozenNetwork from "../../support/FrozenNetwork.ts"
 import { processesNow } from "../../support/Processes.ts"
-import * as Relay from "../../support/Relay.ts"
 import * as Shop from "../../support/Shop.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
@@ -64,7 +64,7 @@ const servingUntil = (deadline: Duration.Duration) =>
 
 const serving = servingUntil(deadline)
 
-const relayed = Relay.layer({ poolMax: 8 }).pipe(Layer.provideMerge(TestDatabase.layer))
+const relayed = FrozenNetwork.layer({ poolMax: 8 }).pipe(Layer.provideMerge(TestDatabase.layer))
 
 const behindRelay = Layer.provideMerge(serving, relayed)
 
@@ -133,7 +133,7 @@ it.live(
   () =>
     Effect.gen(function*() {
       const { all, base } = yield* setUp
-      const relay = yield* Relay.Relay
+      const relay = yield* FrozenNetwork.FrozenNetwork
       // Twice at least as many as there are connections, so that the second round finds none free.
       for (let round = 0; round < 2; round++) {
         yield* relay.freeze

@@ -56,7 +56,10 @@ export const stream = <E, R>(
       sinks,
       remainingMillis: () => Deadline.remainingMillisUnsafe(fiber),
       hasRoom: () => session.active + outlet.size < limits.concurrency + outletMax && lending.isSure(),
-      onRoom: () => state.wake()
+      onRoom: () => {
+        state.wake()
+        if (session.isIdle) outlet.wake()
+      }
     })
     yield* Effect.addFinalizer(() => Effect.sync(() => session.close()))
     session.node.attach()
@@ -70,8 +73,10 @@ export const stream = <E, R>(
     const lent = new Set<Task.Task>()
     const unlisten = lending.listen((change) => {
       if (change === "lost") {
-        session.forget(lent)
+        const lost = Array.from(lent)
+        // Before they end, which makes room for others that are not lost.
         lent.clear()
+        session.forget(lost)
       }
       session.pump()
       state.wake()

@@ -63,7 +63,10 @@ export class Session {
       remainingMillis: hooks.remainingMillis,
       isClosed: () => this.isClosed,
       again: (task, atMillis) => atMillis === undefined ? this.enqueue(task, true) : this.later(task, atMillis),
-      onEnd: () => this.pump()
+      onEnd: () => {
+        this.pump()
+        if (this.isIdle) this.hooks.onRoom()
+      }
     })
   }
 
@@ -90,7 +93,7 @@ export class Session {
 
   /** Forgets tasks wherever they are, and ends what is under way of them. */
   forget(tasks: Iterable<Task.Task>): void {
-    for (const task of tasks) for (const fiber of this.cancel(task)) fiber.interruptUnsafe()
+    const fibers = Array.from(tasks).flatMap((task) => this.cancel(task))
     for (const [host, queue] of this.queues) {
       this.queued -= queue.dropCancelled()
       if (!queue.isEmpty) continue
@@ -99,6 +102,8 @@ export class Session {
       this.queues.delete(host)
     }
     this.ready.splice(0, Infinity, ...this.ready.filter((queue) => queue.isReady))
+    // Only now: a place that becomes free goes to nothing that is forgotten.
+    for (const fiber of fibers) fiber.interruptUnsafe()
   }
 
   /** Starts nothing any more. */
@@ -157,7 +162,9 @@ export class Session {
   }
 
   private enqueue(task: Task.Task, isFront: boolean): void {
-    if (this.isClosed || task.isCancelled) return
+    if (this.isClosed) return
+    // It may have been the last one that was waited for.
+    if (task.isCancelled) return this.hooks.onRoom()
     const { current: { host }, limits } = task
     if (limits.robots && !this.passesRobots(task)) return
     let queue = this.queues.get(host)

@@ -6,14 +6,14 @@ import * as Database from "../../src/layers/postgres/Database.ts"
 import type { DatabaseError } from "../../src/layers/postgres/DatabaseError.ts"
 import { TestDatabase } from "./TestDatabase.ts"
 
-export class Relay extends Context.Service<Relay, {
+export class FrozenNetwork extends Context.Service<FrozenNetwork, {
   /** From now on no byte passes, in either direction; connections are still taken. */
   readonly freeze: Effect.Effect<void>
   /** All bytes that were held back pass. */
   readonly thaw: Effect.Effect<void>
   /** Connections of clients that are open now. */
   readonly connections: Effect.Effect<number>
-}>()("sluice/test/support/Relay") {}
+}>()("sluice/test/support/FrozenNetwork") {}
 
 const make = Effect.gen(function*() {
   const { url } = yield* TestDatabase
@@ -57,7 +57,7 @@ const make = Effect.gen(function*() {
   const { port } = server.address() as AddressInfo
   address.searchParams.delete("host")
   const through = Object.assign(new URL(address), { hostname: "127.0.0.1", port: String(port) }).toString()
-  const relay = Relay.of({
+  const relay = FrozenNetwork.of({
     freeze: setFrozen(true),
     thaw: setFrozen(false),
     connections: Effect.sync(() => pairs.size)
@@ -68,8 +68,8 @@ const make = Effect.gen(function*() {
 /** The test's database behind a relay. */
 export const layer = (
   options: Database.Options = {}
-): Layer.Layer<Database.Services | Relay, DatabaseError, TestDatabase> =>
+): Layer.Layer<Database.Services | FrozenNetwork, DatabaseError, TestDatabase> =>
   Layer.unwrap(
     Effect.map(make, ({ relay, url }) =>
-      Layer.merge(Layer.succeed(Relay, relay), Database.layer({ poolMin: 0, ...options, url })))
+      Layer.merge(Layer.succeed(FrozenNetwork, relay), Database.layer({ poolMin: 0, ...options, url })))
   )
