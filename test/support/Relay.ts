@@ -1,6 +1,6 @@
 /**
  * A wire between a client and Postgres that can be told to be slow, deaf or cut: what a connection sends or is answered waits here, arrives late, after its
- * sender has died, or never. A connection is caught by a text in what it sends (its client must not prepare statements: only then is SQL on the wire).
+ * sender has died, or never. A connection is seized by a text in what it sends (its client must not prepare statements: only then is SQL on the wire).
  */
 import { Effect, type Scope } from "effect"
 import { connect as dial, createServer, type Server, type Socket } from "node:net"
@@ -99,7 +99,7 @@ export class Relay {
   }
 
   /** The next statement with this text waits on its way, or its answer does, with all that follows on that connection. */
-  catch(text: string, direction: Direction): Effect.Effect<void> {
+  seize(text: string, direction: Direction): Effect.Effect<void> {
     return Effect.sync(() => {
       this.rule = { text, direction }
       this.victim = undefined

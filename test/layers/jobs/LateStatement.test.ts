@@ -6,7 +6,7 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Effect, Exit, Fiber, Layer, Redacted, Schema, Scope } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
-import * as Database from "../../../src/layers/postgres/Database.ts"
+import type * as Database from "../../../src/layers/postgres/Database.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
@@ -89,7 +89,7 @@ describe("a statement that arrives after its worker was declared dead", () => {
         yield* queue.enqueueMany(Task, Array.from({ length: jobs }, (_, n) => n))
         const half = yield* theirs.claim(member.worker, 1, [{ queue: "late", limit: jobs / 2 }])
         assert.strictEqual(half.length, jobs / 2)
-        yield* relay.catch(text, "toServer")
+        yield* relay.seize(text, "toServer")
         yield* Effect.forkScoped(Effect.exit(statement(theirs, member, half)))
         yield* relay.caught
         yield* relay.kill
@@ -119,7 +119,7 @@ describe("a statement whose answer is lost", () => {
         const { member, relay, store } = yield* victim(long)
         yield* queue.enqueueMany(Task, Array.from({ length: jobs }, (_, n) => n))
         const half = yield* store.claim(member.worker, 1, [{ queue: "late", limit: jobs / 2 }])
-        yield* relay.catch(text, "toClient")
+        yield* relay.seize(text, "toClient")
         const fiber = yield* Effect.forkScoped(Effect.exit(statement(store, member, half)))
         yield* relay.caught
         yield* relay.kill
@@ -153,7 +153,7 @@ describe("a claim that is being made while its worker is declared dead", () => {
         yield* queue.enqueueMany(Task, [1, 2, 3])
         const look = Effect.flatMap(witness.beat, (beat) => witness.tend(beat.lost, beat.isDue))
         const workers = sql`select id from sluice.job_worker order by id`
-        yield* Effect.exit(sql.withTransaction(Effect.gen(function*() {
+        yield* Effect.ignore(sql.withTransaction(Effect.gen(function*() {
           yield* sql`select * from sluice.job_claim_from(${silent.worker}::int4, 1, array['late'], array[10], array['-infinity']::timestamptz[], array[0]::int8[])`
           yield* Effect.repeat(witness.beat, { until: ({ deadWorkers }) => deadWorkers === 1 })
           yield* look
@@ -184,7 +184,7 @@ describe.runIf(process.env["SLUICE_LONG"] === "1")("a connection that has gone d
         )
         yield* Scope.provide(Layer.build(worker), scope)
         yield* Effect.flatMap(queue.enqueue(Task, 1), queue.ended)
-        yield* relay.catch(text, "toServer")
+        yield* relay.seize(text, "toServer")
         const before = yield* Clock.currentTimeMillis
         const id = yield* queue.enqueue(Task, 3)
         yield* relay.caught
