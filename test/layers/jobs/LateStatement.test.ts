@@ -168,6 +168,27 @@ describe("a claim that is being made while its worker is declared dead", () => {
   }
 })
 
+test("job_stuck names the session that holds a lost worker's job, and such a job can be cancelled once it is free", () =>
+  Effect.gen(function*() {
+    const sql = yield* PgClient.PgClient
+    const queue = yield* JobQueue
+    const store = yield* JobStore
+    const [silent, witness] = [yield* store.join(short), yield* store.join(long)]
+    const id = yield* queue.enqueue(Task, 1)
+    yield* of(store, silent.worker, 1)
+    const stuck = sql<{ readonly id: bigint; readonly holder: number | null }>`select id, holder from sluice.job_stuck`
+    assert.deepStrictEqual(yield* stuck, [])
+    yield* sql.withTransaction(Effect.gen(function*() {
+      const [locked] = yield* sql<{ readonly pid: number }>`select pg_backend_pid() as pid from sluice.job for update`
+      yield* Effect.repeat(witness.beat, { until: ({ deadWorkers }) => deadWorkers === 1 })
+      assert.strictEqual((yield* witness.tend([silent.worker], false)).held, 1)
+      assert.deepStrictEqual(yield* stuck, [{ id: BigInt(id), holder: locked?.pid ?? null }])
+    }))
+    assert.strictEqual(yield* queue.cancel(id), "cancelled")
+    assert.deepStrictEqual(yield* stuck, [])
+    yield* assertInvariant
+  }))
+
 // In real time: a claim waits ten seconds for its answer, and the client gives a connection five to be cancelled.
 describe.runIf(process.env["SLUICE_LONG"] === "1")("a connection that has gone deaf", () => {
   for (const text of ["job_claim_from", "job_beat", "job_succeed"]) {
