@@ -589,6 +589,51 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         assert.deepStrictEqual([info.state, info.attempt], ["scheduled", 0])
       }))
 
+    test("a wait for a job that leaves no trace ends with its success", () =>
+      Effect.gen(function*() {
+        const queue = yield* JobQueue
+        const Traceless = Job.make("traceless", { payload: Schema.Boolean, history: "none", maxAttempts: 1 })
+        const gate = yield* Deferred.make<void>()
+        const handler = JobHandler.plain(
+          Traceless,
+          (isGood) => Effect.andThen(Deferred.await(gate), isGood ? Effect.void : Effect.fail("no"))
+        )
+        const [good = assert.fail(), bad = assert.fail()] = yield* queue.enqueueMany(Traceless, [true, false])
+        yield* working(
+          [handler],
+          Effect.gen(function*() {
+            const waiting = yield* Effect.forkChild(
+              Effect.forEach([good, bad], queue.ended, { concurrency: 2 }),
+              { startImmediately: true }
+            )
+            // Both have been seen.
+            yield* Effect.forEach([good, bad], queue.find)
+            yield* Deferred.succeed(gate, undefined)
+            const infos = yield* Fiber.join(waiting)
+            assert.deepStrictEqual(infos.map(({ id, state }) => [id, state]), [[good, "succeeded"], [bad, "dead"]])
+          })
+        )
+        assert.strictEqual((yield* Effect.flip(queue.ended(good)))._tag, "JobNotFound")
+      }))
+
+    test("a handler that cannot be interrupted does not keep its worker from closing", () =>
+      Effect.gen(function*() {
+        const queue = yield* JobQueue
+        const started = yield* Deferred.make<void>()
+        const end = yield* Deferred.make<void>()
+        const id = yield* queue.enqueue(Add, { n: 1 })
+        const handler = JobHandler.plain(Add, ({ n }) =>
+          Effect.uninterruptible(
+            Effect.as(Effect.andThen(Deferred.succeed(started, undefined), Deferred.await(end)), n)
+          ))
+        // It goes on only when its worker has closed.
+        yield* working([handler], Deferred.await(started), { drainGrace: "50 millis" })
+        // As after the death of a worker: it runs again, elsewhere.
+        const info = Option.getOrThrow(yield* queue.find(id))
+        assert.deepStrictEqual([info.state, info.attempt, info.failure?.reason], ["ready", 1, "WorkerLost"])
+        yield* Deferred.succeed(end, undefined)
+      }))
+
     test("counters equal the rows, whatever happens", () =>
       Effect.gen(function*() {
         const queue = yield* JobQueue

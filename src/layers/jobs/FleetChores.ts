@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { Membership } from "../../services/jobs/JobStore.ts"
+import * as Columns from "../postgres/Columns.ts"
 import type { JobConnections } from "./JobConnections.ts"
 
 /** Who holds jobs of lost workers is told of this often. */
@@ -26,21 +27,13 @@ interface Holder {
   readonly doing: string | null
 }
 
-/** Each worker and each promotion is a transaction of its own: none waits for the keys of another. What fails is found again by the next beat, of whomever. */
+/** Two transactions, of which none waits for anybody. What fails is found again by the next beat, of whomever. */
 export const make = (connections: JobConnections): Effect.Effect<Membership["tend"]> =>
   Effect.sync(() => {
-    const { ask, control } = connections
     let toldAtMillis = -tellEveryMillis
     return (lost, isDue) =>
       Effect.gen(function*() {
-        const done = { recovered: 0, held: 0 }
-        for (const worker of lost) {
-          const [taken] = yield* ask("recovery")(
-            control.unsafe<Recovered>("select * from sluice.job_recover($1)", [worker])
-          )
-          done.recovered += taken?.recovered ?? 0
-          done.held += taken?.held ?? 0
-        }
+        const done = lost.length === 0 ? { recovered: 0, held: 0 } : yield* recover(connections, lost)
         const now = yield* Clock.currentTimeMillis
         if (done.held > 0 && now - toldAtMillis >= tellEveryMillis) {
           toldAtMillis = now
@@ -49,6 +42,12 @@ export const make = (connections: JobConnections): Effect.Effect<Membership["ten
         return { ...done, nextDueMillis: isDue ? yield* promote(connections) : undefined }
       })
   })
+
+const recover = ({ ask, control }: JobConnections, lost: ReadonlyArray<number>) =>
+  Effect.map(
+    ask("recovery")(control.unsafe<Recovered>("select * from sluice.job_recover($1)", [Columns.ints(lost)])),
+    ([row]) => row ?? { recovered: 0, held: 0 }
+  )
 
 const promote = ({ ask, control }: JobConnections): Effect.Effect<number | undefined, JobQueueError> =>
   Effect.map(

@@ -27,6 +27,9 @@ const probeEveryMillis = 15_000
 const probeAnswerMillis = 5_000
 const relistenMillis = 500
 
+/** Connecting may take so long on a host that is busy. */
+const minAnswerMillis = 1_000
+
 interface BeatRow {
   readonly alive: boolean
   readonly died: number
@@ -112,7 +115,9 @@ export const join = Effect.fnUntraced(function*(
     returning id`.pipe(ask("join"))
   const worker = rows[0]?.id ?? 0
   yield* Effect.addFinalizer(() =>
-    quietly("leaving")(within("leave", joining.leaseMillis)(control`select sluice.job_leave(${worker}::int4)`))
+    quietly("leaving")(
+      within("leave", Math.max(minAnswerMillis, joining.leaseMillis))(control`select sluice.job_leave(${worker}::int4)`)
+    )
   )
   const signals = yield* Queue.sliding<Signal>(4096)
   if (options.listen) {
@@ -129,7 +134,7 @@ export const join = Effect.fnUntraced(function*(
         where id = ${worker} and lost_at is null`)
       ),
     // An answer that comes after the lease is no answer.
-    beat: within("heartbeat", joining.leaseMillis)(beat(pulse, worker)),
+    beat: within("heartbeat", Math.max(minAnswerMillis, joining.leaseMillis))(beat(pulse, worker)),
     tend: yield* FleetChores.make(connections)
   }
 })

@@ -42,9 +42,6 @@ create index job_key_waiting on sluice.job (kind, key, rank, id) where state = 3
 
 create index job_key_active on sluice.job (kind, key) where key is not null and state <> 3;
 
--- What a worker holds: to take it back, and to see that nothing is left.
-create index job_held on sluice.job (worker) where worker is not null;
-
 create index job_cancel on sluice.job (worker) where cancel_requested;
 
 -- Few among many that wait: what operators ask for first.
@@ -136,8 +133,9 @@ create table sluice.job_worker (
   locked boolean not null default false,
   joined_at timestamptz not null default now(),
   beat_at timestamptz not null default now(),
-  -- It left or was declared dead.
+  -- It left or was declared dead. Its jobs are looked for then, and not more often than they are found fast.
   lost_at timestamptz,
+  look_at timestamptz not null default '-infinity',
   constraint job_worker_lease check (lease_millis >= 3 * beat_millis)
 ) with (fillfactor = 50);
 

@@ -280,10 +280,18 @@ with u as materialized (
 select m.id from moved m where (select count(*) from wake) >= 0;
 end $$;
 
+-- What these workers hold. It reads the whole table: an index would cost every claim a tenth more, for what is asked when a worker is lost.
+create function sluice.job_held(workers integer[]) returns table (id bigint) language plpgsql set enable_seqscan = on as $$
+#variable_conflict use_column
+begin
+  return query select j.id from sluice.job j where j.worker = any (workers);
+end $$;
+
 -- Gives back, unspent, what this worker holds by its claims up to `nth` and does not know of, and refuses those claims from now on: one of them was not
 -- answered, and may still come. Who waits here waits for a claim that is being made.
 create function sluice.job_give_back(me integer, nth integer, known bigint[], out given integer)
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
   given := 0;
   perform from sluice.job_worker w where w.id = me and w.sealed < nth for update;
@@ -291,7 +299,8 @@ begin
   update sluice.job_worker w set sealed = nth where w.id = me;
   with moved as (
     update sluice.job j set state = 0, attempt = j.attempt - 1, worker = null, started_at = null
-    where j.worker = me and j.fence <= nth and not (j.id = any (known)) returning j.queue
+    from sluice.job_held(array[me]) h
+    where j.id = any (array[h.id]) and j.worker is not distinct from me and j.fence <= nth and not (j.id = any (known)) returning j.queue
   ), delta as (
     insert into sluice.job_delta (queue, running, ready) select queue, -count(*), count(*) from moved group by queue
   )
@@ -329,25 +338,29 @@ begin
     from sluice.job j where j.state = 2 and j.run_at > now() order by j.run_at limit 1;
 end $$;
 
--- Takes back what a worker that is lost was running, as far as nobody has it locked, and forgets the worker when nothing is left. Answers how many jobs it
--- took back and how many are still held; one process at a time.
-create function sluice.job_recover(lost integer, out recovered integer, out held integer)
+-- Takes back what lost workers were running, as far as nobody has it locked, and forgets those of whom nothing is left. Answers how many jobs it took back
+-- and how many are still held; one process at a time for each worker.
+create function sluice.job_recover(workers integer[], out recovered integer, out held integer)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
+  begun timestamptz := clock_timestamp();
+  lost integer[];
+  quiet integer[];
   kinds text[];
   keys text[];
   queues text[];
-  is_free boolean;
 begin
   recovered := 0; held := 0;
-  perform from sluice.job_worker w where w.id = lost and w.lost_at is not null for no key update skip locked;
-  if not found then return; end if;
+  lost := array(select w.id from sluice.job_worker w where w.id = any (workers) and w.lost_at is not null and w.look_at <= begun
+    for no key update skip locked);
+  if cardinality(lost) = 0 then return; end if;
   with mine as materialized (
-    select j.* from sluice.job j where j.worker = lost for update skip locked
+    select j.* from sluice.job_held(lost) h join sluice.job j on j.id = any (array[h.id])
+    where j.worker = any (lost) for update of j skip locked
   ), judged as materialized (
     select m.*, case when m.cancel_requested then 6 when m.attempt >= m.max_attempts then 5 else 0 end as becomes,
-      json_build_object('reason', 'WorkerLost', 'message', 'Worker ' || lost || ' died while running it') as failure
+      json_build_object('reason', 'WorkerLost', 'message', 'Worker ' || m.worker || ' died while running it') as failure
     from mine m
   ), verdict as materialized (
     -- What ends lets the next of its key through: not while somebody else has the key, whom nobody shall wait for here.
@@ -377,16 +390,17 @@ begin
   into recovered, kinds, keys, queues from verdict;
   if kinds is not null then queues := queues || sluice.job_fill(kinds, keys); end if;
   if recovered > 0 then perform sluice.job_wake(queues); end if;
-  -- A claim that is being made keeps the row. After the lock, what it claimed is seen.
-  perform from sluice.job_worker w where w.id = lost for update skip locked;
-  is_free := found;
-  select count(*) into held from sluice.job j where j.worker = lost;
-  if is_free and held = 0 then delete from sluice.job_worker w where w.id = lost; end if;
+  -- A claim that is being made keeps its worker's row; after this lock, what was claimed is seen.
+  quiet := array(select w.id from sluice.job_worker w where w.id = any (lost) for update skip locked);
+  select count(*) into held from sluice.job_held(lost);
+  delete from sluice.job_worker w where w.id = any (quiet)
+    and (held = 0 or not exists (select from sluice.job_held(lost) h join sluice.job j on j.id = any (array[h.id]) where j.worker = w.id));
+  update sluice.job_worker w set look_at = clock_timestamp() + 20 * (clock_timestamp() - begun) where w.id = any (lost);
 end $$;
 
 -- Leaves the fleet: what is still running here goes back to waiting.
 create function sluice.job_leave(me integer, out recovered integer, out held integer) language plpgsql as $$
 begin
-  update sluice.job_worker w set lost_at = coalesce(w.lost_at, clock_timestamp()), idle = false where w.id = me;
-  select r.recovered, r.held into recovered, held from sluice.job_recover(me) r;
+  update sluice.job_worker w set lost_at = coalesce(w.lost_at, clock_timestamp()), look_at = '-infinity', idle = false where w.id = me;
+  select r.recovered, r.held into recovered, held from sluice.job_recover(array[me]) r;
 end $$;
