@@ -52,6 +52,13 @@ export interface Options {
   readonly readPoolMax?: number | undefined
   /** After this a statement is cancelled by the server; zero for never. @default "60 seconds" */
   readonly statementTimeout?: Duration.Input | undefined
+  /**
+   * Whether connections go through a transaction pooler such as PgBouncer: nothing is then prepared by name, and no statement timeout is asked for when a
+   * connection starts.
+   *
+   * @default false
+   */
+  readonly pooler?: boolean | undefined
   /** @default "migrate" on the embedded database, "check" on a server */
   readonly schema?: SchemaPolicy | undefined
 }
@@ -155,8 +162,9 @@ export const make = Effect.fn("Database.make")(function*(
   const config: PgClient.PgPoolConfig = {
     ...target.config,
     applicationName: "sluice",
-    // A pooler that does not know the parameter can be had by a timeout of zero.
-    ...(timeoutMillis > 0 && { startupParameters: { statement_timeout: String(Math.ceil(timeoutMillis)) } })
+    ...(options.pooler === true && { prepare: false }),
+    ...(timeoutMillis > 0 && options.pooler !== true &&
+      { startupParameters: { statement_timeout: String(Math.ceil(timeoutMillis)) } })
   }
   const poolMax = Math.max(1, options.poolMax ?? 20)
   const client = yield* openPool({
@@ -201,6 +209,7 @@ export const config: Config.Config<Options> = Config.all({
   directory: EmbeddedPostgres.dataDirectory,
   poolMin: Config.Int("SLUICE_POOL_MIN").pipe(Config.withDefault(5)),
   poolMax: Config.Int("SLUICE_POOL_MAX").pipe(Config.withDefault(20)),
+  pooler: Config.Boolean("SLUICE_POOLER").pipe(Config.withDefault(false)),
   statementTimeout: Config.Duration("SLUICE_STATEMENT_TIMEOUT").pipe(Config.withDefault(Duration.seconds(60)))
 })
 
