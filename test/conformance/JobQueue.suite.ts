@@ -546,6 +546,43 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         assert.strictEqual((yield* statsOf("tick")).succeeded + (yield* statsOf("tick")).running, 3)
       }))
 
+    test("of two timetables of one name that of the newer worker holds, also when that has left and come again", () =>
+      Effect.gen(function*() {
+        const store = yield* JobStore
+        const joining = { queues: [], label: "t", leaseMillis: 60_000, beatMillis: 1_000 }
+        const entryOf = (signature: string, everyMillis: number) => {
+          const Tick = Job.make(`cron.${signature}`, { payload: Schema.Null })
+          const made = Result.getOrThrow(JobCron.make("shared", "* * * * * *", Tick, null))
+          // The next multiple of its time.
+          return { ...made, signature, next: (after: number) => (Math.floor(after / everyMillis) + 1) * everyMillis }
+        }
+        const [old, young] = [entryOf("old", 250), entryOf("young", 200)]
+        const first = yield* store.join(joining)
+        const ticked = { old: 0, young: 0 }
+        const round = (workers: ReadonlyArray<readonly [number, "old" | "young"]>, times: number) =>
+          Effect.repeat(
+            Effect.forEach(workers, ([worker, which]) =>
+              Effect.map(store.tick(worker, [which === "old" ? old : young]), (n) => void (ticked[which] += n))),
+            { times, schedule: Schedule.spaced(25) }
+          )
+        yield* round([[first.worker, "old"]], 20)
+        assert.isAtLeast(ticked.old, 1)
+        // A deployment: both beat in turn, and neither resets the other.
+        const before = ticked.old
+        yield* Effect.scoped(Effect.gen(function*() {
+          const second = yield* store.join(joining)
+          yield* round([[second.worker, "young"], [first.worker, "old"]], 40)
+          assert.isAtLeast(ticked.young, 3)
+          assert.isAtMost(ticked.old - before, 1)
+        }))
+        // It has left: the other goes on.
+        const after = ticked.old
+        yield* round([[first.worker, "old"]], 30)
+        assert.isAtLeast(ticked.old - after, 1)
+        // Who is no member has no timetable.
+        assert.strictEqual(yield* store.tick(999_999, [{ ...old, name: "other" }]), 0)
+      }))
+
     test("tells what ends, live", () =>
       Effect.gen(function*() {
         const queue = yield* JobQueue

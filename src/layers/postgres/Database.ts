@@ -54,6 +54,13 @@ export interface Options {
   readonly readPoolMax?: number | undefined
   /** After this a statement is cancelled by the server, and a transaction ended that pauses between two; zero for never. @default "60 seconds" */
   readonly statementTimeout?: Duration.Input | undefined
+  /**
+   * Whether connections go through a transaction pooler such as PgBouncer: nothing is then prepared by name, and no statement timeout is asked for when a
+   * connection starts.
+   *
+   * @default false
+   */
+  readonly pooler?: boolean | undefined
   /** @default "migrate" on the embedded database, "check" on a server */
   readonly schema?: SchemaPolicy | undefined
 }
@@ -157,7 +164,9 @@ export const make = Effect.fn("Database.make")(function*(
     ? yield* embeddedTarget(options.directory ?? ".sluice")
     : yield* parseUrl(options.url, options)
   const timeoutMillis = Duration.toMillis(Duration.fromInputUnsafe(options.statementTimeout ?? "60 seconds"))
-  const settings = target.isEmbedded
+  const settings = options.pooler === true
+    ? {}
+    : target.isEmbedded
     ? SessionSettings.all(timeoutMillis)
     : yield* SessionSettings.accepted(target.config, timeoutMillis).pipe(
       Effect.mapError((error) => fromSqlError(error, target.where))
@@ -165,6 +174,7 @@ export const make = Effect.fn("Database.make")(function*(
   const config: PgClient.PgPoolConfig = {
     ...target.config,
     applicationName: "sluice",
+    ...(options.pooler === true && { prepare: false }),
     keepAlive: keepAliveEvery,
     startupParameters: settings
   }
@@ -211,6 +221,7 @@ export const config: Config.Config<Options> = Config.all({
   directory: EmbeddedPostgres.dataDirectory,
   poolMin: Config.Int("SLUICE_POOL_MIN").pipe(Config.withDefault(5)),
   poolMax: Config.Int("SLUICE_POOL_MAX").pipe(Config.withDefault(20)),
+  pooler: Config.Boolean("SLUICE_POOLER").pipe(Config.withDefault(false)),
   statementTimeout: ShortDuration.config("SLUICE_STATEMENT_TIMEOUT").pipe(Config.withDefault(Duration.seconds(60)))
 })
 
