@@ -31,6 +31,8 @@ export class GroupCore<E> implements Stoppable {
   private bodyFiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   private isBodyRunning = true
   private isBodyStopped = false
+  /** Cancelled as a whole: whatever its body gave, its owner is interrupted. */
+  private isCancelled = false
   private first: Cause.Cause<E> | undefined = undefined
   private readonly siblings: Array<Cause.Reason<E>> = []
   private readonly defects: Array<Cause.Cause<unknown>> = []
@@ -153,6 +155,7 @@ export class GroupCore<E> implements Stoppable {
   /** Interrupts children and body, and waits until all have ended: the owner goes on as interrupted. */
   get cancelled(): Effect.Effect<void> {
     return Effect.callback<void>((resume) => {
+      this.isCancelled = true
       this.stop(true, () => `${render(this.node.label)} was cancelled`)
       if (this.phase === "closed") return resume(Effect.void)
       return this.observe(() => {
@@ -281,7 +284,7 @@ export class GroupCore<E> implements Stoppable {
     if (this.first !== undefined) {
       return Effect.andThen(this.report, Effect.failCause(this.withFailures(Cause.fromReasons<E>([]))))
     }
-    return Effect.andThen(this.report, bodyExit ?? Effect.interrupt)
+    return Effect.andThen(this.report, this.isCancelled || bodyExit === undefined ? Effect.interrupt : bodyExit)
   }
 
   private withFailures(cause: Cause.Cause<E>): Cause.Cause<E> {
