@@ -20,7 +20,7 @@ const leaks: ReadonlyArray<readonly [kind: string, open: () => () => void]> = [
     return () => directory.closeSync()
   }],
   ["files", () => {
-    const file = Fs.openSync("package.json")
+    const file = Fs.openSync("package.json", "r")
     return () => Fs.closeSync(file)
   }],
   ["process listeners", () => {
