@@ -69,6 +69,9 @@ const cooldownMaxMillis = 300_000
 /** Step of the first rest, of which jitter leaves at least half: a host that refuses everything is asked once a second at most. */
 const restMillis = 2000
 
+/** What has not been refused for so long is taken. */
+const stillMillis = 1000
+
 /** Answers that are looked at to see whether most are refusals, and how many there must be. */
 const latestMax = 8
 const latestMin = 4
@@ -85,6 +88,8 @@ export class HostGate {
   gapMillis = 0
   /** Requests that have started. */
   started = 0
+  /** When the last of them did. */
+  private startedAtMillis = Number.NEGATIVE_INFINITY
   private readonly rate = new RateGate()
   private readonly retries = new TokenBudget(100)
   private readonly window = new Window()
@@ -147,14 +152,26 @@ export class HostGate {
   tryStart(limits: HostLimits, nowMillis: number): number | undefined {
     const { shutUntilMillis } = this
     if (shutUntilMillis > nowMillis) return shutUntilMillis
-    if (this.inFlight >= this.concurrency(limits)) return Infinity
+    if (this.inFlight >= this.concurrency(limits)) {
+      if (this.widensAtMillis(limits) > nowMillis) return Infinity
+      this.window.widen(limits.perHost)
+    }
     const ratePerSecond = this.ratePerSecond(limits)
     const opensAtMillis = this.rate.opensAt(ratePerSecond, nowMillis)
     if (opensAtMillis > nowMillis) return opensAtMillis
     this.rate.start(ratePerSecond, nowMillis)
     this.inFlight++
     this.started++
+    this.startedAtMillis = nowMillis
     return undefined
+  }
+
+  /** When there are more places although none has become free: long bodies say as little against it as answers would. */
+  widensAtMillis({ isAdaptive, perHost }: HostLimits): number {
+    const { size } = this.window
+    const isStill = isAdaptive && this.window.isStarting && size < perHost && this.strikes === 0 &&
+      this.cooldownMillis === 0
+    return isStill ? this.startedAtMillis + stillMillis : Infinity
   }
 
   /** A request has ended, however it ended: whoever waits for a place may ask again. */
@@ -301,7 +318,8 @@ export class HostGate {
     this.latestCount = Math.min(latestMax, this.latestCount + 1)
   }
 
-  private wake(): void {
+  /** Whoever waits for a place may ask again. */
+  wake(): void {
     if (this.waiting.size === 0) return
     const waiting = [...this.waiting]
     this.waiting.clear()

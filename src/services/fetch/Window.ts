@@ -2,7 +2,7 @@
  * How many requests at once a host takes, found out as TCP finds what a path carries (RFC 5681): it begins with few, doubles with each
  * round trip until that is too many, goes back, and from there tries one place more now and then. Pure: no clock, no chance.
  *
- *     Starting: one place more for each answer
+ *     Starting: one place more for each answer, twice as many when long ones are under way
  *        | narrowed: half
  *     Returning: one place more for each round trip <--- narrowed: a quarter less ---+
  *        | one below what was too many last (the ceiling)                            |
@@ -25,7 +25,8 @@ export class Window {
   size = sizeFirst
   /** The size that was too many last; `Infinity` while no limit is known. */
   private ceiling = Infinity
-  private isStarting = true
+  /** Whether it has met no limit yet. */
+  isStarting = true
   /** Answers since the size changed that came while all places were taken. */
   private clean = 0
   private caution = cautionFirst
@@ -79,6 +80,11 @@ export class Window {
       this.ceiling = size >= sizeMax ? Infinity : size + 1
     }
     this.resize(Math.min(sizeMax, size + 1))
+  }
+
+  /** Requests have been under way for long and none is refused: as good as answers. */
+  widen(sizeMax: number): void {
+    this.resize(Math.min(sizeMax, this.size * 2))
   }
 
   /** The place that was probed is one too many. */

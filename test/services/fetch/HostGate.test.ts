@@ -55,6 +55,16 @@ describe("places", () => {
     assert.deepStrictEqual(sizes, [4, 8, 16, 16])
   })
 
+  it("are twice as many after a second in which long bodies came and nothing was refused", () => {
+    const gate = new HostGate("a")
+    assert.lengthOf(fill(gate), 4)
+    assert.strictEqual(gate.tryStart(limits, 999), Infinity)
+    assert.strictEqual(gate.widensAtMillis(limits), 1000)
+    assert.isUndefined(gate.tryStart(limits, 1000))
+    assert.strictEqual(gate.concurrency(limits), 8)
+    assert.strictEqual(gate.widensAtMillis({ ...limits, perHost: 8 }), Infinity)
+  })
+
   it("are never more than the policy allows", () => {
     const gate = new HostGate("a")
     const one = { ...limits, perHost: 1 }

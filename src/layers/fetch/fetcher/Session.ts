@@ -215,8 +215,10 @@ export class Session {
       this.pump()
       this.hooks.onRoom()
     }
-    if (atMillis === Infinity) gate.waiting.add(open)
-    else this.engine.alarm.at(atMillis, this, open)
+    if (atMillis < Infinity) return this.engine.alarm.at(atMillis, this, open)
+    gate.waiting.add(open)
+    const widensAtMillis = gate.widensAtMillis(this.limits)
+    if (widensAtMillis < Infinity) this.engine.alarm.at(widensAtMillis, this, () => gate.wake())
   }
 
   /** Ends a task without asking its host, which would have to be waited for longer than the patience. */
