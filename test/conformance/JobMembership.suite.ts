@@ -154,6 +154,9 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>, locks
         assert.deepStrictEqual(yield* Effect.forEach(ids, stateOf), ["running", "running", "running"])
         // The answer to the third is lost for good: its jobs go back unspent, that of the first stays.
         assert.strictEqual(yield* store.giveBackUnknown(worker, 3, [known.id]), 2)
+        // What is given up once stays given up, whatever else comes late.
+        assert.strictEqual(yield* store.giveBackUnknown(worker, 2, [known.id]), 0)
+        assert.deepStrictEqual(yield* claim(worker, 3), [])
         const again = yield* claim(worker, 4)
         assert.deepStrictEqual(again.map(({ attempt, id }) => [id, attempt]), ids.slice(1).map((id) => [id, 1]))
         assert.strictEqual(
@@ -213,13 +216,19 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>, locks
           const ids = yield* queue.enqueueMany(Keyed, [1, 2, 3])
           const first = only(yield* claim(member.worker, 1))
           yield* store.settle(member.worker, [{ job: first, verdict: { _tag: "Released", delayMillis } }])
+          // Who comes to the key looks whether it is free.
+          const last = yield* queue.enqueue(Keyed, 4)
           // Beats promote what is due.
           const next = yield* Effect.repeat(
             Effect.andThen(beatAndTend(member), claim(member.worker, 2)),
             { until: (jobs) => jobs.length > 0 || delayMillis > 1_000 }
           )
           assert.deepStrictEqual(next.map((job) => job.id), delayMillis > 1_000 ? [] : ids.slice(0, 1))
-          assert.deepStrictEqual(yield* Effect.forEach(ids.slice(1), stateOf), ["blocked", "blocked"])
+          assert.deepStrictEqual(yield* Effect.forEach([...ids.slice(1), last], stateOf), [
+            "blocked",
+            "blocked",
+            "blocked"
+          ])
           yield* queue.cancel(first.id)
           if (delayMillis > 1_000) {
             assert.deepStrictEqual((yield* claim(member.worker, 3)).map((job) => job.id), ids.slice(1, 2))
