@@ -395,7 +395,8 @@ begin
   select count(*) into held from sluice.job_held(lost);
   delete from sluice.job_worker w where w.id = any (quiet)
     and (held = 0 or not exists (select from sluice.job_held(lost) h join sluice.job j on j.id = any (array[h.id]) where j.worker = w.id));
-  update sluice.job_worker w set look_at = clock_timestamp() + 20 * (clock_timestamp() - begun) where w.id = any (lost);
+  -- Looking takes a small part of the time, and nobody waits longer than a second for the next look.
+  update sluice.job_worker w set look_at = clock_timestamp() + least(interval '1 second', 20 * (clock_timestamp() - begun)) where w.id = any (lost);
 end $$;
 
 -- Leaves the fleet: what is still running here goes back to waiting.
