@@ -130,7 +130,7 @@ export const throwsLater = Offload.job({
     )
 })
 
-const throwing = SchemaGetter.transform((_: string): string => {
+const throwing = SchemaGetter.transform((): string => {
   throw new TypeError("the schema has a bug")
 })
 
