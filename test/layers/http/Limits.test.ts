@@ -137,10 +137,9 @@ withLayer(working, { excludeTestServices: true })("limits", (it) => {
         const base = yield* Harness.baseUrl
         const sql = yield* PgClient.PgClient
         // Some for transfers, and some that nothing has moved before there are orders.
-        const traders = opened.filter(({ id }) => !id.startsWith("card")).map(({ id, ...rest }) => ({
-          ...rest,
-          id: `trader-${id}`
-        }))
+        const traders = opened.filter(({ id }) => !id.startsWith("card")).map((account) =>
+          Object.assign({}, account, { id: `trader-${account.id}` })
+        )
         const all = [...opened, ...traders]
         for (const { allowNegative, balance, held, id } of all) {
           yield* sql`insert into sluice.accounts (id, currency, balance, held, allow_negative)
@@ -163,6 +162,7 @@ withLayer(working, { excludeTestServices: true })("limits", (it) => {
               const body = { from, to, amount, currency: "XXX" }
               const pending = yield* ask(post(`${base}/v1/transfers`, { ...body, pendingSeconds: 1000 }, key()))
               yield* ask(post(`${base}/v1/transfers`, body, key()))
+              assert.strictEqual((yield* request(`${base}/v1/accounts/${from}`)).status, 200, `${from} -> ${to}`)
               if (pending.status === 201) {
                 yield* ask(post(`${base}/v1/transfers/${pending.json.id}/${amount === "1" ? "post" : "void"}`, ""))
               }
