@@ -71,10 +71,9 @@ const names = [{}, { queue: "a" }, { queue: "nothing" }, { kind: "a.rare" }, { k
   queue: "c",
   kind: "c.rare"
 }, { kind: "nothing" }]
-const filters: ReadonlyArray<JobFilter> = names.flatMap((name) => [
-  name,
-  ...states.map((state) => Object.assign({}, name, { state }))
-])
+const filters: ReadonlyArray<JobFilter> = names.concat(
+  names.flatMap((name) => states.map((state) => Object.assign({}, name, { state })))
+)
 
 withLayer(PostgresJobQueue.layerWith({ listen: false }).pipe(Layer.provideMerge(TestDatabase.layer)), {
   excludeTestServices: true,
