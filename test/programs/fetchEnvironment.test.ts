@@ -110,7 +110,7 @@ describe("when the surroundings give out", () => {
         const directory = yield* TestDatabase.ownDirectory
         const server = yield* EmbeddedPostgres.make({ directory })
         const { asked, base } = yield* origin
-        const env = { SLUICE_DATA_DIR: directory, DATABASE_URL: "", SLUICE_DATABASE_PATIENCE: "1 second" }
+        const env = { SLUICE_DATA_DIR: directory, DATABASE_URL: "", SLUICE_DATABASE_PATIENCE: "1s" }
         const running = yield* shell(`sluice fetch --run hang -c 1 -i -`, env, list(base, 1000))
         yield* Deferred.await(asked)
         const { serverPid } = yield* server.processes

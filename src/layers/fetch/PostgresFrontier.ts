@@ -5,6 +5,7 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import { Config, Duration, Effect, Layer, Option, Stream } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Frontier from "../../services/fetch/Frontier.ts"
+import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import * as FrontierStatements from "./FrontierStatements.ts"
 import { Outage } from "./Outage.ts"
 import { outcomeOf, type OutcomeRow, outcomeSelect } from "./OutcomeRows.ts"
@@ -170,7 +171,7 @@ export const layerWith = (options: Options): Layer.Layer<Frontier.Frontier, neve
 /** The same, with the defaults. */
 export const layer: Layer.Layer<Frontier.Frontier, never, PgClient.PgClient> = layerWith({})
 
-const patienceConfig = Config.Duration("SLUICE_DATABASE_PATIENCE").pipe(Config.withDefault(Duration.minutes(2)))
+const patienceConfig = ShortDuration.config("SLUICE_DATABASE_PATIENCE").pipe(Config.withDefault(Duration.minutes(2)))
 
 /** The same, as patient as `SLUICE_DATABASE_PATIENCE` says. */
 export const layerConfig: Layer.Layer<Frontier.Frontier, Config.ConfigError, PgClient.PgClient> = Layer.unwrap(
