@@ -36,7 +36,7 @@ const working = <const H extends ReadonlyArray<JobHandler.Handler<unknown>>, A, 
 
 const idle = Effect.flatMap(JobWorker.JobWorker, (worker) => worker.idle)
 
-const noBeat = { alive: true, deadWorkers: 0, recovered: 0, nextDueMillis: undefined }
+const noBeat = { alive: true, deadWorkers: 0, recovered: 0, held: 0, nextDueMillis: undefined }
 
 /** The ids of jobs to cancel, of a store that is broken in a way no type forbids. */
 const deadlyList = new Proxy<ReadonlyArray<Job.JobId>>([], {
@@ -409,13 +409,13 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         const [a, b] = yield* Effect.all([store.join(joining), store.join(joining)])
         const Next = Job.make("next", { payload: Schema.Int })
         yield* queue.enqueue(Add, { n: 1 })
-        const [first] = yield* store.claim(a.worker, [{ queue: "add", limit: 5 }])
+        const [first] = yield* store.claim(a.worker, 1, [{ queue: "add", limit: 5 }])
         if (first === undefined) throw new Error("nothing claimed")
         assert.strictEqual(
           yield* store.settle(a.worker, [{ job: first, verdict: { _tag: "Released", delayMillis: 0 } }]),
           0
         )
-        const [second] = yield* store.claim(b.worker, [{ queue: "add", limit: 5 }])
+        const [second] = yield* store.claim(b.worker, 1, [{ queue: "add", limit: 5 }])
         // Same job, same attempt (the first was given back): the worker is part of the fence.
         assert.deepStrictEqual([second?.id, second?.attempt], [first.id, 1])
         const done = { job: first, verdict: { _tag: "Succeeded", result: null, history: "full" } } as const
@@ -477,7 +477,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         const store = yield* JobStore
         const ids = yield* queue.enqueueMany(Add, payloads(3))
         const gone = yield* store.join({ queues: ["add"], label: "gone", leaseMillis: 200, beatMillis: 50 })
-        assert.strictEqual((yield* store.claim(gone.worker, [{ queue: "add", limit: 5 }])).length, 3)
+        assert.strictEqual((yield* store.claim(gone.worker, 1, [{ queue: "add", limit: 5 }])).length, 3)
         const ends = yield* working(
           [JobHandler.plain(Add, (_, { attempt }) => Effect.succeed(attempt))],
           Effect.forEach(ids, queue.ended)

@@ -34,6 +34,10 @@ interface Member {
   readonly signals: Queue.Queue<Signal>
   idle: boolean
   beatAt: number
+  /** Claims up to this number are refused. */
+  sealed: number
+  /** It left or was declared dead: it claims nothing, and stays until its jobs are free. */
+  isLost: boolean
 }
 
 const makeStore = (
@@ -115,35 +119,49 @@ const makeStore = (
       return undefined
     })
 
+  /** Takes back what lost workers run, and forgets those of whom nothing is left. */
+  const bury = (millis: number) => {
+    const buried = { recovered: 0, held: 0 }
+    for (const [id, member] of members) {
+      if (!member.isLost) continue
+      const { held, recovered } = table.recover(id, millis)
+      buried.recovered += recovered
+      buried.held += held
+      if (held === 0) members.delete(id)
+    }
+    if (buried.recovered > 0) wake([...table.live.values()].map((row) => row.queue))
+    return buried
+  }
+
   const beat = (worker: number, self: Member): Effect.Effect<Beat> =>
     Effect.map(now, (millis) => {
-      const alive = members.get(worker) === self
-      if (alive) self.beatAt = millis
-      let recovered = 0
+      if (self.isLost) return { alive: false, deadWorkers: 0, recovered: 0, held: 0, nextDueMillis: undefined, cancelled: [] }
+      self.beatAt = millis
       let deadWorkers = 0
-      for (const [id, member] of members) {
-        if (millis - member.beatAt <= member.options.leaseMillis) continue
-        members.delete(id)
+      for (const member of members.values()) {
+        if (member.isLost || millis - member.beatAt <= member.options.leaseMillis) continue
+        member.isLost = true
+        member.idle = false
         deadWorkers++
-        recovered += table.recover(id, millis)
       }
+      const buried = bury(millis)
       const nextDueMillis = table.promote(millis)
-      const cancelled = [...table.live.values()].filter((row) =>
-        row.worker === worker && row.cancelRequested && row.state === "running"
-      ).map((row) => row.id)
-      if (recovered > 0) wake([...table.live.values()].map((row) => row.queue))
-      return { alive, deadWorkers, recovered, nextDueMillis, cancelled }
+      const cancelled = [...table.live.values()].filter((row) => row.worker === worker && row.cancelRequested)
+        .map((row) => row.id)
+      return { alive: true, deadWorkers, ...buried, nextDueMillis, cancelled }
     })
 
   const join = (options: JoinOptions) =>
     Effect.gen(function*() {
       const worker = ++lastWorker
       const signals = yield* Queue.sliding<Signal>(1024)
-      const member: Member = { options, signals, idle: false, beatAt: yield* now }
+      const member: Member = { options, signals, idle: false, beatAt: yield* now, sealed: 0, isLost: false }
       members.set(worker, member)
       yield* Effect.addFinalizer(() =>
         Effect.map(now, (millis) => {
-          if (members.delete(worker)) table.recover(worker, millis)
+          member.isLost = true
+          member.idle = false
+          bury(millis)
         })
       )
       const membership: Membership = {
@@ -158,10 +176,12 @@ const makeStore = (
   return JobStore.of({
     insert,
     transact,
-    claim: (worker, queues) =>
+    claim: (worker, nth, queues) =>
       Effect.map(now, (millis) => {
+        const member = members.get(worker)
+        if (member === undefined || member.isLost || member.sealed >= nth) return []
         table.promote(millis)
-        return queues.flatMap(({ limit, queue }) => table.claim(worker, queue, limit, millis))
+        return queues.flatMap(({ limit, queue }) => table.claim(worker, nth, queue, limit, millis))
       }),
     settle: (worker, settlements) =>
       Effect.map(now, (millis) => {
@@ -175,7 +195,13 @@ const makeStore = (
         return lost
       }),
     settleAll,
-    giveBackUnknown: (worker, known) => Effect.map(now, (millis) => table.giveBack(worker, new Set(known), millis)),
+    giveBackUnknown: (worker, nth, known) =>
+      Effect.map(now, (millis) => {
+        const member = members.get(worker)
+        if (member === undefined || member.sealed >= nth) return 0
+        member.sealed = nth
+        return table.giveBack(worker, nth, new Set(known), millis)
+      }),
     join,
     tick: (entries) =>
       Effect.gen(function*() {
@@ -208,7 +234,7 @@ const make = Effect.sync(() => {
     cancel: (id) =>
       Effect.map(now, (millis) => {
         const owner = table.live.get(id)?.worker
-        const outcome = table.cancel(id, millis)
+        const outcome = table.cancel(id, (worker) => members.get(worker)?.isLost === false, millis)
         const member = owner === null || owner === undefined ? undefined : members.get(owner)
         if (outcome === "requested" && member !== undefined) Queue.offerUnsafe(member.signals, { _tag: "Cancel", id })
         return outcome

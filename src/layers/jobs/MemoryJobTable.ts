@@ -13,6 +13,8 @@ interface Row extends NewJob {
   readonly seq: number
   state: JobState
   attempt: number
+  /** The number of its worker's claim that took it last; null: it was never claimed. */
+  fence: number | null
   rank: number
   runAt: number
   worker: number | null
@@ -73,6 +75,7 @@ export class MemoryJobTable {
       seq: Number(id),
       state: runAt > now ? "scheduled" : job.key === null ? "ready" : "blocked",
       attempt: 0,
+      fence: null,
       rank: runAt - job.priority * agingMillis,
       runAt,
       worker: null,
@@ -88,13 +91,13 @@ export class MemoryJobTable {
     this.letThrough(row)
   }
 
-  /** Lets the next jobs of a key through, up to its limit. */
+  /** Lets the next jobs of a key through, up to its limit. A job that was claimed before and waits again keeps its place. */
   private letThrough(of: Pick<Row, "kind" | "key">): void {
     if (of.key === null) return
     const same = [...this.live.values()].filter((row) => keyOf(row) === keyOf(of))
     let active =
       same.filter((row) =>
-        row.state === "ready" || row.state === "running" || (row.state === "scheduled" && row.attempt > 0)
+        row.state === "ready" || row.state === "running" || (row.state === "scheduled" && row.fence !== null)
       ).length
     for (const row of same.filter((row) => row.state === "blocked").sort(byRank)) {
       if (active >= row.keyConcurrency) return
@@ -109,7 +112,7 @@ export class MemoryJobTable {
     for (const row of this.live.values()) {
       if (row.state !== "scheduled") continue
       if (row.runAt > now) next = Math.min(next ?? Infinity, row.runAt - now)
-      else if (row.key !== null && row.attempt === 0) {
+      else if (row.key !== null && row.fence === null) {
         row.state = "blocked"
         this.letThrough(row)
       } else row.state = "ready"
@@ -117,7 +120,7 @@ export class MemoryJobTable {
     return next
   }
 
-  claim(worker: number, queue: string, limit: number, now: number): ReadonlyArray<ClaimedJob> {
+  claim(worker: number, nth: number, queue: string, limit: number, now: number): ReadonlyArray<ClaimedJob> {
     const settings = this.settings.get(queue)
     if (settings?.paused === true) return []
     let allowed = limit
@@ -135,9 +138,11 @@ export class MemoryJobTable {
       row.state = "running"
       row.attempt++
       row.worker = worker
+      row.fence = nth
       row.startedAt = now
       return {
         id: row.id,
+        fence: nth,
         queue: row.queue,
         kind: row.kind,
         attempt: row.attempt,
@@ -152,7 +157,7 @@ export class MemoryJobTable {
   /** The row behind a fence, when it still holds. */
   owned(worker: number, job: ClaimedJob): Row | undefined {
     const row = this.live.get(job.id)
-    return row !== undefined && row.state === "running" && row.worker === worker && row.attempt === job.attempt
+    return row !== undefined && row.state === "running" && row.worker === worker && row.fence === job.fence
       ? row
       : undefined
   }
@@ -208,11 +213,16 @@ export class MemoryJobTable {
     this.letThrough(row)
   }
 
-  /** Takes back what a dead worker held; a job on its last attempt is dead-lettered. */
-  recover(worker: number, now: number): number {
+  /** Takes back what a lost worker held, but for what a transaction is settling; a job on its last attempt is dead-lettered. */
+  recover(worker: number, now: number): { readonly recovered: number; readonly held: number } {
     let recovered = 0
+    let held = 0
     for (const row of this.live.values()) {
-      if (row.state !== "running" || row.worker !== worker || row.locked) continue
+      if (row.worker !== worker) continue
+      if (row.locked) {
+        held++
+        continue
+      }
       recovered++
       const failure: JobFailure = { reason: "WorkerLost", message: `Worker ${worker} died while running it` }
       this.settle(
@@ -221,24 +231,24 @@ export class MemoryJobTable {
         now
       )
     }
-    return recovered
+    return { recovered, held }
   }
 
-  /** Gives back, unspent, what this worker holds and does not know of. */
-  giveBack(worker: number, known: ReadonlySet<JobId>, now: number): number {
+  /** Gives back, unspent, what this worker holds by its claims up to `nth` and does not know of. */
+  giveBack(worker: number, nth: number, known: ReadonlySet<JobId>, now: number): number {
     let count = 0
     for (const row of this.live.values()) {
-      if (row.state !== "running" || row.worker !== worker || row.locked || known.has(row.id)) continue
+      if (row.worker !== worker || (row.fence ?? 0) > nth || row.locked || known.has(row.id)) continue
       count++
       this.settle(row, { _tag: "Released", delayMillis: 0 }, now)
     }
     return count
   }
 
-  cancel(id: JobId, now: number): "cancelled" | "requested" | "finished" | "unknown" {
+  cancel(id: JobId, isHeld: (worker: number) => boolean, now: number): "cancelled" | "requested" | "finished" | "unknown" {
     const row = this.live.get(id)
     if (row === undefined) return this.ended.has(id) || this.dead.has(id) ? "finished" : "unknown"
-    if (row.state === "running") {
+    if (row.worker !== null && (row.locked || isHeld(row.worker))) {
       row.cancelRequested = true
       return "requested"
     }

@@ -29,15 +29,25 @@ const foldEveryMillis = 1_000
 
 interface BeatRow {
   readonly alive: boolean
-  readonly dead_workers: number
-  readonly recovered: number
+  readonly died: number
+  readonly lost: ReadonlyArray<number> | null
   readonly next_due: number | null
   readonly cancelled: ReadonlyArray<bigint> | null
 }
 
-/** For what the next round makes up for; outages are told of by the worker's heartbeat. */
-const quietly = (what: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
-  Effect.catchCause(Effect.asVoid(self), (cause) => Effect.logDebug(`jobs: ${what} failed`, cause))
+interface Recovered {
+  readonly recovered: number
+  readonly held: number
+}
+
+interface Promoted {
+  readonly next_due: number | null
+}
+
+/** For what the next round makes up for; outages are told of by the worker's heartbeat. No rows when it failed. */
+const quietly =
+  (what: string) => <A, E, R>(self: Effect.Effect<ReadonlyArray<A>, E, R>): Effect.Effect<ReadonlyArray<A>, never, R> =>
+    Effect.catchCause(self, (cause) => Effect.as(Effect.logDebug(`jobs: ${what} failed`, cause), []))
 
 /**
  * Holds one connection outside the pool that listens and carries the worker's session lock, and connects it anew when it
@@ -127,10 +137,7 @@ export const join = Effect.fnUntraced(function*(
     returning id`.pipe(operation("join"))
   const worker = rows[0]?.id ?? 0
   yield* Effect.addFinalizer(() =>
-    quietly("leaving")(sql.withTransaction(Effect.andThen(
-      sql`delete from sluice.job_worker where id = ${worker}`,
-      sql`select sluice.job_recover(${worker}::int4)`
-    )))
+    quietly("leaving")(sql`select sluice.job_leave(${worker}::int4)`)
   )
   const signals = yield* Queue.sliding<Signal>(4096)
   if (options.listen) {
@@ -138,22 +145,40 @@ export const join = Effect.fnUntraced(function*(
     yield* Effect.forkScoped(listenAlways(sql, worker, new Set(joining.queues), signals, outage))
   }
   yield* Effect.forkScoped(housekeeping(sql, options))
-  const beat: Effect.Effect<Beat, JobQueueError> = Effect.map(
-    operation("heartbeat")(sql.unsafe<BeatRow>("select * from sluice.job_beat($1)", [worker])),
-    ([row]) => ({
-      alive: row?.alive ?? false,
-      deadWorkers: row?.dead_workers ?? 0,
-      recovered: row?.recovered ?? 0,
-      nextDueMillis: row?.next_due === null || row?.next_due === undefined ? undefined : Math.max(0, row.next_due),
-      cancelled: (row?.cancelled ?? []).map(idOf)
-    })
-  )
   return {
     worker,
     signals,
     idle: (idle) =>
       Effect.asVoid(operation("idle")(sql`update sluice.job_worker set idle = ${idle} where id = ${worker}`)),
-    beat
+    beat: operation("heartbeat")(beat(sql, worker))
+  }
+})
+
+/**
+ * A heartbeat, and what it finds to do, each in a transaction of its own: the jobs of each lost worker, and due jobs. What of that fails is found again by
+ * the next beat, of whomever.
+ */
+const beat = Effect.fnUntraced(function*(sql: PgClient.PgClient, worker: number): Effect.fn.Return<Beat, SqlError> {
+  const [row] = yield* sql.unsafe<BeatRow>("select * from sluice.job_beat($1)", [worker])
+  let recovered = 0
+  let held = 0
+  for (const lost of row?.lost ?? []) {
+    const [taken] = yield* quietly("recovering")(sql.unsafe<Recovered>("select * from sluice.job_recover($1)", [lost]))
+    recovered += taken?.recovered ?? 0
+    held += taken?.held ?? 0
+  }
+  let due = row?.next_due ?? null
+  if (due !== null && due <= 0) {
+    const [next] = yield* quietly("promoting")(sql.unsafe<Promoted>("select * from sluice.job_promote()"))
+    due = next?.next_due ?? null
+  }
+  return {
+    alive: row?.alive ?? false,
+    deadWorkers: row?.died ?? 0,
+    recovered,
+    held,
+    nextDueMillis: due === null ? undefined : Math.max(0, due),
+    cancelled: (row?.cancelled ?? []).map(idOf)
   }
 })
 

@@ -62,7 +62,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
           effect
         )
       )),
-    claim: (worker, queues) => operation("claim")(PostgresJobSettle.claim(sql, worker, queues, floors)),
+    claim: (worker, nth, queues) => operation("claim")(PostgresJobSettle.claim(sql, worker, nth, queues, floors)),
     settle: (worker, settlements) =>
       Effect.map(
         operation("settle")(PostgresJobSettle.settle(sql, worker, settlements)),
@@ -76,7 +76,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
             ? Effect.void
             : Effect.fail(new JobLeaseLost({ ids: settlements.map(({ job }) => job.id) }))
       ),
-    giveBackUnknown: (worker, known) => operation("reconcile")(PostgresJobSettle.giveBackUnknown(sql, worker, known)),
+    giveBackUnknown: (worker, nth, known) =>
+      operation("reconcile")(PostgresJobSettle.giveBackUnknown(sql, worker, nth, known)),
     join: (joining) => PostgresFleet.join(sql, fleet, joining),
     tick: (entries) => operation("cron")(PostgresFleet.tick(sql, entries, direct))
   })

@@ -7,7 +7,7 @@ import { JobFailure, type JobId, type JobInfo, type JobState } from "../../servi
 import type { JobEvent } from "../../services/jobs/Job.ts"
 import { type JobFilter, JobRecords, type QueueStats, type RedriveFilter } from "../../services/jobs/JobStore.ts"
 import * as Columns from "../postgres/Columns.ts"
-import { aging, channel, idOf, operation } from "./JobSql.ts"
+import { aging, idOf, operation } from "./JobSql.ts"
 
 interface InfoRow {
   readonly id: bigint
@@ -130,43 +130,12 @@ const statsOf = (row: StatsRow): QueueStats => {
   }
 }
 
-interface CancelRow {
-  readonly outcome: "cancelled" | "requested" | "finished" | "unknown"
-  readonly worker: number | null
-  readonly kind: string | null
-  readonly key: string | null
-}
-
-const cancelStatement = `
-  with mine as materialized (select id, state from sluice.job where id = $1 for update),
-  gone as (delete from sluice.job j using mine where j.id = mine.id and mine.state <> 1 returning j.*),
-  history as (
-    insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at,
-      started_at, finished_at, key, payload, error)
-    select id, 6, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
-      payload, error from gone
-  ), delta as (
-    insert into sluice.job_delta (queue, ready, scheduled, blocked, cancelled)
-    select queue, -(case when state = 0 then 1 else 0 end), -(case when state = 2 then 1 else 0 end),
-      -(case when state = 3 then 1 else 0 end), 1 from gone
-  ), asked as (
-    update sluice.job j set cancel_requested = true from mine where j.id = mine.id and mine.state = 1 returning j.worker
-  )
-  select case when exists (select 1 from gone) then 'cancelled' when exists (select 1 from asked) then 'requested'
-      when exists (select 1 from sluice.job_dead where id = $1) or exists (select 1 from sluice.job_history where id = $1)
-        then 'finished' else 'unknown' end as outcome,
-    (select worker from asked) as worker, (select kind from gone) as kind, (select key from gone) as key`
-
 const cancel = (sql: PgClient.PgClient, id: JobId) =>
-  sql.withTransaction(Effect.gen(function*() {
-    const [row] = yield* sql.unsafe<CancelRow>(cancelStatement, [BigInt(id)])
-    if (row === undefined) return "unknown" as const
-    if (row.worker !== null) yield* sql`select pg_notify(${channel}, ${`c:${row.worker}:${id}`})`
-    if (row.key !== null) {
-      yield* sql`select sluice.job_wake(sluice.job_fill(array[${row.kind}::text], array[${row.key}::text]))`
-    }
-    return row.outcome
-  }))
+  Effect.map(
+    sql<{ readonly outcome: "cancelled" | "requested" | "finished" | "unknown" }>`
+      select outcome from sluice.job_cancel(${BigInt(id)})`,
+    ([row]) => row?.outcome ?? "unknown"
+  )
 
 const redriveStatement = `
   with chosen as materialized (

@@ -19,8 +19,9 @@ interface ClaimedRow {
   readonly floor: string | null
 }
 
-const jobOf = (row: ClaimedRow): ClaimedJob => ({
+const jobOf = (fence: number) => (row: ClaimedRow): ClaimedJob => ({
   id: idOf(row.id),
+  fence,
   queue: row.queue,
   kind: row.kind,
   attempt: row.attempt,
@@ -32,20 +33,22 @@ const jobOf = (row: ClaimedRow): ClaimedJob => ({
 
 type Requests = ReadonlyArray<{ readonly queue: string; readonly limit: number }>
 
-/** Claims, best first: the fence of each job is its id, its attempt and the worker. */
+/** Claims, best first. A claim that fails may have taken jobs all the same, in each of its looks: `giveBackUnknown` gives them back. */
 export const claim: (
   sql: PgClient.PgClient,
   worker: number,
+  nth: number,
   queues: Requests,
   floors: ClaimFloors
-) => Effect.Effect<ReadonlyArray<ClaimedJob>, SqlError> = Effect.fnUntraced(function*(sql, worker, queues, floors) {
+) => Effect.Effect<ReadonlyArray<ClaimedJob>, SqlError> = Effect.fnUntraced(function*(sql, worker, nth, queues, floors) {
   const before = yield* Clock.currentTimeMillis
   const from = queues.map(({ queue }) => floors.of(queue, before))
   const isFront = from.every((floor) => floor === undefined)
   const rows = yield* sql.unsafe<ClaimedRow>(
-    "select * from sluice.job_claim_from($1, $2, $3, $4::text[]::timestamptz[], $5)",
+    "select * from sluice.job_claim_from($1, $2, $3, $4, $5::text[]::timestamptz[], $6)",
     [
       worker,
+      nth,
       Columns.texts(queues.map((entry) => entry.queue)),
       Columns.ints(queues.map((entry) => entry.limit)),
       Columns.texts(from.map((floor) => floor?.rank ?? "-infinity")),
@@ -55,17 +58,15 @@ export const claim: (
   const now = yield* Clock.currentTimeMillis
   if (isFront) floors.front(now, now - before, rows.length)
   for (const row of rows) if (row.floor !== null) floors.ended(row.queue, { rank: row.floor, id: String(row.id) })
+  const jobs = rows.map(jobOf(nth))
   // Behind the floor there is too little: what is before it is looked at at once.
-  const isShort = queues.some(({ limit, queue }) => rows.filter((row) => row.queue === queue).length < limit)
-  if (isFront || !isShort) return rows.map(jobOf)
-  floors.restart()
   const missing = queues.map(({ limit, queue }) => ({
     queue,
     limit: limit - rows.filter((row) => row.queue === queue).length
   })).filter(({ limit }) => limit > 0)
-  // What is claimed is claimed, whatever becomes of the second look.
-  const more = yield* Effect.orElseSucceed(claim(sql, worker, missing, floors), () => [])
-  return [...rows.map(jobOf), ...more]
+  if (isFront || missing.length === 0) return jobs
+  floors.restart()
+  return [...jobs, ...(yield* claim(sql, worker, nth, missing, floors))]
 })
 
 interface Settled {
@@ -79,7 +80,7 @@ const isEnded = (settlement: Settlement): settlement is Ended =>
   settlement.verdict._tag !== "Retry" && settlement.verdict._tag !== "Released"
 
 const idsOf = (settlements: ReadonlyArray<Settlement>) => Columns.bigints(settlements.map(({ job }) => BigInt(job.id)))
-const attemptsOf = (settlements: ReadonlyArray<Settlement>) => Columns.ints(settlements.map(({ job }) => job.attempt))
+const fencesOf = (settlements: ReadonlyArray<Settlement>) => Columns.ints(settlements.map(({ job }) => job.fence))
 
 /** Ends jobs; answers how many were still ours. */
 const end = (sql: PgClient.PgClient, worker: number, ended: ReadonlyArray<Ended>): Effect.Effect<number, SqlError> => {
@@ -87,11 +88,11 @@ const end = (sql: PgClient.PgClient, worker: number, ended: ReadonlyArray<Ended>
     verdict._tag === "Succeeded" && verdict.result === null && verdict.history === "full"
   )
   const rows = isBare
-    ? sql.unsafe<Settled>("select sluice.job_succeed($1, $2, $3) as n", [worker, idsOf(ended), attemptsOf(ended)])
+    ? sql.unsafe<Settled>("select sluice.job_succeed($1, $2, $3) as n", [worker, idsOf(ended), fencesOf(ended)])
     : sql.unsafe<Settled>("select sluice.job_end($1, $2, $3, $4, $5, $6, $7) as n", [
       worker,
       idsOf(ended),
-      attemptsOf(ended),
+      fencesOf(ended),
       Columns.ints(ended.map(({ verdict }) => verdict._tag === "Succeeded" ? 4 : verdict._tag === "Dead" ? 5 : 6)),
       Columns.ints(
         ended.map(({ verdict }) =>
@@ -123,7 +124,7 @@ const again = Effect.fnUntraced(function*(sql: PgClient.PgClient, worker: number
   const rows = yield* sql.unsafe<{ readonly id: bigint }>("select id from sluice.job_again($1, $2, $3, $4, $5, $6)", [
     worker,
     idsOf(jobs),
-    attemptsOf(jobs),
+    fencesOf(jobs),
     Columns.floats(jobs.map(({ verdict }) => verdict.delayMillis)),
     Columns.ints(jobs.map(({ verdict }) => verdict._tag === "Released" ? 1 : 0)),
     Columns.texts(jobs.map(({ verdict }) => verdict._tag === "Retry" ? JSON.stringify(verdict.failure) : null))
@@ -154,18 +155,14 @@ export const settle = Effect.fnUntraced(function*(
 export const giveBackUnknown = (
   sql: PgClient.PgClient,
   worker: number,
+  nth: number,
   known: ReadonlyArray<string>
 ): Effect.Effect<number, SqlError> =>
   Effect.map(
-    sql.unsafe<Settled>(
-      `with moved as (
-        update sluice.job j set state = 0, attempt = j.attempt - 1, worker = null, started_at = null
-        where j.worker = $1 and j.state = 1 and not (j.id = any ($2)) returning j.queue
-      ), delta as (
-        insert into sluice.job_delta (queue, running, ready) select queue, -count(*), count(*) from moved group by queue
-      )
-      select count(*)::int4 as n from moved`,
-      [worker, Columns.bigints(known.map(BigInt))]
-    ),
+    sql.unsafe<Settled>("select sluice.job_give_back($1, $2, $3) as n", [
+      worker,
+      nth,
+      Columns.bigints(known.map(BigInt))
+    ]),
     ([row]) => row?.n ?? 0
   )

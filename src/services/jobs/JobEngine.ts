@@ -22,8 +22,6 @@ const aheadMillis = 50
 const probeMillis = [0, 5, 25, 100]
 /** A worker that was busy for so long no longer asks to be woken. */
 const busyMillis = 200
-/** How long after the first look for jobs of a claim without an answer there is a second. */
-const secondPassMillis = 10_000
 /** A job of a kind that nobody here knows waits so long. */
 const unknownKindMillis = 5_000
 
@@ -47,8 +45,10 @@ export class JobEngine<R> {
   private claiming = false
   private exhausted = false
   private nudged = false
-  private unsurePasses = 0
-  private nextPassAtMillis = 0
+  /** The number of the last claim. */
+  private claims = 0
+  /** That claim was not answered: it may have taken jobs that nobody here knows of. */
+  private isUnsure = false
   private isIdle = false
   private nextDueMillis: number | undefined
   private ratePerMilli = 0
@@ -130,7 +130,7 @@ export class JobEngine<R> {
 
   /** After a defect: what was claimed and had not begun goes back unspent. What had begun counts, as when a worker dies. */
   get giveBack(): Effect.Effect<void> {
-    return Effect.matchCauseEffect(this.store.giveBackUnknown(this.member.worker, this.begunAtEnd ?? []), {
+    return Effect.matchCauseEffect(this.store.giveBackUnknown(this.member.worker, this.claims, this.begunAtEnd ?? []), {
       onSuccess: () => Effect.void,
       // Leaving the fleet gives it back all the same, or the lapse of the lease does, and then it counts.
       onFailure: (cause) => Effect.logDebug("jobs: could not give back what had not begun", cause)
@@ -161,12 +161,11 @@ export class JobEngine<R> {
         this.claiming = true
         const claimed = yield* Effect.exit(Effect.andThen(
           this.reconcile,
-          this.store.claim(this.member.worker, requests)
+          Effect.suspend(() => this.store.claim(this.member.worker, ++this.claims, requests))
         ))
         this.claiming = false
         if (Exit.isFailure(claimed)) {
-          this.unsurePasses = 2
-          this.nextPassAtMillis = 0
+          this.isUnsure = true
           yield* this.outage.failed("claiming", claimed.cause)
           yield* Effect.sleep(Math.min(1000, this.options.pollMillis))
           continue
@@ -207,17 +206,13 @@ export class JobEngine<R> {
     })
   }
 
-  /**
-   * After a claim that failed: it may have been committed all the same, for a worker that never heard of its jobs. Once at
-   * once, and once more later, for a server that was still at it.
-   */
+  /** After a claim that failed: it may have been committed all the same, or be on its way still. What it took is given back, and it is refused. */
   private get reconcile(): Effect.Effect<void, JobQueueError> {
-    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      if (this.unsurePasses === 0 || now < this.nextPassAtMillis) return Effect.void
+    return Effect.suspend(() => {
+      if (!this.isUnsure) return Effect.void
       const known = [...this.ledger.ids, ...this.runner.ids, ...this.settler.ids]
-      return Effect.map(this.store.giveBackUnknown(this.member.worker, known), () => {
-        this.unsurePasses--
-        this.nextPassAtMillis = now + secondPassMillis
+      return Effect.map(this.store.giveBackUnknown(this.member.worker, this.claims, known), () => {
+        this.isUnsure = false
       })
     })
   }

@@ -1,4 +1,5 @@
 import * as Schema from "effect/Schema"
+import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
 
 /**
@@ -17,6 +18,10 @@ export class JobQueueError extends Schema.TaggedError<JobQueueError>()("JobQueue
   /** Whether running the same operation again may succeed. */
   get isRetryable() {
     return this.reason !== "Rejected"
+  }
+  /** Whether the data is to blame, whoever sends it and when: it can never be stored. */
+  get isData() {
+    return isSqlError(this.cause) && SqlFailure.isData(this.cause)
   }
 }
 

@@ -7,13 +7,25 @@ import type { ClaimedJob, Settlement, Verdict } from "./JobStore.ts"
 
 /** Settlements written in one statement. */
 const maxSettle = 2_000
+/** What was refused is written again after so long, doubling, at most. */
+const pauseFirstMillis = 200
+const pauseMaxMillis = 5_000
+/** So many refusals in a row, one by one, and it is not the settlements: the rest is tried together again, later. */
+const maxRefused = 3
 
-/** Group commit of verdicts: what comes while a batch is being written goes into the next one. */
+/**
+ * Group commit of verdicts: what comes while a batch is being written goes into the next one. A verdict that was taken is written, however long that takes:
+ * only what can never be stored (a result that the database cannot hold, say) ends as dead instead.
+ */
 export class JobSettler {
+  /** Taken and not written. */
+  private readonly open = new Set<Settlement>()
   private readonly buffer: Array<Settlement> = []
+  /** Refused by themselves: written one by one from now on, so that they hold up nobody. */
+  private readonly stuck: Array<Settlement> = []
   private readonly work = Latch.makeUnsafe(false)
+  private readonly trouble = Latch.makeUnsafe(false)
   private readonly flushed = Latch.makeUnsafe(true)
-  private writing: ReadonlyArray<Settlement> = []
   private readonly session: Session
 
   constructor(session: Session) {
@@ -22,12 +34,12 @@ export class JobSettler {
 
   /** Verdicts that are not in the store yet. */
   get size(): number {
-    return this.buffer.length + this.writing.length
+    return this.open.size
   }
 
   /** The jobs of these verdicts. */
   get ids(): ReadonlyArray<JobId> {
-    return [...this.buffer, ...this.writing].map(({ job }) => job.id)
+    return Array.from(this.open, ({ job }) => job.id)
   }
 
   /** Waits until nothing is left to write. */
@@ -37,65 +49,120 @@ export class JobSettler {
 
   /** Takes a verdict; it is written with others, soon. */
   settle(job: ClaimedJob, verdict: Verdict): void {
-    this.buffer.push({ job, verdict })
+    const settlement = { job, verdict }
+    this.open.add(settlement)
+    this.buffer.push(settlement)
     this.flushed.closeUnsafe()
     this.work.openUnsafe()
   }
 
-  /** Writes what is taken, in batches, for ever. */
+  /** Writes what is taken, for ever. */
   get run(): Effect.Effect<void> {
+    return Effect.all([this.writeBatches, this.writeStuck], { concurrency: 2, discard: true })
+  }
+
+  private get writeBatches(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
+      let pause = pauseFirstMillis
       while (true) {
         yield* this.work.await
         const batch = this.buffer.splice(0, maxSettle)
         if (batch.length === 0) {
           this.work.closeUnsafe()
-          this.flushed.openUnsafe()
           continue
         }
-        this.writing = batch
-        yield* this.write(batch)
-        this.writing = []
-        this.session.tally.settled += batch.length
-        const reopened = batch.some(({ job, verdict }) =>
-          job.key !== null || ((verdict._tag === "Retry" || verdict._tag === "Released") && verdict.delayMillis === 0)
-        )
-        if (reopened) this.session.onReady()
-        this.session.onRoom()
+        const rest = yield* this.writeBatch(batch)
+        if (rest.length === 0) pause = pauseFirstMillis
+        else {
+          this.buffer.unshift(...rest)
+          yield* Effect.sleep(pause)
+          pause = Math.min(pauseMaxMillis, pause * 2)
+        }
       }
     })
   }
 
-  /** Writes until it is written, or until the lease is lost with the session. */
-  private write(batch: ReadonlyArray<Settlement>): Effect.Effect<void> {
-    return Effect.matchEffect(this.session.store.settle(this.session.worker, batch), {
-      onSuccess: (lost) => {
-        this.session.tally.lost += lost
-        return lost === 0
-          ? Effect.void
-          : Effect.logWarning(`jobs: ${lost} of ${batch.length} settle(s) refused: their lease was lost`)
-      },
-      onFailure: (error) => this.writeAgain(batch, error)
+  /** Writes a batch, one by one when it is refused; answers what is to be written with the next. */
+  private writeBatch(batch: ReadonlyArray<Settlement>): Effect.Effect<ReadonlyArray<Settlement>> {
+    return Effect.gen({ self: this }, function*() {
+      const error = yield* this.write(batch)
+      if (error === undefined) return []
+      yield* this.session.outage.failed("settling", error)
+      if (error.reason === "Unavailable") return batch
+      let refused = 0
+      for (const [index, one] of batch.entries()) {
+        refused = (yield* this.writeAlone(one)) ? 0 : refused + 1
+        if (refused === maxRefused) return batch.slice(index + 1)
+      }
+      return []
     })
   }
 
-  private writeAgain(batch: ReadonlyArray<Settlement>, error: JobQueueError): Effect.Effect<void> {
-    if (error.reason !== "Rejected") {
-      return this.session.outage.failed("settling", error).pipe(
-        Effect.andThen(Effect.delay(this.write(batch), 200))
-      )
-    }
-    const [first] = batch
-    if (batch.length > 1 || first === undefined) {
-      return Effect.forEach(batch, (one) => this.write([one]), { discard: true })
-    }
-    // One that the store cannot take, such as a result it cannot hold: the job is dead rather than stuck.
-    const failure = { reason: "Defect", message: "Its outcome could not be stored" } as const
-    return first.verdict._tag === "Dead"
-      ? Effect.logError(`jobs: cannot settle ${first.job.kind} ${first.job.id}`, error)
-      : Effect.andThen(
-        Effect.logError(`jobs: cannot store the outcome of ${first.job.kind} ${first.job.id}`, error),
-        this.write([{ job: first.job, verdict: { _tag: "Dead", failure } }])
-      )
+  private writeAlone(one: Settlement): Effect.Effect<boolean> {
+    return Effect.flatMap(this.write([one]), (error) => {
+      if (error === undefined) return Effect.succeed(true)
+      const { id, kind } = one.job
+      if (error.isData && one.verdict._tag !== "Dead") {
+        return Effect.andThen(
+          Effect.logError(`jobs: the outcome of ${kind} ${id} cannot be stored`, error),
+          this.writeAlone(this.replace(one, `Its outcome could not be stored: ${error.detail}`))
+        )
+      }
+      this.stuck.push(one)
+      this.trouble.openUnsafe()
+      return Effect.as(Effect.logWarning(`jobs: cannot settle ${kind} ${id} now: trying again`, error), false)
+    })
+  }
+
+  /** Dead rather than stuck. */
+  private replace(one: Settlement, message: string): Settlement {
+    const failure = { reason: "Defect", message: message.replaceAll("\u0000", "\uFFFD").slice(0, 1_000) } as const
+    const dead: Settlement = { job: one.job, verdict: { _tag: "Dead", failure } }
+    this.open.delete(one)
+    this.open.add(dead)
+    return dead
+  }
+
+  private get writeStuck(): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      let pause = pauseFirstMillis
+      while (true) {
+        yield* this.trouble.await
+        yield* Effect.sleep(pause)
+        const round = this.stuck.splice(0)
+        for (const one of round) if ((yield* this.write([one])) !== undefined) this.stuck.push(one)
+        const isBetter = this.stuck.length < round.length
+        pause = isBetter ? pauseFirstMillis : Math.min(pauseMaxMillis, pause * 2)
+        if (this.stuck.length === 0) this.trouble.closeUnsafe()
+      }
+    })
+  }
+
+  /** Writes, and answers why not. What is not ours any more counts as written: its lease is lost. */
+  private write(batch: ReadonlyArray<Settlement>): Effect.Effect<JobQueueError | undefined> {
+    return Effect.matchEffect(this.session.store.settle(this.session.worker, batch), {
+      onSuccess: (lost) => {
+        this.written(batch, lost)
+        return lost === 0
+          ? Effect.undefined
+          : Effect.as(
+            Effect.logWarning(`jobs: ${lost} of ${batch.length} settle(s) refused: their lease was lost`),
+            undefined
+          )
+      },
+      onFailure: (error) => Effect.succeed(error)
+    })
+  }
+
+  private written(batch: ReadonlyArray<Settlement>, lost: number): void {
+    for (const one of batch) this.open.delete(one)
+    if (this.open.size === 0) this.flushed.openUnsafe()
+    this.session.tally.settled += batch.length
+    this.session.tally.lost += lost
+    const reopened = batch.some(({ job, verdict }) =>
+      job.key !== null || ((verdict._tag === "Retry" || verdict._tag === "Released") && verdict.delayMillis === 0)
+    )
+    if (reopened) this.session.onReady()
+    this.session.onRoom()
   }
 }

@@ -21,9 +21,14 @@ export interface NewJob {
   readonly keyConcurrency: number
 }
 
-/** A job that now belongs to a worker; (`id`, `attempt`, worker) is the fence of everything done with it. */
+/**
+ * A job that now belongs to a worker. (`id`, worker, `fence`) is the fence of everything done with it: unlike the attempt, which a worker may give back,
+ * it never comes again.
+ */
 export interface ClaimedJob {
   readonly id: JobId
+  /** The number of the claim that took it, among those of its worker. */
+  readonly fence: number
   readonly queue: string
   readonly kind: string
   readonly attempt: number
@@ -61,6 +66,8 @@ export interface Beat {
   /** Workers found dead, and how many of their jobs went back to waiting. */
   readonly deadWorkers: number
   readonly recovered: number
+  /** Jobs of dead workers that cannot be taken back yet: somebody has them locked. */
+  readonly held: number
   /** Milliseconds until the next scheduled job is due; undefined when there is none. */
   readonly nextDueMillis: number | undefined
   /** Running jobs of this worker that someone asked to cancel. */
@@ -115,9 +122,13 @@ export class JobStore extends Context.Service<JobStore, {
     effect: Effect.Effect<A, E, R>,
     limits?: TransactionLimits
   ) => Effect.Effect<A, E | JobQueueError, R>
-  /** Takes up to `limit` ready jobs of each queue, best first; paused queues and spent rates yield none. */
+  /**
+   * Takes up to `limit` ready jobs of each queue, best first; paused queues and spent rates yield none, and neither does a worker that left or was declared
+   * dead. A worker numbers its claims, from 1: `nth` is the fence of what this one takes.
+   */
   readonly claim: (
     worker: number,
+    nth: number,
     queues: ReadonlyArray<{ readonly queue: string; readonly limit: number }>
   ) => Effect.Effect<ReadonlyArray<ClaimedJob>, JobQueueError>
   /** Settles what is still ours, and answers how many were not: their lease is lost. */
@@ -131,10 +142,10 @@ export class JobStore extends Context.Service<JobStore, {
     settlements: ReadonlyArray<Settlement>
   ) => Effect.Effect<void, JobQueueError | JobLeaseLost>
   /**
-   * Gives back, unspent, what is claimed for this worker and not among `known`: a claim may have been committed although
-   * its answer got lost. Answers how many.
+   * Gives back, unspent, what this worker's claims up to the `nth` took and is not among `known`, and refuses those claims from now on: one may have been
+   * committed although its answer got lost, or may only come later. Answers how many jobs.
    */
-  readonly giveBackUnknown: (worker: number, known: ReadonlyArray<JobId>) => Effect.Effect<number, JobQueueError>
+  readonly giveBackUnknown: (worker: number, nth: number, known: ReadonlyArray<JobId>) => Effect.Effect<number, JobQueueError>
   /** Joins the fleet until the scope closes. */
   readonly join: (options: JoinOptions) => Effect.Effect<Membership, JobQueueError, Scope.Scope>
   /** Enqueues every due tick once over all processes; answers how many were. */

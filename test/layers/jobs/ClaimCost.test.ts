@@ -90,14 +90,14 @@ describe("the cost of a claim", () => {
       const { worker } = yield* store.join({ queues: ["cost"], label: "t", leaseMillis: 60_000, beatMillis: 1_000 })
       yield* queue.enqueueMany(N, payloads(300))
       const floors = new ClaimFloors()
-      const first = yield* claim(sql, worker, [{ queue: "cost", limit: 100 }], floors)
+      const first = yield* claim(sql, worker, 1, [{ queue: "cost", limit: 100 }], floors)
       // As if that claim had walked over a mountain of dead rows.
       floors.front(yield* Clock.currentTimeMillis, 10_000, 100)
       const urgent = yield* queue.enqueue(N, { n: 1000 }, { priority: 10 })
-      const second = yield* claim(sql, worker, [{ queue: "cost", limit: 100 }], floors)
+      const second = yield* claim(sql, worker, 1, [{ queue: "cost", limit: 100 }], floors)
       assert.deepStrictEqual([first[0]?.id, second[0]?.id], ["1", "101"], "it went on where the first ended")
       // Too little behind the floor: the front is looked at in the same claim.
-      const third = yield* claim(sql, worker, [{ queue: "cost", limit: 150 }], floors)
+      const third = yield* claim(sql, worker, 1, [{ queue: "cost", limit: 150 }], floors)
       assert.strictEqual(third.length, 101)
       assert.isTrue(third.some((job) => job.id === urgent))
     }).pipe(Effect.scoped))
@@ -108,10 +108,10 @@ describe("the cost of a claim", () => {
       const store = yield* JobStore
       const { worker } = yield* store.join({ queues: ["cost"], label: "t", leaseMillis: 60_000, beatMillis: 1_000 })
       yield* queue.enqueueMany(N, payloads(5))
-      const claimed = yield* store.claim(worker, [{ queue: "cost", limit: 5 }])
+      const claimed = yield* store.claim(worker, 1, [{ queue: "cost", limit: 5 }])
       const [known] = claimed
-      assert.strictEqual(yield* store.giveBackUnknown(worker, known === undefined ? [] : [known.id]), 4)
-      const again = yield* store.claim(worker, [{ queue: "cost", limit: 5 }])
+      assert.strictEqual(yield* store.giveBackUnknown(worker, 1, known === undefined ? [] : [known.id]), 4)
+      const again = yield* store.claim(worker, 2, [{ queue: "cost", limit: 5 }])
       assert.deepStrictEqual(again.map((job) => job.attempt), [1, 1, 1, 1])
     }).pipe(Effect.scoped))
 

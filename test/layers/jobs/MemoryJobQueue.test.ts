@@ -1,4 +1,6 @@
 import { layerMemory } from "../../../src/layers/jobs/MemoryJobQueue.ts"
+import * as JobMembership from "../../conformance/JobMembership.suite.ts"
 import { suite } from "../../conformance/JobQueue.suite.ts"
 
 suite("MemoryJobQueue", layerMemory)
+JobMembership.suite("the fleet of MemoryJobQueue", layerMemory, false)

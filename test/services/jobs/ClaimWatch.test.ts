@@ -34,10 +34,10 @@ const run = <A, E>(
       Effect.map(JobStore, (store) =>
         JobStore.of({
           ...store,
-          claim: (worker, queues) =>
+          claim: (worker, nth, queues) =>
             Effect.suspend(() =>
               behaviour.claims === "answered"
-                ? store.claim(worker, queues)
+                ? store.claim(worker, nth, queues)
                 : behaviour.claims === "hanging"
                 ? Effect.never
                 : behaviour.claims === "failing"

@@ -33,14 +33,14 @@ it.live("a claim that did not ask a queue says nothing about it: the worker is n
       // Without wake-ups, which would make up for it.
       join: (joining) => Effect.map(store.join(joining), (member) => ({ ...member, signals })),
       transact: (effect, limits) => Effect.tap(store.transact(effect, limits), Deferred.succeed(isEnded, undefined)),
-      claim: (worker, requests) =>
+      claim: (worker, nth, requests) =>
         requests.some((request) => request.queue === "engine.batched")
-          ? Effect.andThen(before, store.claim(worker, requests))
+          ? Effect.andThen(before, store.claim(worker, nth, requests))
           // While the only transaction is in use the other queue alone is asked: the answer comes when the transaction is over and its slot free.
           : Deferred.succeed(isAsked, undefined).pipe(
             Effect.andThen(Deferred.await(isEnded)),
             Effect.andThen(Effect.sleep(20)),
-            Effect.andThen(store.claim(worker, requests))
+            Effect.andThen(store.claim(worker, nth, requests))
           )
     })
     const handlers = [

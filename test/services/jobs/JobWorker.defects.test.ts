@@ -18,9 +18,9 @@ type Store = JobStore["Service"]
 /** What is broken, and how: the store and the defect that it shall die of, so often as the defect says. */
 const breakages: Record<string, (store: Store, once: <A>(ok: A) => A) => Partial<Store>> = {
   "the claim loop, by an answer that is none": (store, once) => ({
-    claim: (worker, queues) =>
+    claim: (worker, nth, queues) =>
       Effect.map(
-        store.claim(worker, queues),
+        store.claim(worker, nth, queues),
         (jobs) => new Proxy(jobs, { get: (target, key) => once(target[key as never]) })
       )
   }),

@@ -1,5 +1,8 @@
 -- The tables of the job queue.
 --
+-- The invariant: every job that is running is held by a worker whose row exists, and the row of a worker goes only when no running job names it. What a
+-- transaction has locked cannot be taken back yet, so a worker that is declared dead is marked (from then on it claims nothing) and stays until its jobs are free.
+--
 -- States: 0 ready, 1 running, 2 scheduled, 3 blocked (behind others of its key), 4 succeeded, 5 dead, 6 cancelled.
 -- `sluice.job` holds live jobs only. `rank` is the whole claim order: when a job may run, less its priority's head start.
 
@@ -10,7 +13,9 @@ create table sluice.job (
   max_attempts smallint not null,
   priority smallint not null,
   key_limit smallint not null default 1,
+  -- Who runs it, in that worker's so many-th claim: (id, worker, fence) never comes back, whatever becomes of the attempts. Null: it was never claimed.
   worker integer,
+  fence integer,
   cancel_requested boolean not null default false,
   queue text collate "C" not null,
   kind text collate "C" not null,
@@ -21,7 +26,8 @@ create table sluice.job (
   key text collate "C",
   dedupe text collate "C",
   payload json not null,
-  error json
+  error json,
+  check ((state = 1) = (worker is not null))
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
   autovacuum_analyze_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0);
 
@@ -35,6 +41,9 @@ create unique index job_unique on sluice.job (kind, dedupe) where dedupe is not 
 create index job_key_waiting on sluice.job (kind, key, rank, id) where state = 3;
 
 create index job_key_active on sluice.job (kind, key) where key is not null and state <> 3;
+
+-- What a worker holds: to take it back, and to see that nothing is left.
+create index job_held on sluice.job (worker) where worker is not null;
 
 create index job_cancel on sluice.job (worker) where cancel_requested;
 
@@ -103,11 +112,16 @@ create table sluice.job_worker (
   queues text[] not null,
   lease_millis integer not null,
   beat_millis integer not null,
+  -- Claims up to this number are refused: their answers got lost, and what they took was given back.
+  sealed integer not null default 0,
   idle boolean not null default false,
   -- Holds its session lock: when that is free, the process is gone.
   locked boolean not null default false,
   joined_at timestamptz not null default now(),
-  beat_at timestamptz not null default now()
+  beat_at timestamptz not null default now(),
+  -- It left or was declared dead.
+  lost_at timestamptz,
+  constraint job_worker_lease check (lease_millis >= 3 * beat_millis)
 ) with (fillfactor = 50);
 
 create table sluice.job_cron (

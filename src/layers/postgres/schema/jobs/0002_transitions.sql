@@ -1,7 +1,8 @@
 -- Every change of a job's state, with the counters that it moves.
 --
 -- The hot statements fix their plans, so that these never depend on statistics: a queue's table swings between empty and millions of rows faster than it
--- is analyzed, and a plan made for one is a disaster for the other.
+-- is analyzed, and a plan made for one is a disaster for the other. Beside the settings of the functions: `= any (array[x])` is a join that only an index
+-- can do, so that no plan reads the whole index instead, which is cheap on a table that was empty; `is not distinct from` keeps an index from being used.
 
 -- How many of a queue may be claimed now: all that was asked, none when paused, as many as tokens when rated.
 create function sluice.job_allowance(the_queue text, wanted integer) returns integer language plpgsql as $$
@@ -26,7 +27,12 @@ begin
   return granted;
 end $$;
 
--- Lets the next jobs of these keys through, up to their limits. The lock makes count and change one step per key.
+-- The lock of a key makes count and change one step. Who takes it before locking a job of the key never waits in a circle.
+create function sluice.job_key(kind text, key text) returns bigint language sql immutable as $$
+  select hashtextextended(kind || chr(1) || key, 7210)
+$$;
+
+-- Lets the next jobs of these keys through, up to their limits. A job that was claimed before and waits again keeps its place.
 create function sluice.job_fill(kinds text[], keys text[]) returns text[]
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
@@ -37,10 +43,10 @@ declare
   woken text[] := '{}';
 begin
   for pair in select distinct u.kind, u.key from unnest(kinds, keys) as u(kind, key) order by 1, 2 loop
-    perform pg_advisory_xact_lock(hashtextextended(pair.kind || chr(1) || pair.key, 7210));
+    perform pg_advisory_xact_lock(sluice.job_key(pair.kind, pair.key));
     select count(*) into active from sluice.job j
       where j.kind = pair.kind and j.key = pair.key and j.key is not null and j.state <> 3
-        and (j.state in (0, 1) or j.attempt > 0);
+        and (j.state in (0, 1) or j.fence is not null);
     for candidate in
       select j.id, j.queue, j.key_limit from sluice.job j
       where j.kind = pair.kind and j.key = pair.key and j.state = 3 order by j.rank, j.id for update
@@ -53,6 +59,38 @@ begin
     end loop;
   end loop;
   return woken;
+end $$;
+
+-- Cancels a job: at once when it waits or when the worker that ran it is lost, by its worker when it runs. Keys as in a settle: of a job that was claimed the
+-- job first and then its key; of one that never was the key first, as whoever lets it through has it.
+create function sluice.job_cancel(the_id bigint, out outcome text) language plpgsql as $$
+declare
+  seen sluice.job;
+begin
+  select * into seen from sluice.job j where j.id = the_id;
+  if seen.key is not null and seen.fence is null then perform pg_advisory_xact_lock(sluice.job_key(seen.kind, seen.key)); end if;
+  select * into seen from sluice.job j where j.id = the_id for update;
+  if not found then
+    -- Asked only now: it may have ended while we waited.
+    outcome := case when exists (select from sluice.job_dead d where d.id = the_id)
+      or exists (select from sluice.job_history h where h.id = the_id) then 'finished' else 'unknown' end;
+    return;
+  end if;
+  if exists (select from sluice.job_worker w where w.id = seen.worker and w.lost_at is null) then
+    update sluice.job j set cancel_requested = true where j.id = the_id;
+    perform pg_notify('sluice_jobs', format('c:%s:%s', seen.worker, the_id));
+    outcome := 'requested';
+    return;
+  end if;
+  delete from sluice.job j where j.id = the_id;
+  insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
+    error)
+  values (seen.id, 6, seen.attempt, seen.max_attempts, seen.priority, seen.worker, seen.queue, seen.kind, seen.run_at, seen.enqueued_at, seen.started_at, now(),
+    seen.key, seen.payload, seen.error);
+  insert into sluice.job_delta (queue, ready, running, scheduled, blocked, cancelled)
+  values (seen.queue, -(seen.state = 0)::integer, -(seen.state = 1)::integer, -(seen.state = 2)::integer, -(seen.state = 3)::integer, 1);
+  if seen.key is not null then perform sluice.job_wake(sluice.job_fill(array[seen.kind], array[seen.key])); end if;
+  outcome := 'cancelled';
 end $$;
 
 -- Tells sleeping workers of these queues, after the commit; says nothing when all are busy.
@@ -81,18 +119,24 @@ set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_pla
 #variable_conflict use_column
 begin
   return query select u.n::integer, j.id from unnest(kinds, dedupes) with ordinality as u(kind, dedupe, n)
-    join sluice.job j on j.kind = u.kind and j.dedupe = u.dedupe and j.dedupe is not null;
+    cross join lateral (
+      select j.id from sluice.job j where j.kind = u.kind and j.dedupe = u.dedupe and j.dedupe is not null offset 0) j;
 end $$;
 
 -- Claims, best first, behind a place in the order of each queue. While someone holds an old snapshot, what was claimed since stays in the index as dead
 -- entries, and every claim from the front would walk over all of them.
-create function sluice.job_claim_from(me integer, queues text[], limits integer[], ranks timestamptz[], ids bigint[])
+--
+-- It begins by proving that it is wanted: a claim that comes late, when its worker is declared dead or has given it up, takes nothing. The lock keeps
+-- the worker's row until the claim is committed or undone.
+create function sluice.job_claim_from(me integer, nth integer, queues text[], limits integer[], ranks timestamptz[], ids bigint[])
 returns table (id bigint, queue text, kind text, attempt smallint, max_attempts smallint, payload json,
   enqueued_at timestamptz, key text, floor text)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin
+  perform from sluice.job_worker w where w.id = me and w.lost_at is null and w.sealed < nth for key share;
+  if not found then return; end if;
   return query
 with due as materialized (
   select d.place from unnest(queues, limits, ranks, ids) as q(queue, n, rank, id) cross join lateral (
@@ -101,7 +145,7 @@ with due as materialized (
     order by j.rank, j.id limit sluice.job_allowance(q.queue, q.n) for update skip locked
   ) d
 ), claimed as (
-  update sluice.job j set state = 1, attempt = j.attempt + 1, worker = me, started_at = now()
+  update sluice.job j set state = 1, attempt = j.attempt + 1, worker = me, fence = nth, started_at = now()
   from due where j.ctid = due.place
   returning j.id, j.queue, j.kind, j.attempt, j.max_attempts, j.payload, j.enqueued_at, j.key, j.rank
 ), delta as (
@@ -113,12 +157,16 @@ from claimed c order by c.rank, c.id;
 end $$;
 
 -- All succeeded, nothing but the outcome to write: the statement of the fast path.
-create function sluice.job_succeed(me integer, ids bigint[], attempts integer[], out settled integer)
+--
+-- A settle proves nothing about its worker: a job that is still held by this worker's claim was not taken back, and ends best by its own outcome.
+create function sluice.job_succeed(me integer, ids bigint[], fences integer[], out settled integer)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
-with u as materialized (select * from unnest(ids::int8[], attempts::int4[]) as u(id, attempt)),
-done as (delete from sluice.job j using u where j.id = u.id and j.attempt = u.attempt and j.worker = me and j.state = 1 returning j.*),
+with u as materialized (select * from unnest(ids::int8[], fences::int4[]) as u(id, fence)),
+done as (
+  delete from sluice.job j using u where j.id = any (array[u.id]) and j.fence = u.fence and j.worker is not distinct from me returning j.*
+),
 history as (
   insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
     result, error)
@@ -131,15 +179,18 @@ select count(*)::int4 into settled from done;
 end $$;
 
 -- `states` is what each becomes (4, 5, 6); `keeps` what history keeps (0 all, 1 the outcome, 2 nothing).
-create function sluice.job_end(me integer, ids bigint[], attempts integer[], states integer[], keeps integer[],
+create function sluice.job_end(me integer, ids bigint[], fences integer[], states integer[], keeps integer[],
   outcomes text[], failures text[], out settled integer)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
 with u as materialized (
-  select * from unnest(ids::int8[], attempts::int4[], states::int4[], keeps::int4[], outcomes::text[], failures::text[])
-    as u(id, attempt, becomes, keep, outcome, failure)
-), done as (delete from sluice.job j using u where j.id = u.id and j.attempt = u.attempt and j.worker = me and j.state = 1 returning j.*, u.becomes, u.keep, u.outcome, u.failure),
+  select * from unnest(ids::int8[], fences::int4[], states::int4[], keeps::int4[], outcomes::text[], failures::text[])
+    as u(id, fence, becomes, keep, outcome, failure)
+), done as (
+  delete from sluice.job j using u where j.id = any (array[u.id]) and j.fence = u.fence and j.worker is not distinct from me
+  returning j.*, u.becomes, u.keep, u.outcome, u.failure
+),
 history as (
   insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
     result, error)
@@ -160,7 +211,7 @@ select count(*)::int4 into settled from done;
 end $$;
 
 -- Back to waiting. Who asked meanwhile for a cancellation gets it: those rows do not match here.
-create function sluice.job_again(me integer, ids bigint[], attempts integer[], delays double precision[],
+create function sluice.job_again(me integer, ids bigint[], fences integer[], delays double precision[],
   refunds integer[], failures text[]) returns table (id bigint)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
@@ -168,8 +219,8 @@ set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_pla
 begin
   return query
 with u as materialized (
-  select * from unnest(ids::int8[], attempts::int4[], delays::float8[], refunds::int4[], failures::text[])
-    as u(id, attempt, delay, refund, failure)
+  select * from unnest(ids::int8[], fences::int4[], delays::float8[], refunds::int4[], failures::text[])
+    as u(id, fence, delay, refund, failure)
 ), moved as (
   update sluice.job j set
     state = case when u.delay > 0 then 2 else 0 end,
@@ -179,7 +230,8 @@ with u as materialized (
     run_at = case when u.delay > 0 then now() + make_interval(secs => u.delay / 1000) else j.run_at end,
     rank = case when u.delay > 0 then now() + make_interval(secs => u.delay / 1000) - j.priority * interval '1 minute' else j.rank end,
     error = coalesce(u.failure::json, j.error)
-  from u where j.id = u.id and j.attempt = u.attempt and j.worker = me and j.state = 1 and not j.cancel_requested
+  from u
+  where j.id = any (array[u.id]) and j.fence = u.fence and j.worker is not distinct from me and not j.cancel_requested
   returning j.id, j.queue, j.state, u.refund
 ), delta as (
   insert into sluice.job_delta (queue, running, ready, scheduled, retried)
@@ -191,48 +243,79 @@ with u as materialized (
 select m.id from moved m where (select count(*) from wake) >= 0;
 end $$;
 
--- Makes due jobs ready.
-create function sluice.job_promote() returns void
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off
-set jit = off set plan_cache_mode = force_generic_plan as $$
+-- Gives back, unspent, what this worker holds by its claims up to `nth` and does not know of, and refuses those claims from now on: one of them was not
+-- answered, and may still come. Who waits here waits for a claim that is being made.
+create function sluice.job_give_back(me integer, nth integer, known bigint[], out given integer)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+  given := 0;
+  perform from sluice.job_worker w where w.id = me and w.sealed < nth for update;
+  if not found then return; end if;
+  update sluice.job_worker w set sealed = nth where w.id = me;
+  with moved as (
+    update sluice.job j set state = 0, attempt = j.attempt - 1, worker = null, started_at = null
+    where j.worker = me and j.fence <= nth and not (j.id = any (known)) returning j.queue
+  ), delta as (
+    insert into sluice.job_delta (queue, running, ready) select queue, -count(*), count(*) from moved group by queue
+  )
+  select count(*) into given from moved;
+end $$;
+
+-- Makes due jobs ready; answers in how many milliseconds the next will be due. A key that somebody enqueues to at this moment is left for the next time:
+-- who does this for everybody waits for nobody.
+create function sluice.job_promote(out next_due double precision)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
   kinds text[];
   keys text[];
   queues text[];
 begin
-  with due as (
-    select j.id from sluice.job j where j.state = 2 and j.run_at <= now() order by j.run_at limit 5000
+  with due as materialized (
+    select j.id, j.kind, j.key, j.fence from sluice.job j where j.state = 2 and j.run_at <= now() order by j.run_at limit 5000
     for update skip locked
+  ), free as materialized (
+    select d.id from due d where d.key is null or d.fence is not null or pg_try_advisory_xact_lock(sluice.job_key(d.kind, d.key))
   ), moved as (
-    update sluice.job j set state = case when j.key is not null and j.attempt = 0 then 3 else 0 end
-    from due where j.id = due.id returning j.queue, j.kind, j.key, j.state
+    update sluice.job j set state = case when j.key is not null and j.fence is null then 3 else 0 end
+    from free where j.id = any (array[free.id]) returning j.queue, j.kind, j.key, j.state
   ), delta as (
     insert into sluice.job_delta (queue, scheduled, ready, blocked)
     select queue, -count(*), count(*) filter (where state = 0), count(*) filter (where state = 3) from moved group by queue
   )
   select array_agg(distinct queue), array_agg(kind) filter (where state = 3), array_agg(key) filter (where state = 3)
   into queues, kinds, keys from moved;
-  if queues is null then return; end if;
   if kinds is not null then perform sluice.job_fill(kinds, keys); end if;
-  perform sluice.job_wake(queues);
+  if queues is not null then perform sluice.job_wake(queues); end if;
+  select extract(epoch from j.run_at - clock_timestamp()) * 1000 into next_due
+    from sluice.job j where j.state = 2 and j.run_at > clock_timestamp() order by j.run_at limit 1;
 end $$;
 
--- Takes back what a worker that is gone was running.
-create function sluice.job_recover(lost integer) returns integer language plpgsql as $$
+-- Takes back what a worker that is lost was running, as far as nobody has it locked, and forgets the worker when nothing is left. Answers how many jobs it
+-- took back and how many are still held; one process at a time.
+create function sluice.job_recover(lost integer, out recovered integer, out held integer)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
-  recovered integer;
   kinds text[];
   keys text[];
   queues text[];
+  is_free boolean;
 begin
-  with mine as (
-    select j.id from sluice.job j where j.state = 1 and j.worker = lost for update skip locked
-  ), verdict as (
-    select j.*, case when j.cancel_requested then 6 when j.attempt >= j.max_attempts then 5 else 0 end as becomes,
+  recovered := 0; held := 0;
+  perform from sluice.job_worker w where w.id = lost and w.lost_at is not null for no key update skip locked;
+  if not found then return; end if;
+  with mine as materialized (
+    select j.* from sluice.job j where j.worker = lost for update skip locked
+  ), judged as materialized (
+    select m.*, case when m.cancel_requested then 6 when m.attempt >= m.max_attempts then 5 else 0 end as becomes,
       json_build_object('reason', 'WorkerLost', 'message', 'Worker ' || lost || ' died while running it') as failure
-    from sluice.job j join mine using (id)
+    from mine m
+  ), verdict as materialized (
+    -- What ends lets the next of its key through: not while somebody else has the key, whom nobody shall wait for here.
+    select * from judged where becomes = 0 or key is null or pg_try_advisory_xact_lock(sluice.job_key(kind, key))
   ), gone as (
-    delete from sluice.job j using verdict v where j.id = v.id and v.becomes <> 0 returning j.id
+    delete from sluice.job j using verdict v where j.id = any (array[v.id]) and v.becomes <> 0
   ), dead as (
     insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at,
       started_at, finished_at, key, dedupe, payload, error)
@@ -245,7 +328,7 @@ begin
       payload, error from verdict where becomes = 6
   ), again as (
     update sluice.job j set state = 0, worker = null, started_at = null, error = v.failure
-    from verdict v where j.id = v.id and v.becomes = 0 returning j.id
+    from verdict v where j.id = any (array[v.id]) and v.becomes = 0
   ), delta as (
     insert into sluice.job_delta (queue, running, ready, dead, cancelled, retried)
     select queue, -count(*), count(*) filter (where becomes = 0), count(*) filter (where becomes = 5),
@@ -256,5 +339,16 @@ begin
   into recovered, kinds, keys, queues from verdict;
   if kinds is not null then queues := queues || sluice.job_fill(kinds, keys); end if;
   if recovered > 0 then perform sluice.job_wake(queues); end if;
-  return recovered;
+  -- A claim that is being made keeps the row. After the lock, what it claimed is seen.
+  perform from sluice.job_worker w where w.id = lost for update skip locked;
+  is_free := found;
+  select count(*) into held from sluice.job j where j.worker = lost;
+  if is_free and held = 0 then delete from sluice.job_worker w where w.id = lost; end if;
+end $$;
+
+-- Leaves the fleet: what is still running here goes back to waiting.
+create function sluice.job_leave(me integer, out recovered integer, out held integer) language plpgsql as $$
+begin
+  update sluice.job_worker w set lost_at = coalesce(w.lost_at, clock_timestamp()), idle = false where w.id = me;
+  select r.recovered, r.held into recovered, held from sluice.job_recover(me) r;
 end $$;

@@ -1,41 +1,40 @@
 -- What the fleet of workers does beside its jobs: heartbeats, counters, the partitions of the history.
 
--- One heartbeat: says we live, finds who does not, makes due jobs ready.
+-- One heartbeat: says we live and marks who does not. `lost` are the workers whose jobs are to be taken back, those of others' beats among them; the next
+-- job is due in `next_due` milliseconds, or was so long ago. It waits for nobody: what may wait (taking back, promoting) is done after it, in transactions of their own.
 create function sluice.job_beat(
-  me integer, out alive boolean, out dead_workers integer, out recovered integer, out next_due double precision,
-  out cancelled bigint[]
+  me integer, out alive boolean, out died integer, out lost integer[], out next_due double precision, out cancelled bigint[]
 ) language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
   previous timestamptz;
   lease integer;
-  gone record;
 begin
-  alive := true; dead_workers := 0; recovered := 0;
-  select w.beat_at, w.lease_millis into previous, lease from sluice.job_worker w where w.id = me for update;
+  alive := true; died := 0;
+  select w.beat_at, w.lease_millis into previous, lease from sluice.job_worker w
+    where w.id = me and w.lost_at is null for no key update;
   if not found then alive := false; return; end if;
   update sluice.job_worker w set beat_at = clock_timestamp() where w.id = me;
   -- Who was cut off itself, or has just seen the server restart, gives the others the time to be heard.
-  if clock_timestamp() - previous < make_interval(secs => lease / 2000.0)
-    and clock_timestamp() - pg_postmaster_start_time() > make_interval(secs => lease / 1000.0) then
-    for gone in
+  if clock_timestamp() - previous < make_interval(secs => lease / 2000.0) then
+    with silent as (
       select w.id from sluice.job_worker w
-      where w.id <> me and (
+      where w.id <> me and w.lost_at is null
+        and pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => w.lease_millis / 1000.0) and (
         w.beat_at < clock_timestamp() - make_interval(secs => w.lease_millis / 1000.0)
+        -- Looked up and not tried: this very session may hold the lock, when a pooler stands between.
         or (w.locked and w.beat_at < clock_timestamp() - make_interval(secs => w.beat_millis / 500.0)
-          and pg_try_advisory_xact_lock(7210, w.id)))
-      for update skip locked
-    loop
-      delete from sluice.job_worker w where w.id = gone.id;
-      recovered := recovered + sluice.job_recover(gone.id);
-      dead_workers := dead_workers + 1;
-    end loop;
+          and not exists (select from pg_locks l where l.locktype = 'advisory' and l.granted and l.classid = 7210
+            and l.objid = w.id and l.database = (select d.oid from pg_database d where d.datname = current_database()))))
+      for no key update skip locked
+    )
+    update sluice.job_worker w set lost_at = clock_timestamp(), idle = false from silent s where w.id = s.id;
+    get diagnostics died = row_count;
   end if;
-  perform sluice.job_promote();
+  lost := array(select w.id from sluice.job_worker w where w.lost_at is not null);
   select extract(epoch from j.run_at - clock_timestamp()) * 1000 into next_due
     from sluice.job j where j.state = 2 order by j.run_at limit 1;
-  select array_agg(j.id) into cancelled from sluice.job j
-    where j.cancel_requested and j.worker = me and j.state = 1;
+  select array_agg(j.id) into cancelled from sluice.job j where j.cancel_requested and j.worker = me;
 end $$;
 
 -- Adds the differences up. One process at a time; answers how many rows it took.
