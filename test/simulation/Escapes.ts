@@ -13,6 +13,8 @@ interface Running {
   readonly process: Process
   readonly kernel: Kernel
   readonly random: SeededRandom
+  /** Of its own, because what has a hash already (from an earlier world) asks for no chance again. */
+  readonly bytes: SeededRandom
 }
 
 let running: Running | undefined
@@ -96,8 +98,8 @@ export const install = (): () => void => {
     randomBytes: (size: number) => {
       if (running === undefined) return real.randomBytes(size)
       count("randomBytes")
-      const { random } = running
-      return Buffer.from(Array.from({ length: size }, () => random.below(256)))
+      const { bytes } = running
+      return Buffer.from(Array.from({ length: size }, () => bytes.below(256)))
     }
   })
   syncBuiltinESMExports()

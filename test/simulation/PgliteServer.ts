@@ -201,6 +201,8 @@ export class PgliteServer implements Server {
     this.sessions.clear()
     this.raw(query("rollback"))
     this.raw(query("truncate sim.locks"))
+    // A world of the same seed names its statements alike.
+    this.raw(query("deallocate all"))
     this.kernel = kernel
     this.random = kernel.random.fork()
     this.told = { micros: 0, session: 0 }

@@ -21,7 +21,7 @@ export class Process implements Runner {
   readonly name: string
   readonly random: SeededRandom
   private readonly kernel: Kernel
-  private readonly strays: SeededRandom
+  private readonly strays: { readonly random: SeededRandom; readonly bytes: SeededRandom }
   private readonly context: Context.Context<never>
   private readonly whenKilled: Array<() => void> = []
 
@@ -29,7 +29,7 @@ export class Process implements Runner {
     this.kernel = kernel
     this.name = name
     this.random = kernel.random.fork()
-    this.strays = this.random.fork()
+    this.strays = { random: this.random.fork(), bytes: this.random.fork() }
     const budget = this.random.pick(budgets)
     const dispatcher: Scheduler.SchedulerDispatcher = {
       scheduleTask: (task) => {
@@ -59,7 +59,7 @@ export class Process implements Runner {
   }
 
   enter(work: () => void): void {
-    Escapes.enter({ process: this, kernel: this.kernel, random: this.strays }, work)
+    Escapes.enter({ process: this, kernel: this.kernel, ...this.strays }, work)
   }
 
   run<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> | undefined {
