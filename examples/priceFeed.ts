@@ -36,7 +36,7 @@ class PriceFeed extends Context.Service<PriceFeed, {
   )
 }
 
-/** In production this is `UndiciHttpClient.layer()`; here it is a shop that does not know the third article. */
+/** In production this is `Http1Client.layer()`; here it is a shop that does not know the third article. */
 const TestHttpClient = Layer.succeed(
   HttpClient.HttpClient,
   HttpClient.make((request, url) => {

@@ -5,8 +5,8 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { Effect, Layer, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import { Agent, request } from "undici"
+import * as Http1Client from "../../src/layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../../src/layers/fetch/HttpFetcher.ts"
-import * as UndiciHttpClient from "../../src/layers/fetch/UndiciHttpClient.ts"
 import * as NodeLoopMonitor from "../../src/layers/tasks/NodeLoopMonitor.ts"
 import { Fetcher } from "../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../src/services/fetch/FetchPolicy.ts"
@@ -88,7 +88,7 @@ const sluice = <E>(beside: Layer.Layer<never, E>) =>
         denyPrivate: false
       })
     ),
-    Effect.provide(Layer.merge(Layer.provide(HttpFetcher.layer, UndiciHttpClient.layer()), beside)),
+    Effect.provide(Layer.merge(Layer.provide(HttpFetcher.layer, Http1Client.layer()), beside)),
     Effect.runPromise
   )
 

@@ -4,8 +4,8 @@
 import { Effect, Layer, Stream } from "effect"
 import { readFileSync } from "node:fs"
 import * as FileBodyStore from "../../src/layers/fetch/FileBodyStore.ts"
+import * as Http1Client from "../../src/layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../../src/layers/fetch/HttpFetcher.ts"
-import * as UndiciHttpClient from "../../src/layers/fetch/UndiciHttpClient.ts"
 import { Fetcher } from "../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../src/services/fetch/FetchPolicy.ts"
 
@@ -23,7 +23,7 @@ const fetching = Effect.gen(function*() {
   )
 }).pipe(
   Effect.provideService(FetchPolicy.FetchPolicy, FetchPolicy.make({ concurrency: 100, perHost: 100 })),
-  Effect.provide(Layer.provide(HttpFetcher.layer, UndiciHttpClient.layer()))
+  Effect.provide(Layer.provide(HttpFetcher.layer, Http1Client.layer()))
 )
 
 await Effect.runPromise(mode === "save" ? Effect.provide(fetching, FileBodyStore.layer(directory)) : fetching)

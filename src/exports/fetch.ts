@@ -1,9 +1,9 @@
 /** Fetching: requests, policies, outcomes, the fetcher and its frontier. */
 export * as FileBodyStore from "../layers/fetch/FileBodyStore.ts"
+export * as Http1Client from "../layers/fetch/Http1Client.ts"
 export * as HttpFetcher from "../layers/fetch/HttpFetcher.ts"
 export * as MemoryFrontier from "../layers/fetch/MemoryFrontier.ts"
 export * as PostgresFrontier from "../layers/fetch/PostgresFrontier.ts"
-export * as UndiciHttpClient from "../layers/fetch/UndiciHttpClient.ts"
 export * as UnrulyOrigin from "../layers/fetch/UnrulyOrigin.ts"
 export * as BodyStore from "../services/fetch/BodyStore.ts"
 export * as Fetcher from "../services/fetch/Fetcher.ts"

@@ -16,6 +16,7 @@ const environmental: ReadonlySet<string> = new Set([
   "FrontierError",
   "JobQueueError",
   "OrdersStoreError",
+  "OutputError",
   "PlatformError",
   "ServeError",
   "ServerUnreachable",
@@ -23,7 +24,15 @@ const environmental: ReadonlySet<string> = new Set([
 ])
 
 /** Failures of what the user wrote. */
-const usage: ReadonlySet<string> = new Set(["HostNeedsToken", "JobNotFound", "RunNotFound", "UsageError", "EmptyInput"])
+const usage: ReadonlySet<string> = new Set([
+  "EmptyInput",
+  "HostNeedsToken",
+  "JobHeldBack",
+  "JobNotFound",
+  "JobOptionInvalid",
+  "RunNotFound",
+  "UsageError"
+])
 
 const ofError = (error: unknown): number => {
   if (CliError.isCliError(error)) {

@@ -46,24 +46,37 @@ const overstayersMax = 20
  * defect prints its cause once and exits with 1.
  */
 export const run = <A, E>(program: Effect.Effect<A, E>, options?: Options<A, E>): void =>
-  runProcess(Effect.scoped(live(program, options)), { disableErrorReporting: true, teardown })
+  runProcess(Effect.tapCause(Effect.scoped(live(program, options)), (cause) => say(Cause.pretty(cause))), {
+    disableErrorReporting: true
+  })
 
-const runProcess = Runtime.makeRunMain(({ fiber, teardown }) => {
-  fiber.addObserver((exit) => teardown(exit, leave))
+/** How the process leaves, and whether somebody asked it to. */
+class Departure {
+  readonly code: number
+  readonly isAsked: boolean
+  constructor(code: number, isAsked: boolean) {
+    this.code = code
+    this.isAsked = isAsked
+  }
+}
+
+const runProcess = Runtime.makeRunMain(({ fiber }) => {
+  fiber.addObserver((exit) =>
+    leave(Exit.isSuccess(exit) && exit.value instanceof Departure ? exit.value : new Departure(1, false))
+  )
 })
 
-const teardown: Runtime.Teardown = (exit, onExit) =>
-  onExit(Exit.isSuccess(exit) && typeof exit.value === "number" ? exit.value : 1)
-
-/** Leaves when what was written to a pipe has been taken, so that the last lines are not lost. */
-const leave = (code: number): void => {
+/**
+ * Leaves when what was written to a pipe has been taken, so that the last lines are not lost, however late the reader begins.
+ * Who asked the process to go does not wait for a reader that has stopped reading.
+ */
+const leave = ({ code, isAsked }: Departure): void => {
   process.exitCode = code
   let open = 2
   const done = () => {
     if (--open === 0) process.exit(code)
   }
-  // A reader that stopped reading must not keep the process.
-  setTimeout(() => process.exit(code), 1000).unref()
+  if (isAsked) setTimeout(() => process.exit(code), 1000).unref()
   process.stdout.write("", done)
   process.stderr.write("", done)
 }
@@ -73,7 +86,7 @@ const say = (text: string): Effect.Effect<void> => Effect.sync(() => void proces
 const live = Effect.fnUntraced(function*<A, E>(
   program: Effect.Effect<A, E>,
   options: Options<A, E> | undefined
-): Effect.fn.Return<number, never, Scope.Scope> {
+): Effect.fn.Return<Departure, never, Scope.Scope> {
   const signal = yield* firstSignal
   const uncaught = yield* uncaughtDefect
   yield* dumpOnRequest
@@ -88,12 +101,12 @@ const live = Effect.fnUntraced(function*<A, E>(
     const exit = yield* stop(fiber, options)
     // The program was asked to stop: only what went wrong on the way out is worth a word.
     if (Option.isSome(exit)) yield* reportDefect(exit.value)
-    return exitCodes[first]
+    return new Departure(exitCodes[first], true)
   }
-  if (Exit.isExit(first)) return yield* conclude(first, options)
+  if (Exit.isExit(first)) return new Departure(yield* conclude(first, options), false)
   yield* say(Cause.pretty(first))
   yield* stop(fiber, options)
-  return 1
+  return new Departure(1, false)
 })
 
 const drain = Effect.fnUntraced(function*<A, E>(

@@ -4,10 +4,12 @@
  * The input goes into the frontier while what is there is fetched; outcomes are settled in batches, and told only when they are
  * recorded. Nothing grows with the length of the input.
  */
-import { Cause, Clock, Duration, Effect, Exit, Fiber, Queue, Result, Schema, Stream } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Fiber, Option, Queue, Result, Schema, Stream } from "effect"
 import { type Fetched, Fetcher } from "../services/fetch/Fetcher.ts"
+import { BodyStoreError } from "../services/fetch/FetchError.ts"
+import type { FetchOutcome } from "../services/fetch/FetchOutcome.ts"
 import type { FetchTarget } from "../services/fetch/FetchRequest.ts"
-import type { FetchSource } from "../services/fetch/FetchSource.ts"
+import type { FetchSource, Lending } from "../services/fetch/FetchSource.ts"
 import {
   Frontier,
   type FrontierError,
@@ -126,11 +128,15 @@ const feed = Effect.fnUntraced(function*<E, R>(run: Run, { inputs, meter, onMalf
   return yield* run.seal
 })
 
-/** The frontier's source, counted, and with the headers that are not stored. */
+/**
+ * The frontier's source, counted, and with the headers that are not stored. They are for what its user asked for: a URL that came over the
+ * network would carry them to where it pleases.
+ */
 const metered = <E, R>(
   source: FetchSource<FrontierError>,
   { headers, meter }: FetchRunOptions<E, R>
 ): FetchSource<FrontierError> => ({
+  lending: source.lending === undefined ? undefined : told(source.lending, meter),
   pull: (demand) =>
     Effect.map(source.pull(demand), (supply) => {
       if (supply._tag !== "Targets") return supply
@@ -138,13 +144,34 @@ const metered = <E, R>(
       if (headers === undefined) return supply
       return {
         ...supply,
-        targets: supply.targets.map((target) => ({
-          ...target,
-          request: { ...target.request, headers: { ...headers, ...target.request.headers } }
-        }))
+        targets: supply.targets.map((target) =>
+          target.untrusted === true
+            ? target
+            : { ...target, request: { ...target.request, headers: { ...headers, ...target.request.headers } } }
+        )
       }
     })
 })
+
+const told = ({ isSure, listen }: Lending, meter: RunMeter): Lending => ({
+  isSure,
+  listen: (onChange) =>
+    listen((change) => {
+      if (change === "lost") meter.lost()
+      onChange(change)
+    })
+})
+
+/** A disk that is full or fails: not the URL's doing. */
+const storeCodes: ReadonlySet<string> = new Set(["EDQUOT", "EIO", "ENOSPC", "EROFS"])
+
+const decodeStoreError = Schema.decodeUnknownOption(BodyStoreError)
+
+/** Why no body can be kept any more: then the URL stays pending, and so does the rest of the list. */
+const storeFailure = ({ error }: FetchOutcome): BodyStoreError | undefined =>
+  error?._tag === "BodyStoreError"
+    ? Option.getOrUndefined(Option.filter(decodeStoreError(error), ({ code }) => storeCodes.has(code)))
+    : undefined
 
 /** Outcomes into the frontier and, recorded, to the output. Interruption stops the fetching and not the recording of what has ended. */
 const record = Effect.fnUntraced(function*<E, E2, R>(
@@ -154,10 +181,15 @@ const record = Effect.fnUntraced(function*<E, E2, R>(
 ) {
   const ended = yield* Queue.bounded<Fetched, Cause.Done>(settleMax)
   const settle = Effect.fnUntraced(function*(batch: ReadonlyArray<Fetched>) {
-    const recorded = yield* run.settle(batch)
+    const full = batch.flatMap(({ outcome }) => storeFailure(outcome) ?? [])
+    const recorded = yield* run.settle(
+      full.length === 0 ? batch : batch.filter(({ outcome }) => !storeFailure(outcome))
+    )
     const nowMillis = yield* Clock.currentTimeMillis
     for (const fetched of recorded) meter.recorded(fetched, nowMillis)
     yield* output.write(recorded.map(({ outcome }) => outcome))
+    const [failure] = full
+    yield* failure === undefined ? Effect.void : Effect.fail(failure)
   })
   const recorder = Effect.gen(function*() {
     while (true) {

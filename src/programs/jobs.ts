@@ -30,12 +30,10 @@ export const retry = (
 ) =>
   Effect.gen(function*() {
     const admin = yield* JobAdmin
-    if (options.preview) {
-      const { matched, sample } = yield* admin.preview(filter)
-      return { preview: true, matched, ids: sample.map((info) => info.id) }
-    }
+    const { held, matched, sample } = yield* admin.preview(filter)
+    if (options.preview) return { preview: true, matched, held, ids: sample.map((info) => info.id) }
     const ids = yield* admin.redrive(filter, options.rate === undefined ? {} : { ratePerSecond: options.rate })
-    return { preview: false, matched: ids.length, ids }
+    return { preview: false, matched: ids.length, held, ids }
   })
 
 export const stats = Effect.flatMap(JobAdmin, (admin) => admin.stats)

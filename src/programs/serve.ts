@@ -4,9 +4,9 @@ import { Config, Context, Duration, Effect, Layer, Option, Predicate, Redacted, 
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
+import * as Http1Client from "../layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../layers/fetch/HttpFetcher.ts"
 import * as PostgresFrontier from "../layers/fetch/PostgresFrontier.ts"
-import * as UndiciHttpClient from "../layers/fetch/UndiciHttpClient.ts"
 import * as ApiRoutes from "../layers/http/ApiRoutes.ts"
 import * as HttpListener from "../layers/http/HttpListener.ts"
 import * as PostgresFetchKeys from "../layers/http/PostgresFetchKeys.ts"
@@ -16,6 +16,7 @@ import { ApiSettings } from "../services/http/ApiSettings.ts"
 import { ServedWorkers } from "../services/http/ServedWorkers.ts"
 import { JobWorker } from "../services/jobs/JobWorker.ts"
 import { Ledger } from "../services/orders/Ledger.ts"
+import * as ShortDuration from "../services/tasks/ShortDuration.ts"
 import * as FetchWorker from "./fetch/FetchWorker.ts"
 import * as HeapPace from "./HeapPace.ts"
 import * as OrderWorker from "./orders/OrderWorker.ts"
@@ -72,7 +73,7 @@ const settings = Config.all({
   token: Config.option(Config.Redacted("SLUICE_API_TOKEN")).pipe(
     Config.map((token) => Option.getOrUndefined(Option.filter(token, (value) => Redacted.value(value).trim() !== "")))
   ),
-  deadline: Config.Duration("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
+  deadline: ShortDuration.config("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
   maxBodyBytes: Config.Int("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536))
 })
 
@@ -119,7 +120,7 @@ const expiry = Layer.effectDiscard(Effect.flatMap(Ledger, (ledger) =>
     Effect.forkScoped
   )))
 
-const fetcher = HttpFetcher.layer.pipe(Layer.provide(UndiciHttpClient.layer()))
+const fetcher = HttpFetcher.layer.pipe(Layer.provide(Http1Client.layer()))
 
 /** The workers of this process: orders, and the fetch runs that came over the API. */
 const workers = (options: Options) =>

@@ -36,7 +36,7 @@ const working = <const H extends ReadonlyArray<JobHandler.Handler<unknown>>, A, 
 
 const idle = Effect.flatMap(JobWorker.JobWorker, (worker) => worker.idle)
 
-const noBeat = { alive: true, deadWorkers: 0, recovered: 0, held: 0, nextDueMillis: undefined }
+const noBeat = { alive: true, deadWorkers: 0, lost: [], isDue: false, nextDueMillis: undefined }
 
 /** The ids of jobs to cancel, of a store that is broken in a way no type forbids. */
 const deadlyList = new Proxy<ReadonlyArray<Job.JobId>>([], {
@@ -349,7 +349,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
           idle
         )
         assert.deepStrictEqual([(yield* statsOf("add")).succeeded, (yield* statsOf("add")).dead], [49, 1])
-        const next = yield* (yield* JobAdmin).list({ queue: "next", limit: 100 })
+        const { jobs: next } = yield* (yield* JobAdmin).list({ queue: "next", limit: 100 })
         assert.sameMembers(
           next.map((info) =>
             info.payload
@@ -442,7 +442,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
           }),
           { concurrency: 3 }
         )
-        const jobs = yield* (yield* JobAdmin).list({ queue: "add" })
+        const { jobs } = yield* (yield* JobAdmin).list({ queue: "add" })
         assert.strictEqual(jobs.length, 10)
         assert.isTrue(jobs.every((info) => info.state === "ready" && info.attempt === 0))
         const stats = yield* statsOf("add")
@@ -546,6 +546,43 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         assert.strictEqual((yield* statsOf("tick")).succeeded + (yield* statsOf("tick")).running, 3)
       }))
 
+    test("of two timetables of one name that of the newer worker holds, also when that has left and come again", () =>
+      Effect.gen(function*() {
+        const store = yield* JobStore
+        const joining = { queues: [], label: "t", leaseMillis: 60_000, beatMillis: 1_000 }
+        const entryOf = (signature: string, everyMillis: number) => {
+          const Tick = Job.make(`cron.${signature}`, { payload: Schema.Null })
+          const made = Result.getOrThrow(JobCron.make("shared", "* * * * * *", Tick, null))
+          // The next multiple of its time.
+          return { ...made, signature, next: (after: number) => (Math.floor(after / everyMillis) + 1) * everyMillis }
+        }
+        const [old, young] = [entryOf("old", 250), entryOf("young", 200)]
+        const first = yield* store.join(joining)
+        const ticked = { old: 0, young: 0 }
+        const round = (workers: ReadonlyArray<readonly [number, "old" | "young"]>, times: number) =>
+          Effect.repeat(
+            Effect.forEach(workers, ([worker, which]) =>
+              Effect.map(store.tick(worker, [which === "old" ? old : young]), (n) => void (ticked[which] += n))),
+            { times, schedule: Schedule.spaced(25) }
+          )
+        yield* round([[first.worker, "old"]], 20)
+        assert.isAtLeast(ticked.old, 1)
+        // A deployment: both beat in turn, and neither resets the other.
+        const before = ticked.old
+        yield* Effect.scoped(Effect.gen(function*() {
+          const second = yield* store.join(joining)
+          yield* round([[second.worker, "young"], [first.worker, "old"]], 40)
+          assert.isAtLeast(ticked.young, 3)
+          assert.isAtMost(ticked.old - before, 1)
+        }))
+        // It has left: the other goes on.
+        const after = ticked.old
+        yield* round([[first.worker, "old"]], 30)
+        assert.isAtLeast(ticked.old - after, 1)
+        // Who is no member has no timetable.
+        assert.strictEqual(yield* store.tick(999_999, [{ ...old, name: "other" }]), 0)
+      }))
+
     test("tells what ends, live", () =>
       Effect.gen(function*() {
         const queue = yield* JobQueue
@@ -589,6 +626,51 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         assert.deepStrictEqual([info.state, info.attempt], ["scheduled", 0])
       }))
 
+    test("a wait for a job that leaves no trace ends with its success", () =>
+      Effect.gen(function*() {
+        const queue = yield* JobQueue
+        const Traceless = Job.make("traceless", { payload: Schema.Boolean, history: "none", maxAttempts: 1 })
+        const gate = yield* Deferred.make<void>()
+        const handler = JobHandler.plain(
+          Traceless,
+          (isGood) => Effect.andThen(Deferred.await(gate), isGood ? Effect.void : Effect.fail("no"))
+        )
+        const [good = assert.fail(), bad = assert.fail()] = yield* queue.enqueueMany(Traceless, [true, false])
+        yield* working(
+          [handler],
+          Effect.gen(function*() {
+            const waiting = yield* Effect.forkChild(
+              Effect.forEach([good, bad], queue.ended, { concurrency: 2 }),
+              { startImmediately: true }
+            )
+            // Both have been seen.
+            yield* Effect.forEach([good, bad], queue.find)
+            yield* Deferred.succeed(gate, undefined)
+            const infos = yield* Fiber.join(waiting)
+            assert.deepStrictEqual(infos.map(({ id, state }) => [id, state]), [[good, "succeeded"], [bad, "dead"]])
+          })
+        )
+        assert.strictEqual((yield* Effect.flip(queue.ended(good)))._tag, "JobNotFound")
+      }))
+
+    test("a handler that cannot be interrupted does not keep its worker from closing", () =>
+      Effect.gen(function*() {
+        const queue = yield* JobQueue
+        const started = yield* Deferred.make<void>()
+        const end = yield* Deferred.make<void>()
+        const id = yield* queue.enqueue(Add, { n: 1 })
+        const handler = JobHandler.plain(Add, ({ n }) =>
+          Effect.uninterruptible(
+            Effect.as(Effect.andThen(Deferred.succeed(started, undefined), Deferred.await(end)), n)
+          ))
+        // It goes on only when its worker has closed.
+        yield* working([handler], Deferred.await(started), { drainGrace: "50 millis" })
+        // As after the death of a worker: it runs again, elsewhere.
+        const info = Option.getOrThrow(yield* queue.find(id))
+        assert.deepStrictEqual([info.state, info.attempt, info.failure?.reason], ["ready", 1, "WorkerLost"])
+        yield* Deferred.succeed(end, undefined)
+      }))
+
     test("counters equal the rows, whatever happens", () =>
       Effect.gen(function*() {
         const queue = yield* JobQueue
@@ -607,7 +689,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         )
         const stats = yield* statsOf("add")
         const count = (state: Job.JobState) =>
-          Effect.map(admin.list({ queue: "add", state, limit: 1000 }), (rows) => rows.length)
+          Effect.map(admin.list({ queue: "add", state, limit: 1000 }), ({ jobs }) => jobs.length)
         for (const state of ["ready", "scheduled", "blocked", "running", "succeeded", "dead", "cancelled"] as const) {
           assert.strictEqual(stats[state], yield* count(state), state)
         }

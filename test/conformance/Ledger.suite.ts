@@ -138,6 +138,26 @@ export const suite = <E>(name: string, layer: Layer.Layer<Ledger, E>) =>
         assert.strictEqual((yield* Effect.flip(ledger.find("open.new")))._tag, "AccountNotFound")
       }))
 
+    it.effect("the house's names stand for its own accounts only", () =>
+      Effect.gen(function*() {
+        const ledger = yield* Ledger
+        const house = { id: "card-clearing.SEK", currency: "SEK", allowNegative: true }
+        for (
+          const wrong of [
+            { ...house, allowNegative: false },
+            { ...house, currency: "EUR" },
+            { ...house, id: "card-clearing." },
+            { ...house, id: "card-clearing.sek" },
+            { ...house, id: "card-clearing.SEK.mine" }
+          ]
+        ) {
+          assert.strictEqual((yield* Effect.flip(ledger.open([wrong])))._tag, "AccountDiffers", JSON.stringify(wrong))
+          assert.strictEqual((yield* Effect.flip(ledger.find(wrong.id)))._tag, "AccountNotFound")
+        }
+        assert.strictEqual(yield* ledger.open([house]), 1)
+        assert.strictEqual(yield* ledger.open([house]), 0)
+      }))
+
     it.effect("pending money is set aside, posted once, or given back", () =>
       Effect.gen(function*() {
         const ids = yield* opened("phases", ["a", "b"], 1000n)

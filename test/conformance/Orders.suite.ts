@@ -1,11 +1,12 @@
 /** What orders do, whatever they are kept in. The jobs that they enqueue are written down and worked off by hand here. */
 import { assert, layer as withLayer } from "@effect/vitest"
-import { Effect, Fiber, type Layer, Stream } from "effect"
+import { Effect, Fiber, type Layer, Schema, Stream } from "effect"
 import { Catalog } from "../../src/services/orders/Catalog.ts"
 import { isSound, Ledger } from "../../src/services/orders/Ledger.ts"
 import type { OrderRequest } from "../../src/services/orders/Order.ts"
 import { OrderProcessor } from "../../src/services/orders/OrderProcessor.ts"
 import { Orders } from "../../src/services/orders/Orders.ts"
+import { maxStock, Product } from "../../src/services/orders/Product.ts"
 import { EnqueuedJobs } from "../support/EnqueuedJobs.ts"
 import * as Shop from "../support/Shop.ts"
 
@@ -32,6 +33,8 @@ const stockOf = (sku: string) =>
     Catalog,
     (catalog) => Effect.map(catalog.find(sku), (product) => [product.onHand, product.reserved, product.sold])
   )
+
+const isProduct = Schema.is(Product)
 
 const jobsOf = (orderId: string) => Effect.flatMap(EnqueuedJobs, (jobs) => jobs.kindsFor(orderId))
 
@@ -277,6 +280,60 @@ export const suite = <E>(
         yield* sound
       }))
 
+    it.effect("what is reserved keeps its room: nothing that comes back is too much", () =>
+      Effect.gen(function*() {
+        yield* Shop.open(["filler"], 1_000_000n)
+        yield* Shop.stock([Shop.product("full", { isShipped: true, price: 1n, onHand: maxStock - 1 })])
+        const catalog = yield* Catalog
+        const orders = yield* Orders
+        const processor = yield* OrderProcessor
+        const { value } = yield* orders.accept("full-1", {
+          customerId: "filler",
+          items: [{ sku: "full", quantity: 10_000 }]
+        })
+        yield* processor.settle([value.id])
+        assert.strictEqual((yield* Effect.flip(catalog.adjust("full-2", "full", 2)))._tag, "StockRefused")
+        assert.strictEqual((yield* catalog.adjust("full-2", "full", 1)).value.onHand, maxStock - 10_000)
+        assert.strictEqual((yield* catalog.restock("full", maxStock)).onHand, maxStock - 10_000)
+        yield* orders.cancel(value.id)
+        assert.deepInclude(yield* catalog.find("full"), { onHand: maxStock, reserved: 0 })
+        for (const product of yield* catalog.list()) assert.isTrue(isProduct(product), JSON.stringify(product.sku))
+      }))
+
+    it.effect("a card pays in a currency that nobody has prepared, and the clearing account owes it", () =>
+      Effect.gen(function*() {
+        const ledger = yield* Ledger
+        yield* ledger.open(
+          ["kim", "nok-shop"].map((id) => ({ id, currency: "NOK", allowNegative: false }))
+        )
+        yield* Shop.stock([Shop.product("fjord", { currency: "NOK", seller: "nok-shop", onHand: 3 })])
+        const orders = yield* Orders
+        const processor = yield* OrderProcessor
+        const { value } = yield* orders.accept("fjord-1", of("kim", "fjord", 2, { payment: "card" }))
+        yield* processor.beginCharge(value.id)
+        assert.strictEqual((yield* processor.endCharge(value.id, "charged")).status, "completed")
+        assert.deepStrictEqual(
+          [yield* balance("card-clearing.NOK"), yield* balance("kim"), yield* balance("nok-shop")],
+          [-500n, 0n, 500n]
+        )
+        yield* sound
+      }))
+
+    it.effect("a clearing account neither buys nor sells", () =>
+      Effect.gen(function*() {
+        const ledger = yield* Ledger
+        yield* Shop.open([], 0n)
+        yield* ledger.open([{ id: "card-clearing.EUR", currency: "EUR", allowNegative: true }])
+        yield* Shop.stock([Shop.product("house-1")])
+        const orders = yield* Orders
+        const refused = yield* Effect.flip(orders.accept("house", of("card-clearing.EUR", "house-1", 1)))
+        assert.deepInclude(refused, { _tag: "OrderRefused", reason: "UnknownCustomer" })
+        const sold = yield* Effect.flip(
+          Shop.stock([Shop.product("house-2", { seller: "card-clearing.EUR" })])
+        )
+        assert.strictEqual(sold._tag, "AccountNotFound")
+      }))
+
     it.effect("a card is charged by a pending transfer that is posted or voided once", () =>
       Effect.gen(function*() {
         yield* Shop.open(["card"], 0n)
@@ -323,12 +380,13 @@ export const suite = <E>(
         }
         const mine = ids.filter((_, index) => index !== 3).sort().reverse()
         const first = yield* orders.list({ customerId: "list", limit: 4 })
-        const second = yield* orders.list({ customerId: "list", limit: 4, before: first[3]?.id })
-        assert.deepStrictEqual([...first, ...second].map((order) => order.id), mine)
+        const second = yield* orders.list({ customerId: "list", limit: 4, before: first.next })
+        assert.deepStrictEqual([...first.orders, ...second.orders].map((order) => order.id), mine)
+        assert.deepStrictEqual([first.next, second.next], [first.orders[3]?.id, undefined])
         yield* processor.settle([ids[0]!, ids[3]!])
         const done = yield* orders.list({ status: "completed", customerId: "list" })
-        assert.deepStrictEqual(done.map((order) => order.id), [ids[0]])
-        assert.strictEqual((yield* orders.list({ status: "completed", customerId: "list2" })).length, 1)
+        assert.deepStrictEqual(done.orders.map((order) => order.id), [ids[0]])
+        assert.strictEqual((yield* orders.list({ status: "completed", customerId: "list2" })).orders.length, 1)
         const counts = new Map((yield* orders.count).map((count) => [count.status, count.orders]))
         assert.isTrue((counts.get("completed") ?? 0) >= 2)
       }))

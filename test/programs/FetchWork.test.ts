@@ -98,3 +98,25 @@ it.live(
     }),
   60_000
 )
+
+it.live(
+  "what came over the API is guarded in the command line's hands too, unless who runs it says otherwise",
+  () =>
+    Effect.gen(function*() {
+      const { asked, base: site } = yield* origin
+      const env = { SLUICE_DATA_DIR: yield* TestDatabase.ownDirectory }
+      const server = yield* Sluice.start(["serve", "--port", "0", "--workers", "0"], env)
+      const base = yield* Sluice.listening(server)
+      const fetch = (...args: ReadonlyArray<string>) =>
+        Effect.flatMap(Sluice.start(["fetch", "--run", "mixed", ...args], env), ({ exit }) => exit)
+      assert.strictEqual(yield* fetch(`${site}/fast/mine`), 0)
+      yield* post(`${base}/v1/fetches`, { urls: [`${site}/fast/theirs`, `${site}/fast/mine`], name: "mixed" })
+      assert.strictEqual(yield* fetch(), 1)
+      assert.deepStrictEqual([...asked.keys()], ["/fast/mine"])
+      assert.strictEqual(yield* fetch("--retry-failed"), 1)
+      assert.deepStrictEqual([...asked.keys()], ["/fast/mine"])
+      assert.strictEqual(yield* fetch("--retry-failed", "--allow-private"), 0)
+      assert.deepStrictEqual([...asked.keys()], ["/fast/mine", "/fast/theirs"])
+    }),
+  60_000
+)

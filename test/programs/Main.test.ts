@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Queue } from "effect"
-import { spawn } from "node:child_process"
+import { type ChildProcessByStdio, spawn } from "node:child_process"
+import type { Readable } from "node:stream"
 import * as Url from "node:url"
 import { leakFree } from "../support/leakFree.ts"
 
@@ -47,6 +48,49 @@ const count = (text: string, part: string): number => text.split(part).length - 
 it.live("a program that succeeds exits with 0", () =>
   Effect.gen(function*() {
     assert.deepStrictEqual(yield* runScene("success"), { code: 0, stdout: "done\n", stderr: "" })
+  }))
+
+/** Runs a scene that prints much to a reader which reads when `reads` is done, and not before. */
+const runUnread = (
+  scene: string,
+  reads: (child: ChildProcessByStdio<null, Readable, Readable>) => Effect.Effect<void>
+) =>
+  leakFree(Effect.scoped(Effect.gen(function*() {
+    const ended = yield* Queue.unbounded<{ readonly code: number | null; readonly bytes: number }>()
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() => spawn(process.execPath, [fixture, scene], { stdio: ["ignore", "pipe", "pipe"] })),
+      (child) => Effect.sync(() => child.kill("SIGKILL"))
+    )
+    let bytes = 0
+    child.on("close", (code) => Queue.offerUnsafe(ended, { code, bytes }))
+    yield* reads(child)
+    child.stdout.on("data", (chunk) => {
+      bytes += chunk.length
+    })
+    return yield* Queue.take(ended)
+  })))
+
+it.live("what was printed is there for a reader that begins late", () =>
+  Effect.gen(function*() {
+    const late = (child: ChildProcessByStdio<null, Readable, Readable>) =>
+      Effect.andThen(
+        Effect.callback<void>((resume) => void child.stderr.once("data", () => resume(Effect.void))),
+        // Real time: what a program that gave up on its reader would take to do so.
+        Effect.sleep("1500 millis")
+      )
+    assert.deepStrictEqual(yield* runUnread("much", late), { code: 0, bytes: 5_000_001 })
+  }))
+
+it.live("a program that is asked to go does not wait for a reader that does not read", () =>
+  Effect.gen(function*() {
+    const asking = (child: ChildProcessByStdio<null, Readable, Readable>) =>
+      Effect.callback<void>((resume) => {
+        child.stdout.once("readable", () => child.kill("SIGTERM"))
+        child.once("exit", () => resume(Effect.void))
+      })
+    const ended = yield* runUnread("muchThenClean", asking)
+    assert.strictEqual(ended.code, 143)
+    assert.isBelow(ended.bytes, 5_000_000)
   }))
 
 it.live("a typed failure says its message and exits with 1", () =>

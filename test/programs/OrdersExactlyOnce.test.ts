@@ -29,7 +29,7 @@ const program = fileURLToPath(new URL("../../src/programs/bin/orderWorker.ts", i
 const startWorker = (directory: string) =>
   Effect.gen(function*() {
     const child = yield* Child.start(program, [], {
-      env: { SLUICE_DATA_DIR: directory, SLUICE_PICKING: "15 millis", DATABASE_URL: "" }
+      env: { SLUICE_DATA_DIR: directory, SLUICE_PICKING: "15ms", DATABASE_URL: "" }
     })
     yield* Effect.orDie(Queue.take(child.lines))
     return child

@@ -7,7 +7,7 @@ import * as Outcomes from "../../src/programs/fetch/Outcomes.ts"
 import { RunMeter } from "../../src/programs/fetch/RunMeter.ts"
 import { fetchRun, type FetchRunOptions } from "../../src/programs/fetchRun.ts"
 import { type Fetched, Fetcher } from "../../src/services/fetch/Fetcher.ts"
-import { StatusError } from "../../src/services/fetch/FetchError.ts"
+import { BodyStoreError, StatusError } from "../../src/services/fetch/FetchError.ts"
 import { failure, type FetchOutcome } from "../../src/services/fetch/FetchOutcome.ts"
 import type { FetchTarget } from "../../src/services/fetch/FetchRequest.ts"
 import type { FetchSource } from "../../src/services/fetch/FetchSource.ts"
@@ -110,6 +110,26 @@ describe("fetchRun", () => {
           return Effect.succeed({ target, outcome: { ...succeeded(target).outcome, ok: false, error } })
         })
     ))
+
+  it.effect("stops when no body can be kept any more: what is left stays pending, what cannot be kept too", () => {
+    let saved = 0
+    return Effect.gen(function*() {
+      const { options, written } = setup()
+      const error = yield* Effect.flip(moving(fetchRun(options({ inputs: list(2000) }))))
+      assert.strictEqual(error.message, "cannot save the body to /disk/body (ENOSPC)")
+      const { counts } = yield* (yield* Frontier).find("run")
+      assert.strictEqual(counts.failed, 0)
+      assert.strictEqual(counts.done, written.length)
+      assert.isAtLeast(counts.done, 20)
+      assert.isAbove(counts.pending, 1000)
+    }).pipe((effect) =>
+      run(effect, (target) => {
+        if (saved++ < 20) return Effect.succeed(succeeded(target))
+        const error = failure(new BodyStoreError({ url: target.url, path: "/disk/body", code: "ENOSPC" }))
+        return Effect.as(Effect.sleep(5), { target, outcome: { ...succeeded(target).outcome, ok: false, error } })
+      })
+    )
+  })
 
   it.effect("says that an input is empty, and goes on without one", () =>
     Effect.gen(function*() {

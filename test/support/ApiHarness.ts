@@ -20,9 +20,12 @@ export type App = Exclude<ApiRoutes.Services, Readiness | ApiSettings>
 
 export const ready = Layer.succeed(Readiness, Readiness.of({ problem: Effect.undefined }))
 
-/** Serves the API of the given services on a free port of the loopback interface. */
-export const serve = (options: Partial<Settings> = {}) =>
-  HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true }).pipe(
+/** Serves the API of the given services on a free port of the loopback interface, and perhaps further routes. */
+export const serve = (
+  options: Partial<Settings> = {},
+  further: Layer.Layer<never, never, HttpRouter.HttpRouter> = Layer.empty
+) =>
+  HttpRouter.serve(Layer.merge(ApiRoutes.layer, further), { disableLogger: true, disableListenLog: true }).pipe(
     Layer.provide(Layer.succeed(ApiSettings, { ...settings, ...options })),
     Layer.provideMerge(
       NodeHttpServer.layer(() => HttpListener.make({ ...settings, ...options }.deadline), {

@@ -3,7 +3,6 @@ import { Effect } from "effect"
 import { Catalog } from "../../src/services/orders/Catalog.ts"
 import { Ledger } from "../../src/services/orders/Ledger.ts"
 import type { NewProduct } from "../../src/services/orders/Product.ts"
-import { cardClearing } from "../../src/services/orders/Settlement.ts"
 
 export const product = (sku: string, options: Partial<NewProduct> = {}): NewProduct => ({
   sku,
@@ -16,12 +15,11 @@ export const product = (sku: string, options: Partial<NewProduct> = {}): NewProd
   ...options
 })
 
-/** Opens cash, clearing and merchant, and customers with so much money each. */
+/** Opens cash and merchant, and customers with so much money each. Nothing that the house opens by itself. */
 export const open = Effect.fnUntraced(function*(customers: ReadonlyArray<string>, funds: bigint) {
   const ledger = yield* Ledger
   yield* ledger.open([
     { id: "cash", currency: "EUR", allowNegative: true },
-    { id: cardClearing("EUR"), currency: "EUR", allowNegative: true },
     { id: "merchant", currency: "EUR", allowNegative: false },
     ...customers.map((id) => ({ id, currency: "EUR", allowNegative: false }))
   ])

@@ -1,3 +1,5 @@
+import { spawnSync } from "node:child_process"
+
 /** Blocks the event loop, in a function whose name the stack must show. */
 export const computePrimesTheSlowWay = (millis: number): number => {
   const end = performance.now() + millis
@@ -9,3 +11,6 @@ export const computePrimesTheSlowWay = (millis: number): number => {
   }
   return found
 }
+
+/** Blocks the event loop in a native call, which no debugger can look into. */
+export const sleepInNativeCode = (millis: number): void => void spawnSync("sleep", [String(millis / 1000)])

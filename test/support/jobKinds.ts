@@ -13,3 +13,11 @@ export const Transfer = Job.make("test.transfer", {
   retry: soon,
   maxAttempts: 1000
 })
+
+/** What `chaos` tests do to workers: one kind for each way in which a job is settled. */
+const hardy = { payload: N, retry: soon, maxAttempts: 10_000, queue: "test.chaos" }
+export const ChaosPlain = Job.make("test.chaos.plain", hardy)
+export const ChaosLast = Job.make("test.chaos.last", hardy)
+export const ChaosFirst = Job.make("test.chaos.first", hardy)
+/** Jobs of four keys, whose effects are in the order of their numbers. */
+export const ChaosKeyed = Job.make("test.chaos.keyed", { ...hardy, key: ({ n }) => `k${n % 4}` })

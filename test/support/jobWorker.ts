@@ -9,7 +9,7 @@ import * as PostgresJobQueue from "../../src/layers/jobs/PostgresJobQueue.ts"
 import * as Database from "../../src/layers/postgres/Database.ts"
 import * as JobHandler from "../../src/services/jobs/JobHandler.ts"
 import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
-import { Effect1, Freeze, Ping, Transfer } from "./jobKinds.ts"
+import { ChaosFirst, ChaosKeyed, ChaosLast, ChaosPlain, Effect1, Freeze, Ping, Transfer } from "./jobKinds.ts"
 
 const say = (line: unknown): Effect.Effect<void> => Console.log(JSON.stringify(line))
 
@@ -56,11 +56,33 @@ const ping = Effect.succeed(
   JobHandler.plain(Ping, ({ sent }) => say({ pong: sent, at: performance.timeOrigin + performance.now() }))
 )
 
+/** A pause within a transaction, so that a strike meets it before and after each of its statements. */
+const moment = (n: number) => Effect.sleep(n % 7 === 0 ? 20 : n % 3)
+
+const chaos = Effect.map(PgClient.PgClient, (sql) => {
+  const write = (kind: string, n: number) =>
+    Effect.andThen(
+      moment(n),
+      Effect.andThen(sql`insert into chaos (kind, n) values (${kind}, ${n})`, moment(n + 1))
+    )
+  return [
+    // At least once: no primary key forbids it.
+    JobHandler.plain(ChaosPlain, ({ n }) => Effect.andThen(moment(n), sql`insert into chaos_plain (n) values (${n})`)),
+    JobHandler.transactional(ChaosLast, ({ n }) => Effect.asVoid(write("last", n)), { maxGroup: 4 }),
+    JobHandler.transactional(ChaosKeyed, ({ n }) => Effect.asVoid(write("keyed", n)), { maxGroup: 1 }),
+    JobHandler.batch(
+      ChaosFirst,
+      (items) => Effect.forEach(items, ({ payload }) => write("first", payload.n), { discard: true }),
+      { settle: "first", maxSize: 5 }
+    )
+  ]
+})
+
 const program = Layer.unwrap(
   Effect.map(
-    Effect.all([effect1, freeze, transfer, ping]),
+    Effect.all([effect1, freeze, transfer, ping, chaos]),
     (handlers) =>
-      JobWorker.layer(handlers, { concurrency: 8, lease: "2 seconds", beat: "250 millis", poll: "500 millis" })
+      JobWorker.layer(handlers.flat(), { concurrency: 8, lease: "2 seconds", beat: "250 millis", poll: "500 millis" })
   )
 )
 

@@ -18,6 +18,8 @@ const longCleanup = Effect.onInterrupt(waitForEver, () => Effect.andThen(print("
 
 const scenes: Record<string, Effect.Effect<unknown, NoSuchRun>> = {
   success: print("done"),
+  much: Effect.andThen(print("x".repeat(5_000_000)), Effect.sync(() => void process.stderr.write("written"))),
+  muchThenClean: Effect.andThen(print("x".repeat(5_000_000)), waitForEver),
   failure: new NoSuchRun({ run: "nightly" }),
   defect: Effect.sync(() => {
     throw new TypeError("an unexpected bug")

@@ -1,4 +1,4 @@
-import { Effect, Schema } from "effect"
+import { Effect, Schema, SchemaGetter } from "effect"
 import * as Offload from "../../src/services/tasks/Offload.ts"
 
 export class Odd extends Schema.TaggedError<Odd>()("Odd", { n: Schema.Int }) {}
@@ -77,4 +77,77 @@ export const hoard = Offload.job({
       const kept: Array<Array<number>> = []
       for (;;) kept.push(Array.from({ length: 100_000 }, (_, i) => i))
     })
+})
+
+/** Is in a native call that nobody can stop, for about so long; the file is there when it is. */
+export const native = Offload.job({
+  name: "native",
+  module: import.meta.url,
+  input: Schema.Struct({ file: Schema.String, seconds: Schema.Finite }),
+  output: Schema.Void,
+  run: ({ file, seconds }) =>
+    Effect.promise(() => import("node:child_process")).pipe(
+      Effect.map((processes) => {
+        processes.spawnSync("sh", ["-c", `touch "$1"; exec sleep "$2"`, "sh", file, String(seconds)])
+      })
+    )
+})
+
+/** Gives something back that cannot be copied to another thread. */
+export const unsendable = Offload.job({
+  name: "unsendable",
+  module: import.meta.url,
+  input: Schema.Literals(["output", "error"]),
+  output: Schema.Unknown,
+  error: Schema.Unknown,
+  run: (what): Effect.Effect<unknown, unknown> =>
+    what === "output" ? Effect.succeed({ method: () => 1 }) : Effect.fail({ method: () => 1 })
+})
+
+/** Takes whatever it is given. */
+export const anything = Offload.job({
+  name: "anything",
+  module: import.meta.url,
+  input: Schema.Unknown,
+  output: Schema.Int,
+  run: () => Effect.succeed(1)
+})
+
+/** Throws outside of its effect, from a timer. */
+export const throwsLater = Offload.job({
+  name: "throwsLater",
+  module: import.meta.url,
+  input: Schema.Void,
+  output: Schema.Void,
+  run: () =>
+    Effect.andThen(
+      Effect.sync(() => {
+        setTimeout(() => {
+          throw new RangeError("thrown by a timer")
+        }, 1)
+      }),
+      Effect.never
+    )
+})
+
+const throwing = SchemaGetter.transform((): string => {
+  throw new TypeError("the schema has a bug")
+})
+
+/** Its schema throws where it should encode. */
+export const badSchema = Offload.job({
+  name: "badSchema",
+  module: import.meta.url,
+  input: Schema.String.pipe(Schema.decodeTo(Schema.String, { decode: throwing, encode: throwing })),
+  output: Schema.Void,
+  run: () => Effect.void
+})
+
+/** The same, of what it gives back. */
+export const badOutput = Offload.job({
+  name: "badOutput",
+  module: import.meta.url,
+  input: Schema.Void,
+  output: Schema.String.pipe(Schema.decodeTo(Schema.String, { decode: throwing, encode: throwing })),
+  run: () => Effect.succeed("x")
 })

@@ -28,20 +28,38 @@ export const forbiddenRange = (address: string): string | undefined => {
   // An IPv4-mapped IPv6 address is judged as the IPv4 address that it reaches.
   const parsed = ipaddr.process(bare)
   if (metadata.has(parsed.toString())) return "a metadata service"
-  const embedded = parsed.kind() === "ipv6" ? embeddedIPv4(parsed.toByteArray()) : undefined
-  if (embedded !== undefined) return forbiddenRange(embedded)
-  const range = parsed.range()
+  if (parsed.kind() === "ipv4") return rangeOf(parsed)
+  const bytes = parsed.toByteArray()
+  const translated = translatedIPv4(bytes)
+  if (translated !== undefined) return forbiddenRange(translated)
+  const tunnelled = tunnelledIPv4(bytes)
+  return (tunnelled === undefined ? undefined : forbiddenRange(tunnelled)) ?? rangeOf(parsed) ??
+    (isGlobal(bytes) ? undefined : "not global unicast")
+}
+
+const rangeOf = (address: ipaddr.IPv4 | ipaddr.IPv6): string | undefined => {
+  const range = address.range()
   return range === "unicast" ? undefined : names[range] ?? range
 }
 
+/** IANA gives out addresses of 2000::/3 only (RFC 4291 section 2.4), and of those not 3fff::/20 (RFC 9637, documentation). */
+const isGlobal = ([first = 0, second = 0, third = 0]: ReadonlyArray<number>): boolean =>
+  first >> 5 === 0b001 && !(first === 0x3f && second === 0xff && third >> 4 === 0)
+
+const begins = (bytes: ReadonlyArray<number>, prefix: ReadonlyArray<number>): boolean =>
+  prefix.every((byte, index) => bytes[index] === byte)
+
+const dotted = (bytes: ReadonlyArray<number>, from: number): string => bytes.slice(from, from + 4).join(".")
+
 /** The IPv4 address inside a NAT64 (RFC 6052) or 6to4 (RFC 3056) address: a translator would connect to that. */
-const embeddedIPv4 = (bytes: ReadonlyArray<number>): string | undefined => {
-  const has = (prefix: ReadonlyArray<number>) => prefix.every((byte, index) => bytes[index] === byte)
-  if (has([0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0])) return bytes.slice(12, 16).join(".")
-  if (has([0x20, 0x02])) return bytes.slice(2, 6).join(".")
-  // IPv4-compatible (deprecated): ::a.b.c.d, but not :: and ::1, which have ranges of their own.
-  if (has([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]) && (bytes[12] !== 0 || bytes[13] !== 0)) {
-    return bytes.slice(12, 16).join(".")
-  }
-  return undefined
+const translatedIPv4 = (bytes: ReadonlyArray<number>): string | undefined => {
+  if (begins(bytes, [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0])) return dotted(bytes, 12)
+  return begins(bytes, [0x20, 0x02]) ? dotted(bytes, 2) : undefined
+}
+
+/** The IPv4 address inside an ISATAP (RFC 5214) or IPv4-compatible (deprecated) one, whose prefix is judged too. */
+const tunnelledIPv4 = (bytes: ReadonlyArray<number>): string | undefined => {
+  const isIsatap = (bytes[8] === 0 || bytes[8] === 2) && begins(bytes.slice(9), [0, 0x5e, 0xfe])
+  const isCompatible = bytes.slice(0, 12).every((byte) => byte === 0) && (bytes[12] !== 0 || bytes[13] !== 0)
+  return isIsatap || isCompatible ? dotted(bytes, 12) : undefined
 }

@@ -2,7 +2,7 @@
  * Bodies as files: written beside their final name, synced, renamed, and the directory synced, so that a name is either not there or
  * whole. What a killed process left half-written is swept when the store opens.
  */
-import { Effect, Layer, type Scope } from "effect"
+import { Effect, Layer, Schedule, type Scope } from "effect"
 import { hash } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
@@ -11,6 +11,7 @@ import * as BodyName from "../../services/fetch/BodyName.ts"
 import { BodyStore, type BodyWriter } from "../../services/fetch/BodyStore.ts"
 import { BodyStoreError } from "../../services/fetch/FetchError.ts"
 import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
+import { isOutOfFiles } from "./dns/Answer.ts"
 
 /** Directories that are known to exist; asking again is only slower. */
 const knownMax = 10_000
@@ -83,15 +84,18 @@ const codeOf = (cause: unknown): string =>
     ? cause.code
     : "UNKNOWN"
 
+/** Sockets and other bodies free their files soon: five seconds. */
+const untilFreed = { schedule: Schedule.spaced("100 millis"), times: 50 }
+
 /**
  * A file operation for this URL; its failure carries the path and the system's code. It cannot be interrupted: the system goes on with it
- * anyway, and who cleans up after it must know that it has ended.
+ * anyway, and who cleans up after it must know that it has ended. When the process is out of files it waits a little for one.
  */
 const attemptOn = (url: string) => <A>(name: string, operation: () => Promise<A>): Effect.Effect<A, BodyStoreError> =>
   Effect.uninterruptible(Effect.tryPromise({
     try: operation,
     catch: (cause) => new BodyStoreError({ url, path: name, code: codeOf(cause) })
-  }))
+  })).pipe(Effect.retry({ ...untilFreed, while: ({ code }) => isOutOfFiles(code) }))
 
 const writeAll = (file: fs.FileHandle, chunk: Uint8Array): Promise<void> =>
   file.write(chunk).then(({ bytesWritten }) =>

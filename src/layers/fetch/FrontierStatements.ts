@@ -23,12 +23,6 @@ const laneIds = (lanes: ReadonlyArray<LeasedLane>) => array(lanes.map((lane) => 
 /** First key of the session locks by which a process shows that it lives; the second is its member id. */
 const lockSpace = 721_041_411
 
-/** A process that has not been seen for so long has lost its leases, frozen or not. */
-const lapse = "interval '4 seconds'"
-
-/** A process whose session is gone is given this long to take its lock again on another one. */
-const reconnect = "interval '1 second'"
-
 /** The order is what leads the planner to the partial index: for a bare `exists` it may read the whole table. */
 const nextDue = `select due_at from sluice.fetch_outcome where run_id = $1 and state = 2 order by due_at limit 1`
 
@@ -36,12 +30,16 @@ const nextDue = `select due_at from sluice.fetch_outcome where run_id = $1 and s
 const noteHosts = `, noted as (
         insert into sluice.fetch_host (host, state, shut_until, stale_at)
         select t.host, t.state::json, t.shut_until, t.stale_at
-        from fence, unnest($23::text[], $24::text[], $25::timestamptz[], $26::timestamptz[]) t(host, state, shut_until, stale_at)
+        from fence, unnest($20::text[], $21::text[], $22::timestamptz[], $23::timestamptz[]) t(host, state, shut_until, stale_at)
         order by t.host
         on conflict (host) do update
           set state = excluded.state, shut_until = excluded.shut_until, stale_at = excluded.stale_at
           where fetch_host.shut_until <= greatest(excluded.shut_until, now())
       )`
+
+/** What was recorded already stays, and what was made pending again since then has moved on. */
+const unlessRecorded = `where exists (select from sluice.fetch_url u where u.lane_id = t.lane and u.seq = t.seq)
+        on conflict (run_id, seq) do nothing`
 
 export interface AddRow {
   readonly lane: bigint
@@ -64,17 +62,17 @@ export interface UrlRow {
   readonly seq: number | null
   readonly url: string | null
   readonly request: string | null
+  readonly untrusted: boolean
+}
+
+/** The row that says that the member that sent a statement is one: what it says was done. */
+export interface Fence {
+  readonly id: number
 }
 
 export interface Beat {
   readonly gone: boolean
   readonly due: boolean
-}
-
-export interface Tallies {
-  readonly done: number
-  readonly failed: number
-  readonly deferred: number
 }
 
 /**
@@ -101,14 +99,6 @@ export const make = (sql: PgClient.PgClient) => ({
       [limit]
     ),
 
-  /** Drops the run if nothing was ever added to it and nobody has it open. Inside a transaction that holds the run. */
-  dropEmpty: (run: number) =>
-    sql.unsafe(
-      `delete from sluice.fetch_run r where id = $1 and next_seq = 1
-        and not exists (select from sluice.fetch_member where run_id = r.id)`,
-      [run]
-    ),
-
   join: (run: number, sealed: boolean) =>
     Effect.map(
       sql.unsafe<{ readonly id: number }>(
@@ -118,25 +108,40 @@ export const make = (sql: PgClient.PgClient) => ({
       (rows) => rows[0]?.id
     ),
 
-  /** Holds the lock that shows that this process lives, for as long as the session does. */
-  holdLock: (connection: Connection, member: number) =>
-    connection.execute(`select pg_advisory_lock($1, $2)`, [lockSpace, member], undefined),
-
-  /** Says whether someone else is gone and something is due; no row when this process was taken for dead. */
-  beat: (connection: Connection, run: number, member: number): Effect.Effect<ReadonlyArray<Beat>, SqlError> =>
+  /** Takes the lock that shows that this process lives, for as long as the session does; not while a session that went before still has it. */
+  tryLock: (
+    connection: Connection,
+    member: number
+  ): Effect.Effect<ReadonlyArray<{ readonly held: boolean }>, SqlError> =>
     connection.execute(
-      `with beat as (
-        update sluice.fetch_member set seen_at = now() where id = $2 returning id
-      )
-      select
-        exists (select from sluice.fetch_member where run_id = $1 and id <> $2 and seen_at < now() - ${reconnect}) as gone,
-        coalesce((${nextDue}) <= now(), false) as due
-      from beat`,
-      [run, member],
+      `select pg_advisory_unlock_all()::text as dropped, pg_try_advisory_lock($1, $2) as held`,
+      [lockSpace, member],
       undefined
     ),
 
-  seal: (member: number) => sql.unsafe(`update sluice.fetch_member set sealed = true where id = $1`, [member]),
+  /** Says whether someone else is gone and something is due; no row when this process was taken for dead. */
+  beat: (connection: Connection, run: number, member: number): Effect.Effect<ReadonlyArray<Beat>, SqlError> =>
+    connection.execute(`select gone, due from sluice.fetch_beat($1, $2)`, [run, member], undefined),
+
+  /** Ends the memberships of the dead; says whether anything came free. */
+  bury: (run: number) =>
+    Effect.map(
+      sql.unsafe<{ readonly freed: boolean }>(`select sluice.fetch_bury($1, $2) as freed`, [run, lockSpace]),
+      (rows) => rows[0]?.freed === true
+    ),
+
+  /** Goes on as another member, with the lanes of its book; none when this process was taken for dead. */
+  renew: (run: number, member: number, known: Iterable<LeasedLane>) =>
+    Effect.map(
+      sql.unsafe<{ readonly id: number | null }>(
+        `select sluice.fetch_renew($1, $2, $3) as id`,
+        [run, member, laneIds(Array.from(known))]
+      ),
+      (rows) => rows[0]?.id ?? undefined
+    ),
+
+  seal: (member: number) =>
+    sql.unsafe<Fence>(`update sluice.fetch_member set sealed = true where id = $1 returning id`, [member]),
 
   lanes: (run: number, hosts: ReadonlyArray<string>) =>
     sql.unsafe<{ readonly id: bigint; readonly host: string }>(
@@ -150,7 +155,12 @@ export const make = (sql: PgClient.PgClient) => ({
     ),
 
   /** No row: the member is gone and nothing was added. Adders of a run go one after another, so the order of `seq` is that of commits. */
-  add: (run: number, member: number, columns: ReadonlyArray<PgTypes.Parameter>, length: number) =>
+  add: (
+    run: number,
+    member: number,
+    columns: ReadonlyArray<PgTypes.Parameter>,
+    { length, untrusted }: { readonly length: number; readonly untrusted: boolean }
+  ) =>
     sql.unsafe<AddRow>(
       `with run as (
         update sluice.fetch_run set next_seq = next_seq + $3::int4, updated_at = now() where id = $1
@@ -158,10 +168,13 @@ export const make = (sql: PgClient.PgClient) => ({
       ), fence as (
         select id from sluice.fetch_member where id = (select $2::int4 from run) for no key update
       ), fresh as (
-        insert into sluice.fetch_url (run_id, lane_id, seq, hash, url, request)
-        select $1, t.lane, run.base + t.n - 1, t.hash, t.url, t.request
+        insert into sluice.fetch_url (run_id, lane_id, seq, hash, url, request, untrusted)
+        select $1, t.lane, run.base + t.n - 1, t.hash, t.url, t.request, $8
         from run, fence, unnest($4::int8[], $5::bytea[], $6::text[], $7::text[]) with ordinality t(lane, hash, url, request, n)
         on conflict do nothing returning lane_id, seq
+      ), trusted as (
+        update sluice.fetch_url u set untrusted = false from fence, unnest($5::bytea[]) t(hash)
+        where not $8 and u.run_id = $1 and u.untrusted and u.hash = t.hash
       ), tally as (
         update sluice.fetch_member set added = added + (select count(*) from fresh) where id = $2 returning id
       ), ends as (
@@ -172,7 +185,7 @@ export const make = (sql: PgClient.PgClient) => ({
         update sluice.fetch_lane l set tail = locked.seq from locked where l.id = locked.id
       )
       select coalesce(ends.lane_id, 0) as lane, coalesce(ends.count, 0) as count from fence left join ends on true`,
-      [run, member, length, ...columns]
+      [run, member, length, ...columns, untrusted]
     ),
 
   /** Hosts that nobody works on. */
@@ -194,16 +207,18 @@ export const make = (sql: PgClient.PgClient) => ({
   /**
    * Reads on in the logs of lanes that this process owns: up to `limit` rows of each, and a row without `seq` for a lane that has none.
    * No row at all: the member is gone.
+   *
+   * @param taken URLs that this member has read before; told and not counted on, so that a read that is sent again changes nothing
    */
-  read: (run: number, member: number, lanes: ReadonlyArray<LeasedLane>, limit: number) =>
+  read: (run: number, member: number, lanes: ReadonlyArray<LeasedLane>, limit: number, taken: number) =>
     sql.unsafe<UrlRow>(
       `with got as materialized (
-        select l.id as lane, l.last, u.seq, u.url, u.request
+        select l.id as lane, l.last, u.seq, u.url, u.request, u.untrusted
         from (
           select t.id, t.head, t.redo, (select max(seq) from sluice.fetch_url where lane_id = t.id) as last
           from unnest($3::int8[], $4::int8[], $5::int8[]) t(id, head, redo) offset 0
         ) l left join lateral (
-          select u.seq, u.url, u.request from sluice.fetch_url u
+          select u.seq, u.url, u.request, u.untrusted from sluice.fetch_url u
           where u.lane_id = l.id and u.seq > l.head and (
             u.seq > l.redo
             or (select o.seq from sluice.fetch_outcome o where o.run_id = $1 and o.seq = u.seq) is null
@@ -211,43 +226,58 @@ export const make = (sql: PgClient.PgClient) => ({
           order by u.seq limit $6
         ) u on true
       ), tally as (
-        update sluice.fetch_member set leased = leased + (select count(seq) from got) where id = $2 returning id
+        update sluice.fetch_member set taken = $7::int8 + (select count(seq) from got) where id = $2 returning id
       )
-      select got.lane, coalesce(got.last, 0)::float8 as last, got.seq::float8 as seq, got.url, got.request from got, tally`,
+      select got.lane, coalesce(got.last, 0)::float8 as last, got.seq::float8 as seq, got.url, got.request,
+        coalesce(got.untrusted, false) as untrusted
+      from got, tally`,
       [
         run,
         member,
         laneIds(lanes),
         int8s(lanes.map((lane) => lane.read)),
         int8s(lanes.map((lane) => lane.redo)),
-        limit
+        limit,
+        BigInt(taken)
       ]
     ),
 
-  /** Outcomes, tallies, what is known of hosts (if there is news), and the hosts that are done with, in one statement. No row: the member is gone and nothing was recorded. */
+  /**
+   * Outcomes, tallies, what is known of hosts (if there is news), and the hosts that are done with, in one statement. No row: the member
+   * is gone and nothing was recorded.
+   *
+   * @param again an attempt before may have come through: what it has recorded counts
+   */
   settle: (
     run: number,
     member: number,
-    { deferred, done, failed }: Tallies,
     columns: ReadonlyArray<PgTypes.Parameter>,
     leaving: ReadonlyArray<LeasedLane>,
-    hosts: ReadonlyArray<PgTypes.Parameter> | undefined
+    hosts: ReadonlyArray<PgTypes.Parameter> | undefined,
+    again: boolean
   ) =>
-    sql.unsafe<{ readonly id: number }>(
+    sql.unsafe<Fence>(
       `with fence as (
-        update sluice.fetch_member set done = done + $3, failed = failed + $4, deferred = deferred + $5,
-          leased = leased - ($3 + $4 + $5), seen_at = now()
-        where id = $2 returning id
+        select id from sluice.fetch_member where id = $2 for no key update
       ), recorded as (
         insert into sluice.fetch_outcome (run_id, seq, lane_id, state, status, attempts, bytes, duration_ms, started_at, due_at,
           sha256, tag, content_type, final_url, saved_to, error)
         select $1, t.seq, t.lane, t.state, t.status, t.attempts, t.bytes, t.duration, t.started, t.due, decode(t.sha256, 'hex'), t.tag,
           t.content_type, t.final_url, t.saved_to, t.error::json
-        from fence, unnest($8::int8[], $9::int8[], $10::int2[], $11::int2[], $12::int4[], $13::int8[], $14::float8[],
-          $15::timestamptz[], $16::timestamptz[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[])
+        from fence, unnest($5::int8[], $6::int8[], $7::int2[], $8::int2[], $9::int4[], $10::int8[], $11::float8[],
+          $12::timestamptz[], $13::timestamptz[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[])
           t(seq, lane, state, status, attempts, bytes, duration, started, due, sha256, tag, content_type, final_url, saved_to, error)
+        ${again ? unlessRecorded : ""}
+        returning state
+      ), tally as (
+        update sluice.fetch_member m set seen_at = now(), done = m.done + c.done, failed = m.failed + c.failed, deferred = m.deferred + c.deferred
+        from (
+          select count(*) filter (where state = 0) as done, count(*) filter (where state = 1) as failed,
+            count(*) filter (where state = 2) as deferred
+          from recorded
+        ) c where m.id = $2
       ), locked as (
-        select l.id, x.head from unnest($6::int8[], $7::int8[]) x(id, head) join sluice.fetch_lane l on l.id = x.id, fence
+        select l.id, x.head from unnest($3::int8[], $4::int8[]) x(id, head) join sluice.fetch_lane l on l.id = x.id, fence
         where l.owner is not distinct from $2 order by l.id for no key update of l
       ), freed as (
         update sluice.fetch_lane l set owner = null, head = locked.head from locked where l.id = locked.id
@@ -256,9 +286,6 @@ export const make = (sql: PgClient.PgClient) => ({
       [
         run,
         member,
-        done,
-        failed,
-        deferred,
         laneIds(leaving),
         int8s(leaving.map((lane) => lane.read)),
         ...columns,
@@ -266,29 +293,34 @@ export const make = (sql: PgClient.PgClient) => ({
       ]
     ),
 
-  /** Lets go of lanes in which nothing is left. */
+  /** Lets go of lanes in which nothing is left. No row: the member is gone. */
   free: (member: number, lanes: ReadonlyArray<LeasedLane>) =>
-    sql.unsafe(
-      `with locked as (
-        select l.id, x.head from unnest($2::int8[], $3::int8[]) x(id, head) join sluice.fetch_lane l on l.id = x.id
+    sql.unsafe<Fence>(
+      `with fence as (
+        select id from sluice.fetch_member where id = $1 for key share
+      ), locked as (
+        select l.id, x.head from unnest($2::int8[], $3::int8[]) x(id, head) join sluice.fetch_lane l on l.id = x.id, fence
         where l.owner is not distinct from $1 order by l.id for no key update of l
+      ), freed as (
+        update sluice.fetch_lane l set owner = null, head = locked.head from locked where l.id = locked.id
       )
-      update sluice.fetch_lane l set owner = null, head = locked.head from locked where l.id = locked.id`,
+      select id from fence`,
       [member, laneIds(lanes), int8s(lanes.map((lane) => lane.read))]
     ),
 
-  /** Notes how far lanes are, and lets go of them if `letGo`: the next owner looks again at what lies between `head` and `read`. */
-  park: (member: number, lanes: ReadonlyArray<LeasedLane>, heads: ReadonlyArray<number>, letGo: boolean) =>
-    sql.unsafe(
-      `with locked as (
-        select l.id, x.head, x.read
-        from unnest($2::int8[], $3::int8[], $4::int8[]) x(id, head, read) join sluice.fetch_lane l on l.id = x.id
+  /** Notes how far lanes are. No row: the member is gone. */
+  park: (member: number, lanes: ReadonlyArray<LeasedLane>, heads: ReadonlyArray<number>) =>
+    sql.unsafe<Fence>(
+      `with fence as (
+        select id from sluice.fetch_member where id = $1 for key share
+      ), locked as (
+        select l.id, x.head from unnest($2::int8[], $3::int8[]) x(id, head) join sluice.fetch_lane l on l.id = x.id, fence
         where l.owner is not distinct from $1 order by l.id for no key update of l
+      ), noted as (
+        update sluice.fetch_lane l set head = x.head from locked x where l.id = x.id
       )
-      update sluice.fetch_lane l set owner = case when $5::bool then null else l.owner end, head = x.head,
-        redo = case when $5::bool then greatest(l.redo, x.read) else l.redo end
-      from locked x where l.id = x.id`,
-      [member, laneIds(lanes), int8s(heads), int8s(lanes.map((lane) => lane.read)), letGo]
+      select id from fence`,
+      [member, laneIds(lanes), int8s(heads)]
     ),
 
   /** What a pull needs to know when it found nothing. */
@@ -302,70 +334,21 @@ export const make = (sql: PgClient.PgClient) => ({
       [run]
     ),
 
-  /** First in any transaction that touches the run, its members or many of its lanes. */
-  lockRun: (run: number) => sql.unsafe(`select id from sluice.fetch_run where id = $1 for no key update`, [run]),
+  /** Leaves the run, with word on how far its lanes are: the next owners look again at what lies between `heads` and what was read. */
+  leave: (run: number, member: number, lanes: ReadonlyArray<LeasedLane>, heads: ReadonlyArray<number>) =>
+    sql.unsafe(`select sluice.fetch_leave($1, $2, $3, $4, $5)::text as left`, [
+      run,
+      member,
+      laneIds(lanes),
+      int8s(heads),
+      int8s(lanes.map((lane) => lane.read))
+    ]),
 
-  /** Ends memberships: those in `members`, or, without it, those of the dead. Inside a transaction that holds the run; gives back who left. */
-  leave: (run: number, members: ReadonlyArray<number> | undefined) =>
-    sql.unsafe<{ readonly id: number }>(
-      `with gone as (
-        delete from sluice.fetch_member where run_id = $1 and case
-          when $2::int4[] is not null then id = any($2)
-          when seen_at < now() - ${lapse} then true
-          when seen_at < now() - ${reconnect} then pg_try_advisory_xact_lock(${lockSpace}, id)
-          else false end
-        returning *
-      ), kept as (
-        update sluice.fetch_run r set added = r.added + g.added, done = r.done + g.done, failed = r.failed + g.failed,
-          deferred = r.deferred + g.deferred, updated_at = now()
-        from (select sum(added) as added, sum(done) as done, sum(failed) as failed, sum(deferred) as deferred from gone) g
-        where r.id = $1 and g.added is not null
-      )
-      select id from gone`,
-      [run, members === undefined ? null : array(members, PgTypes.OID.int4)]
-    ),
-
-  /** The lanes of members that left without parking them: their next owners look again at all there is. */
-  orphan: (run: number, members: ReadonlyArray<number>) =>
-    sql.unsafe(
-      `with locked as (
-        select id from sluice.fetch_lane where run_id = $1 and owner = any($2::int4[]) order by id for no key update
-      )
-      update sluice.fetch_lane l set owner = null, redo = greatest(l.redo, l.tail) from locked where l.id = locked.id`,
-      [run, array(members, PgTypes.OID.int4)]
-    ),
-
-  /** Makes up to `limit` recorded URLs pending again, behind all others: the failed ones that meet a filter, or those that are due. Inside a transaction that holds the run. */
+  /** Makes up to `limit` recorded URLs pending again, behind all others: the failed ones that meet a filter, or those that are due. */
   reopen: (run: number, filter: OutcomeFilter | "due", limit: number) =>
     Effect.map(
       sql.unsafe<{ readonly count: number }>(
-        `with picked as (
-            select o.seq from sluice.fetch_outcome o
-            where o.run_id = $1 and case when $2 then o.state = 2 and o.due_at <= now() else o.state = 1 end
-              and ($3::text is null or o.tag = $3)
-              and ($4::text is null or o.lane_id = (select id from sluice.fetch_lane where run_id = $1 and host = $4))
-            order by o.seq limit $5
-          ), gone as (
-            delete from sluice.fetch_outcome o using picked where o.run_id = $1 and o.seq = picked.seq
-            returning o.lane_id, o.seq, o.state
-          ), fresh as (
-            select gone.lane_id, gone.seq as old, r.next_seq + row_number() over (order by gone.seq) - 1 as seq
-            from gone, sluice.fetch_run r where r.id = $1
-          ), moved as (
-            update sluice.fetch_url u set seq = fresh.seq from fresh where u.lane_id = fresh.lane_id and u.seq = fresh.old
-          ), ends as (
-            select lane_id, max(seq) as seq from fresh group by lane_id
-          ), locked as (
-            select l.id, ends.seq from ends join sluice.fetch_lane l on l.id = ends.lane_id order by l.id for no key update of l
-          ), grown as (
-            update sluice.fetch_lane l set tail = locked.seq from locked where l.id = locked.id
-          ), tally as (
-            update sluice.fetch_run set next_seq = next_seq + (select count(*) from gone), updated_at = now(),
-              failed = failed - (select count(*) from gone where state = 1),
-              deferred = deferred - (select count(*) from gone where state = 2)
-            where id = $1
-          )
-          select count(*)::int4 as count from gone`,
+        `select sluice.fetch_reopen($1, $2, $3, $4, $5) as count`,
         filter === "due" ? [run, true, null, null, limit] : [run, false, filter.tag ?? null, filter.host ?? null, limit]
       ),
       (rows) => rows[0]?.count ?? 0

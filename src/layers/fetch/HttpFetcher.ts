@@ -1,5 +1,5 @@
 /**
- * The `Fetcher` over Effect's `HttpClient`: any client will do. Over `UndiciHttpClient` deadlines know the phase that a request is in, and
+ * The `Fetcher` over Effect's `HttpClient`: any client will do. Over `Http1Client` deadlines know the phase that a request is in, and
  * small bodies cost no stream.
  */
 import { Clock, Context, Effect, Fiber, FiberSet, Layer, Random, Result, Stream } from "effect"
@@ -91,11 +91,13 @@ const dispatch = <E, R>(
   makeSource: Parameters<typeof Dispatch.stream<E, R>>[1]
 ): ReturnType<typeof Dispatch.stream<E, R>> =>
   Stream.unwrap(Effect.withFiber((fiber) => {
-    const limits = Limits.of(fiber.getRef(FetchPolicy))
+    const policy = fiber.getRef(FetchPolicy)
+    const limits = Limits.of(policy)
+    const untrustedLimits = Limits.ofUntrusted(policy)
     const store = Context.getOrUndefined(fiber.context, BodyStore)
     const window = Math.max(windowMin, 4 * limits.concurrency, 256)
     const wants = { store, keeps: false, cutBytes: undefined }
-    return Effect.succeed(Dispatch.stream({ engine, limits, wants, fiber, window }, makeSource))
+    return Effect.succeed(Dispatch.stream({ engine, limits, untrustedLimits, wants, fiber, window }, makeSource))
   }))
 
 /** Milliseconds that the deadline of this context leaves. */

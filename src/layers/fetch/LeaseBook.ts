@@ -64,6 +64,8 @@ export class LeaseBook {
   readonly #ready = new Set<LeasedLane>()
   /** Leases that were not handed out yet. */
   waiting = 0
+  /** Leases there have ever been. */
+  taken = 0
 
   addLane(id: bigint, host: string, head: number, redo: number, known?: HostState): LeasedLane {
     const lane: LeasedLane = {
@@ -107,6 +109,7 @@ export class LeaseBook {
     lane.waiting++
     lane.unsettled++
     this.waiting++
+    this.taken++
     this.#leases.set(lease.key, lease)
     this.#ready.add(lane)
   }

@@ -16,7 +16,7 @@ interface Member {
 }
 
 interface Entry {
-  readonly target: FetchTarget
+  target: FetchTarget
   readonly lane: Lane
   state: "pending" | "leased" | "done" | "failed" | "deferred"
   order: number
@@ -109,7 +109,11 @@ const addAll = (store: Store, targets: ReadonlyArray<FetchTarget>): number => {
   let added = 0
   for (const target of targets) {
     const key = Frontier.identity(target)
-    if (store.entries.has(key)) continue
+    const known = store.entries.get(key)
+    if (known !== undefined) {
+      if (target.untrusted !== true) known.target = { ...known.target, untrusted: false }
+      continue
+    }
     const lane = laneOf(store, target.host)
     const entry: Entry = { target, lane, state: "pending", order: store.order++, outcome: undefined }
     store.entries.set(key, entry)

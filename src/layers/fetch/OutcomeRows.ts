@@ -7,7 +7,7 @@ import { hash } from "node:crypto"
 import type { FetchFailure, FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import * as FetchRequest from "../../services/fetch/FetchRequest.ts"
 import { deferredUntil, identity } from "../../services/fetch/Frontier.ts"
-import type { Tallies } from "./FrontierStatements.ts"
+import * as Redact from "../../services/fetch/Redact.ts"
 import { array, int8s, texts } from "./FrontierStatements.ts"
 import type { Lease } from "./LeaseBook.ts"
 
@@ -34,18 +34,12 @@ export const targetColumns = (
 ]
 
 /** A target as it was added. It was checked then, so it cannot fail now. */
-export const targetOf = (url: string, request: string | null): FetchRequest.FetchTarget =>
-  Result.getOrThrow(FetchRequest.target(request === null ? { url } : { url, ...JSON.parse(request) }))
+export const targetOf = (url: string, request: string | null, untrusted: boolean): FetchRequest.FetchTarget => {
+  const target = Result.getOrThrow(FetchRequest.target(request === null ? { url } : { url, ...JSON.parse(request) }))
+  return untrusted ? { ...target, untrusted } : target
+}
 
 const stateOf = (outcome: FetchOutcome): number => outcome.ok ? 0 : deferredUntil(outcome) === undefined ? 1 : 2
-
-/** How many of these outcomes are done, failed and deferred. */
-export const tally = (outcomes: ReadonlyArray<FetchOutcome>): Tallies => {
-  const counts = [0, 0, 0] as [number, number, number]
-  for (const outcome of outcomes) counts[stateOf(outcome)] = (counts[stateOf(outcome)] ?? 0) + 1
-  const [done, failed, deferred] = counts
-  return { done, failed, deferred }
-}
 
 /** Columns of outcomes to record, in the order in which `FrontierStatements.settle` takes them. */
 export const outcomeColumns = (
@@ -97,7 +91,7 @@ export const outcomeSelect =
 
 /** The outcome that a row holds. */
 export const outcomeOf = (row: OutcomeRow): FetchOutcome => ({
-  url: row.url,
+  url: Redact.url(row.url),
   finalUrl: row.final_url,
   ok: row.state === 0,
   status: row.status,

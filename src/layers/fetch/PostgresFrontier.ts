@@ -2,10 +2,11 @@
  * Runs in Postgres: any length, any number of processes, nothing recorded lost or fetched again.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { Effect, Layer, Option, Stream } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
+import { Config, Duration, Effect, Layer, Option, Stream } from "effect"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Frontier from "../../services/fetch/Frontier.ts"
 import * as FrontierStatements from "./FrontierStatements.ts"
+import { Outage } from "./Outage.ts"
 import { outcomeOf, type OutcomeRow, outcomeSelect } from "./OutcomeRows.ts"
 import { openRun } from "./PostgresRun.ts"
 
@@ -17,6 +18,9 @@ const reopenBatch = 10_000
 
 /** Stale hosts that are dropped when a run is opened. */
 const sweepMax = 10_000
+
+/** How long one of those transactions may take. */
+const reopenWithin = Duration.seconds(60)
 
 /** Runs that are listed. */
 const runsMax = 10_000
@@ -36,11 +40,12 @@ interface RunRow {
 }
 
 const runSelect = `select r.id, r.name, r.created_at, greatest(r.updated_at, m.seen_at) as updated_at,
-    (r.added + m.added - r.done - m.done - r.failed - m.failed - m.leased)::float8 as pending, m.leased::float8 as leased,
+    (r.added + m.added - r.done - r.failed - m.taken + m.deferred)::float8 as pending,
+    (m.taken - m.done - m.failed - m.deferred)::float8 as leased,
     (r.done + m.done)::float8 as done, (r.failed + m.failed)::float8 as failed, (r.deferred + m.deferred)::float8 as deferred
   from sluice.fetch_run r cross join lateral (
     select coalesce(sum(added), 0) as added, coalesce(sum(done), 0) as done, coalesce(sum(failed), 0) as failed,
-      coalesce(sum(deferred), 0) as deferred, coalesce(sum(leased), 0) as leased, max(seen_at) as seen_at
+      coalesce(sum(deferred), 0) as deferred, coalesce(sum(taken), 0) as taken, max(seen_at) as seen_at
     from sluice.fetch_member where run_id = r.id
   ) m`
 
@@ -57,7 +62,7 @@ const summaryOf = (row: RunRow): Frontier.RunSummary => ({
   }
 })
 
-const make = Effect.gen(function*() {
+const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
   const sql = yield* PgClient.PgClient
   const statements = FrontierStatements.make(sql)
 
@@ -70,24 +75,23 @@ const make = Effect.gen(function*() {
     )
 
   /** Makes recorded URLs pending again, in bounded transactions. */
-  const reopen = Effect.fnUntraced(function*(run: number, filter: Frontier.OutcomeFilter | "due") {
+  const reopen = Effect.fnUntraced(function*(outage: Outage, run: number, filter: Frontier.OutcomeFilter | "due") {
     let count = reopenBatch
     while (count === reopenBatch) {
-      count = yield* sql.withTransaction(
-        Effect.andThen(statements.lockRun(run), statements.reopen(run, filter, reopenBatch))
-      )
+      count = yield* outage.through("reopen", () => statements.reopen(run, filter, reopenBatch), reopenWithin)
     }
   })
 
   const open = Effect.fn("PostgresFrontier.open")(
     function*(name: string, options?: Frontier.OpenOptions) {
-      const id = yield* statements.openRun(name)
+      const outage = new Outage({ name, patience: Duration.fromInputUnsafe(options?.patience ?? patience) })
+      const id = yield* outage.through("open", () => statements.openRun(name))
       // Insert or update: there is a row.
       if (id === undefined) return yield* Effect.die(`run ${name} has no row`)
-      yield* statements.sweepHosts(sweepMax)
-      if (options?.retryFailed !== undefined) yield* reopen(id, options.retryFailed)
-      const counts = sql.unsafe<RunRow>(`${runSelect} where r.id = $1`, [id]).pipe(
-        Effect.mapError(failWith("counts")),
+      yield* outage.through("open", () => statements.sweepHosts(sweepMax))
+      if (options?.retryFailed !== undefined) yield* reopen(outage, id, options.retryFailed)
+      const row = outage.through("counts", () => sql.unsafe<RunRow>(`${runSelect} where r.id = $1`, [id]))
+      const counts = row.pipe(
         Effect.flatMap(([row]) =>
           row === undefined
             ? Effect.fail(
@@ -96,11 +100,13 @@ const make = Effect.gen(function*() {
             : Effect.succeed(summaryOf(row).counts)
         )
       )
-      return yield* openRun({ sql, statements, id, name, counts, reopenDue: reopen(id, "due") })
+      return yield* openRun({ sql, statements, outage, id, name, counts, reopenDue: reopen(outage, id, "due") })
     },
     // Whoever had an empty run open drops it when it leaves, perhaps between our finding it and our joining it.
-    Effect.retry({ times: 3, while: (error) => error.reason._tag === "ConstraintError" }),
-    Effect.mapError(failWith("open"))
+    Effect.retry({
+      times: 3,
+      while: ({ cause }) => isSqlError(cause) && cause.reason._tag === "ConstraintError"
+    })
   )
 
   const page = (run: number, filter: Frontier.OutcomeFilter) => (after: number) =>
@@ -136,13 +142,37 @@ const make = Effect.gen(function*() {
     ),
     find: (name) => Effect.map(findRow(name), summaryOf),
     tags: (name) =>
-      Effect.flatMap(findRow(name), ({ id }) =>
+      Effect.flatMap(findRow(name), (row) =>
+        // What is done is counted already: only failures are looked at, in their own index.
         sql.unsafe<Frontier.TagCount>(
-          `select tag, count(*)::int4 as count from sluice.fetch_outcome where run_id = $1 group by tag order by 2 desc, 1`,
-          [id]
-        ).pipe(Effect.mapError(failWith("tags"))))
+          `select tag, count(*)::int4 as count from sluice.fetch_outcome where run_id = $1 and state <> 0 group by tag`,
+          [row.id]
+        ).pipe(
+          Effect.mapError(failWith("tags")),
+          Effect.map((failures) => {
+            const { done } = summaryOf(row).counts
+            return [...failures, ...(done === 0 ? [] : [{ tag: null, count: done }])].sort((a, b) => b.count - a.count)
+          })
+        ))
   })
 })
 
+/** How runs bear with their database. */
+export interface Options {
+  /** How long an open run tries each of its statements while the database cannot be had. @default 2 minutes */
+  readonly patience?: Duration.Input | undefined
+}
+
 /** Runs in the database that `PgClient` is connected to; its schema must be there. */
-export const layer: Layer.Layer<Frontier.Frontier, never, PgClient.PgClient> = Layer.effect(Frontier.Frontier, make)
+export const layerWith = (options: Options): Layer.Layer<Frontier.Frontier, never, PgClient.PgClient> =>
+  Layer.effect(Frontier.Frontier, make(Duration.fromInputUnsafe(options.patience ?? "2 minutes")))
+
+/** The same, with the defaults. */
+export const layer: Layer.Layer<Frontier.Frontier, never, PgClient.PgClient> = layerWith({})
+
+const patienceConfig = Config.Duration("SLUICE_DATABASE_PATIENCE").pipe(Config.withDefault(Duration.minutes(2)))
+
+/** The same, as patient as `SLUICE_DATABASE_PATIENCE` says. */
+export const layerConfig: Layer.Layer<Frontier.Frontier, Config.ConfigError, PgClient.PgClient> = Layer.unwrap(
+  Effect.map(patienceConfig, (patience) => layerWith({ patience }))
+)

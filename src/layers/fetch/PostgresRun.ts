@@ -1,16 +1,17 @@
 /**
  * An open run in Postgres: what this process adds, pulls and records.
  */
+import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Clock, Deferred, Duration, Effect, type Scope, Semaphore } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
 import type { Fetched } from "../../services/fetch/Fetcher.ts"
-import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
 import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
-import * as Frontier from "../../services/fetch/Frontier.ts"
+import type * as Frontier from "../../services/fetch/Frontier.ts"
 import type { UrlRow } from "./FrontierStatements.ts"
 import { hostColumns, hostNotes, hostStateOf } from "./HostRows.ts"
 import type { Lease, LeaseBook, LeasedLane } from "./LeaseBook.ts"
-import { outcomeColumns, tally, targetColumns, targetOf } from "./OutcomeRows.ts"
+import { outcomeColumns, targetOf } from "./OutcomeRows.ts"
+import * as RunHeartbeat from "./RunHeartbeat.ts"
+import { RunIntake } from "./RunIntake.ts"
 import * as RunMembership from "./RunMembership.ts"
 
 /** Rows in one statement at most. */
@@ -23,29 +24,37 @@ const takeMin = 4
 const takeMax = 512
 /** Hosts that one process works on at most. */
 const lanesMax = 4096
-/** Hosts whose lane is remembered, so that adding need not ask for it. */
-const laneCacheMax = 50_000
 /** How often a process that found nothing looks again by itself. */
 const pollEvery = Duration.millis(250)
 /** How long an answer of "nothing now" holds while nothing has changed. */
 const emptyMillis = 20
-interface Options extends RunMembership.MembershipOptions {
-  readonly counts: Effect.Effect<Frontier.RunCounts, Frontier.FrontierError>
-}
 
-const failWith = (operation: string) => (cause: SqlError) => new Frontier.FrontierError({ operation, cause })
+interface Options extends RunMembership.MembershipOptions {
+  readonly sql: PgClient.PgClient
+  readonly counts: Effect.Effect<Frontier.RunCounts, Frontier.FrontierError>
+  /** Makes the deferred URLs that are due pending again. */
+  readonly reopenDue: Effect.Effect<void, Frontier.FrontierError>
+}
 
 /** Opens a run; closing the scope gives back what it leased. */
 export const openRun = Effect.fnUntraced(function*(
   options: Options
-): Effect.fn.Return<Frontier.Run, SqlError, Scope.Scope> {
-  const run = new PostgresRun(options, yield* RunMembership.make(options))
+): Effect.fn.Return<Frontier.Run, Frontier.FrontierError, Scope.Scope> {
+  const member = yield* Effect.acquireRelease(RunMembership.join(options), (member) => member.leave)
+  const ready = yield* Deferred.make<void>()
+  yield* Effect.forkScoped(RunHeartbeat.beatForever({ ...options, member }, ready))
+  yield* Deferred.await(ready)
+  const run = new PostgresRun(options, member)
+  const intake = new RunIntake(options, member)
   const scope = yield* Effect.scope
   return {
     name: options.name,
-    add: run.add,
-    seal: run.seal,
-    source: { pull: run.pull(scope) },
+    add: intake.add,
+    seal: intake.seal,
+    source: {
+      pull: run.pull(scope),
+      lending: { isSure: () => member.isSure(), listen: (onChange) => member.listen(onChange) }
+    },
     settle: run.settle,
     counts: options.counts
   }
@@ -53,7 +62,6 @@ export const openRun = Effect.fnUntraced(function*(
 
 class PostgresRun {
   readonly options: Options
-  readonly #lanes = new Map<string, bigint>()
   readonly #reading = Semaphore.makeUnsafe(1)
   readonly #member: RunMembership.RunMembership
   #ahead = aheadMin
@@ -68,69 +76,22 @@ class PostgresRun {
     this.#member = member
   }
 
-  // ---------------------------------------------------------------- adding
-
-  readonly #laneIds = Effect.fnUntraced(function*(this: PostgresRun, targets: ReadonlyArray<FetchTarget>) {
-    if (this.#lanes.size > laneCacheMax) this.#lanes.clear()
-    let missing: ReadonlyArray<string>
-    do {
-      missing = Array.from(new Set(targets.map(({ host }) => host))).filter((host) => !this.#lanes.has(host))
-      if (missing.length === 0) break
-      // A lane that another process is adding at this moment shows at the second look.
-      for (const { host, id } of yield* this.options.statements.lanes(this.options.id, missing)) {
-        this.#lanes.set(host, id)
-      }
-    } while (missing.length > 0)
-    return targets.map(({ host }) => this.#lanes.get(host) ?? 0n)
-  })
-
-  readonly #addBatch = Effect.fnUntraced(function*(this: PostgresRun, targets: ReadonlyArray<FetchTarget>) {
-    const columns = targetColumns(targets, yield* this.#laneIds(targets))
-    while (true) {
-      const membership = this.#member.current
-      const rows = yield* this.options.statements.add(this.options.id, membership.id, columns, targets.length)
-      if (rows.length === 0) {
-        yield* this.#member.rejoin(membership)
-        continue
-      }
-      let added = 0
-      for (const { count, lane } of rows) {
-        added += count
-        if (count > 0) this.#member.current.book.grown(lane)
-      }
-      if (added > 0) this.#member.announce()
-      return added
-    }
-  })
-
-  readonly add = Effect.fnUntraced(function*(this: PostgresRun, targets: ReadonlyArray<FetchTarget>) {
-    let added = 0
-    for (let at = 0; at < targets.length; at += batchMax) {
-      added += yield* this.#addBatch(targets.slice(at, at + batchMax))
-    }
-    return added
-  }, Effect.mapError(failWith("add"))).bind(this)
-
-  readonly seal = Effect.suspend(() => {
-    this.#member.sealed = true
-    return this.options.statements.seal(this.#member.current.id)
-  }).pipe(
-    Effect.tap(() => Effect.sync(() => this.#member.announce())),
-    Effect.asVoid,
-    Effect.mapError(failWith("seal"))
-  )
-
   // --------------------------------------------------------------- pulling
 
   readonly pull = (scope: Scope.Scope) => (demand: FetchDemand): Effect.Effect<FetchSupply, Frontier.FrontierError> =>
     Effect.suspend(() => {
       const { book } = this.#member.current
-      const supply = book.handOut(demand)
+      const supply = this.#handOut(book, demand)
       if (supply === undefined) return this.#reading.withPermit(Effect.uninterruptible(this.#pullFromStore(demand)))
       if (this.#refilling || book.waiting > this.#ahead / 2) return Effect.succeed(supply)
       this.#refilling = true
       return Effect.as(Effect.forkIn(this.#refillAhead(demand), scope), supply)
     })
+
+  /** Nothing is handed out that may have been lost to another process. */
+  #handOut(book: LeaseBook, demand: FetchDemand): FetchSupply | undefined {
+    return this.#member.isSure() ? book.handOut(demand) : undefined
+  }
 
   /** Reads on while the dispatcher is busy. Should it fail, then the next pull fails too, and tells. */
   #refillAhead(demand: FetchDemand): Effect.Effect<void> {
@@ -143,7 +104,7 @@ class PostgresRun {
   }
 
   readonly #pullFromStore = Effect.fnUntraced(function*(this: PostgresRun, demand: FetchDemand) {
-    const before = this.#member.current.book.handOut(demand)
+    const before = this.#handOut(this.#member.current.book, demand)
     if (before !== undefined) return before
     const nowMillis = yield* Clock.currentTimeMillis
     const changed = this.#member.changed
@@ -161,32 +122,38 @@ class PostgresRun {
     this.#ahead = Math.min(aheadMax, Math.max(this.#ahead * 2, demand.limit))
     yield* this.#refill(demand)
     const { book } = this.#member.current
-    const supply = book.handOut(demand)
+    const supply = this.#handOut(book, demand)
     if (supply !== undefined) return supply
     this.#ahead = aheadMin
     this.#emptySince = changed
     this.#emptyAtMillis = nowMillis
     if (book.lanes.size > 0 || !this.#member.sealed) return wait(pollEvery)
-    const [status] = yield* this.options.statements.status(this.options.id)
+    const { id, outage, statements } = this.options
+    const [status] = yield* outage.through("pull", () => statements.status(id))
     if (status?.due === true) {
       yield* this.options.reopenDue
       return wait(Duration.zero)
     }
     const done = status !== undefined && !status.ready && !status.owned && !status.unsealed
     return done ? { _tag: "Done" } satisfies FetchSupply : wait(pollEvery)
-  }, Effect.mapError(failWith("pull")))
+  })
 
   /** Reads on in the hosts that this process works on, and takes others when those do not keep the dispatcher busy. */
   readonly #refill = Effect.fnUntraced(function*(this: PostgresRun, { closedHosts, limit }: FetchDemand) {
     const membership = this.#member.current
     const { book } = membership
+    const { id, statements } = this.options
     const missing = () => this.#ahead - book.openWaiting(closedHosts, this.#ahead)
     const lanes = book.refillable(closedHosts, this.#ahead / 2).slice(0, takeMax)
     if (lanes.length > 0) yield* this.#read(membership, lanes, Math.ceil(Math.max(1, missing()) / lanes.length))
     while (
       this.#member.current === membership && book.lanes.size < lanesMax && book.openWaiting(closedHosts, limit) < limit
     ) {
-      const rows = yield* this.options.statements.take(this.options.id, membership.id, closedHosts, this.#take)
+      const rows = yield* this.#member.send(
+        "take",
+        membership,
+        (member) => statements.take(id, member, closedHosts, this.#take)
+      )
       if (rows.length === 0) break
       const taken = rows.map(({ head, host, id, known, redo }) =>
         book.addLane(id, host, head, redo, hostStateOf(known))
@@ -199,7 +166,7 @@ class PostgresRun {
     const idle = book.beginLeaving(book.lanes.values())
     if (idle.length === 0) return
     yield* Effect.onError(
-      this.options.statements.free(membership.id, idle),
+      this.#member.send("free", membership, (member) => statements.free(member, idle)),
       () => Effect.sync(() => book.abandonLeaving(idle))
     )
     book.endLeaving(idle)
@@ -211,10 +178,11 @@ class PostgresRun {
     lanes: ReadonlyArray<LeasedLane>,
     limit: number
   ) {
-    const { book, id } = membership
+    const { book } = membership
+    const { id, statements } = this.options
     book.beginReading(lanes)
     const rows = yield* Effect.onError(
-      this.options.statements.read(this.options.id, id, lanes, limit),
+      this.#member.send("read", membership, (member) => statements.read(id, member, lanes, limit, book.taken)),
       () => Effect.sync(() => book.endReading(lanes, () => true))
     )
     const counts = enter(book, rows, limit)
@@ -232,8 +200,7 @@ class PostgresRun {
       }
       return recorded
     },
-    Effect.uninterruptible,
-    Effect.mapError(failWith("settle"))
+    Effect.uninterruptible
   ).bind(this)
 
   readonly #settleBatch = Effect.fnUntraced(function*(this: PostgresRun, fetched: ReadonlyArray<Fetched>) {
@@ -246,18 +213,17 @@ class PostgresRun {
       return lease !== undefined
     })
     if (accepted.length === 0) return accepted
-    const outcomes = accepted.map(({ outcome }) => outcome)
     const nowMillis = yield* Clock.currentTimeMillis
     const notes = hostNotes(leases, accepted, nowMillis)
     const leaving = book.beginLeaving(new Set(leases.map(({ lane }) => lane)))
+    const columns = outcomeColumns(leases, accepted.map(({ outcome }) => outcome))
+    const hosts = notes.length === 0 ? undefined : hostColumns(notes, nowMillis)
+    const { id, statements } = this.options
     const rows = yield* Effect.onError(
-      this.options.statements.settle(
-        this.options.id,
-        membership.id,
-        tally(outcomes),
-        outcomeColumns(leases, outcomes),
-        leaving,
-        notes.length === 0 ? undefined : hostColumns(notes, nowMillis)
+      this.#member.send(
+        "settle",
+        membership,
+        (member, again) => statements.settle(id, member, columns, leaving, hosts, again)
       ),
       () =>
         Effect.sync(() => {
@@ -283,11 +249,11 @@ class PostgresRun {
  */
 const enter = (book: LeaseBook, rows: ReadonlyArray<UrlRow>, limit: number): ReadonlyMap<bigint, number> => {
   const counts = new Map<bigint, number>()
-  for (const { lane: id, request, seq, url } of rows) {
+  for (const { lane: id, request, seq, untrusted, url } of rows) {
     const lane = book.lanes.get(id)
     // A lane does not leave while it is read; this book may have been replaced.
     if (lane === undefined || seq === null || url === null) continue
-    book.enter(lane, seq, targetOf(url, request))
+    book.enter(lane, seq, targetOf(url, request, untrusted))
     counts.set(id, (counts.get(id) ?? 0) + 1)
   }
   for (const { lane: id, last } of rows) {

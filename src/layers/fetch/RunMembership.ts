@@ -1,58 +1,71 @@
 /**
- * A process's membership in a run: it shows that it lives, finds out who else does not, and leaves.
+ * A process's membership in a run: under what name it works, whether it still may, and how it leaves.
  *
- * While the session lock on a member's id is held its process lives. A killed process's session ends at once; a frozen one's
- * heartbeat stops. Who is taken for dead loses its row, and with it every lease.
+ * Every statement that a member sends is refused when its row is gone. When the end of one is not known (a lost connection, no answer),
+ * the process goes on under another id: whatever is still on its way then finds no member, and can take or record nothing behind its back.
  */
-import type * as PgClient from "@effect/sql-pg/PgClient"
-import { Deferred, Duration, Effect, type Scope, Semaphore } from "effect"
-import type { Connection } from "effect/sql/SqlConnection"
+import { Clock, Deferred, Duration, Effect, Semaphore } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
+import type { LendingChange } from "../../services/fetch/FetchSource.ts"
+import type { FrontierError } from "../../services/fetch/Frontier.ts"
 import type { FrontierStatements } from "./FrontierStatements.ts"
 import { headOf, LeaseBook } from "./LeaseBook.ts"
+import { answeredWithin, type Outage } from "./Outage.ts"
 
-/** How often a process shows that it lives and looks who else does. */
-const beatEvery = Duration.millis(250)
-/** Rows of a lane after which the database is told how far it is: a crash looks at them again. */
-const checkpointRows = 20_000
+/**
+ * For so long after a beat nobody can have taken this process for dead: half a second of silence until another sees it, and a second from
+ * then (`sluice.fetch_bury`).
+ */
+const sureMillis = 1500
+/** How long leaving may take: whoever goes is waited for. */
+const leaveWithin = Duration.seconds(2)
 
 export interface MembershipOptions {
-  readonly sql: PgClient.PgClient
   readonly statements: FrontierStatements
+  readonly outage: Outage
   /** The run's. */
   readonly id: number
   readonly name: string
-  /** Makes the deferred URLs that are due pending again. */
-  readonly reopenDue: Effect.Effect<void, SqlError>
 }
 
 /** What a process is in a run; replaced as a whole when it was taken for dead. */
 export interface Membership {
-  readonly id: number
+  /** Another after each outage. */
+  id: number
   readonly book: LeaseBook
+  /** A statement was given up whose end is not known. */
+  inDoubt: boolean
+  /** It may be another already, of which the answer has not come. */
+  isRenewing: boolean
 }
 
-/** Becomes a member; closing the scope gives back what was leased. */
-export const make = Effect.fnUntraced(function*(
-  options: MembershipOptions
-): Effect.fn.Return<RunMembership, SqlError, Scope.Scope> {
-  const member = yield* Effect.acquireRelease(
-    Effect.map(join(options, false), (membership) => new RunMembership(options, membership)),
-    (member) => member.leave
-  )
-  const ready = yield* Deferred.make<void, SqlError>()
-  yield* Effect.forkScoped(member.keepAlive(ready))
-  yield* Deferred.await(ready)
-  return member
+/** Becomes a member. */
+export const join = Effect.fnUntraced(function*(options: MembershipOptions) {
+  const clock = yield* Clock.Clock
+  const sentAt = instantOf(clock)
+  return new RunMembership(options, clock, yield* joined(options, false), sentAt)
 })
 
-const join = ({ id, statements }: MembershipOptions, sealed: boolean): Effect.Effect<Membership, SqlError> =>
+const joined = ({ id, outage, statements }: MembershipOptions, sealed: boolean) =>
   Effect.flatMap(
-    statements.join(id, sealed),
+    outage.through("join", () => statements.join(id, sealed)),
     // An insert gives its row back.
-    (member) =>
-      member === undefined ? Effect.die("no membership") : Effect.succeed({ id: member, book: new LeaseBook() })
+    (member): Effect.Effect<Membership> =>
+      member === undefined
+        ? Effect.die("no membership")
+        : Effect.succeed({ id: member, book: new LeaseBook(), inDoubt: false, isRenewing: false })
   )
+
+/** By both clocks: one stands still while the machine sleeps, the other may be set back. */
+interface Instant {
+  readonly wallMillis: number
+  readonly monotonicMillis: number
+}
+
+const instantOf = (clock: Clock.Clock): Instant => ({
+  wallMillis: clock.currentTimeMillisUnsafe(),
+  monotonicMillis: Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+})
 
 export class RunMembership {
   readonly options: MembershipOptions
@@ -60,11 +73,17 @@ export class RunMembership {
   sealed = false
   /** Completed and replaced when there may be work where there was none. */
   changed = Deferred.makeUnsafe<void>()
-  readonly #rejoining = Semaphore.makeUnsafe(1)
+  readonly #clock: Clock.Clock
+  readonly #changing = Semaphore.makeUnsafe(1)
+  readonly #listeners = new Set<(change: LendingChange) => void>()
+  #beatAt: Instant
+  #isDoubted = false
 
-  constructor(options: MembershipOptions, membership: Membership) {
+  constructor(options: MembershipOptions, clock: Clock.Clock, membership: Membership, joinedAt: Instant) {
     this.options = options
+    this.#clock = clock
     this.current = membership
+    this.#beatAt = joinedAt
   }
 
   /** Wakes those who wait for work. */
@@ -73,100 +92,107 @@ export class RunMembership {
     this.changed = Deferred.makeUnsafe()
   }
 
+  listen(onChange: (change: LendingChange) => void): () => void {
+    this.#listeners.add(onChange)
+    return () => void this.#listeners.delete(onChange)
+  }
+
+  /** Whether nobody can have taken this process for dead. Asked before each start: costs no statement. */
+  isSure(): boolean {
+    const now = instantOf(this.#clock)
+    const isSure = now.monotonicMillis - this.#beatAt.monotonicMillis < sureMillis &&
+      now.wallMillis - this.#beatAt.wallMillis < sureMillis
+    if (!isSure) this.#isDoubted = true
+    return isSure
+  }
+
+  get now(): Instant {
+    return instantOf(this.#clock)
+  }
+
+  /** A beat that was sent then has found this process a member. */
+  seenAt(sent: Instant): void {
+    this.#beatAt = sent
+    if (!this.#isDoubted) return
+    this.#isDoubted = !this.isSure()
+    if (this.#isDoubted) return
+    for (const tell of this.#listeners) tell("sure")
+    this.announce()
+  }
+
+  /**
+   * Sends a statement as a member, through outages. No row: `membership` is none any more, and nothing was done.
+   *
+   * @param statement is given the member's id, and whether a try before may have come through
+   */
+  send<A>(
+    operation: string,
+    membership: Membership,
+    statement: (member: number, again: boolean) => Effect.Effect<ReadonlyArray<A>, SqlError>
+  ): Effect.Effect<ReadonlyArray<A>, FrontierError> {
+    let member = membership.id
+    const attempt = (again: boolean) =>
+      Effect.gen({ self: this }, function*() {
+        const inDoubt = again || membership.inDoubt
+        if (inDoubt) yield* this.#renew(membership, member)
+        while (this.current === membership) {
+          member = membership.id
+          const rows = yield* statement(member, inDoubt)
+          if (rows.length > 0) return rows
+          // Where the id has changed meanwhile, it was refused for that.
+          if (membership.isRenewing) yield* this.#renew(membership, member)
+          if (membership.id === member) return rows
+        }
+        return []
+      })
+    return Effect.onError(
+      this.options.outage.through(operation, attempt),
+      () => Effect.sync(() => void (membership.inDoubt = true))
+    )
+  }
+
+  /** Goes on under another id than `member`. */
+  readonly #renew = (membership: Membership, member: number): Effect.Effect<void, SqlError> =>
+    this.#changing.withPermit(Effect.suspend(() => {
+      if (membership.id !== member || this.current !== membership) return Effect.void
+      membership.isRenewing = true
+      return Effect.map(
+        this.options.statements.renew(this.options.id, member, membership.book.lanes.values()),
+        (renewed) => {
+          membership.isRenewing = false
+          if (renewed !== undefined) membership.id = renewed
+        }
+      )
+    }))
+
   /** This process was taken for dead: what it had leased is no longer its own. It goes on as a new member. */
-  rejoin(lapsed: Membership): Effect.Effect<void, SqlError> {
+  rejoin(lapsed: Membership): Effect.Effect<void, FrontierError> {
     const again = Effect.suspend(() => {
       if (this.current !== lapsed) return Effect.void
-      return Effect.flatMap(join(this.options, this.sealed), (membership) => {
+      const sent = this.now
+      return Effect.flatMap(joined(this.options, this.sealed), (membership) => {
         this.current = membership
+        for (const tell of this.#listeners) tell("lost")
+        this.seenAt(sent)
         this.announce()
         return Effect.logWarning(
           `run ${this.options.name}: the leases of this process had lapsed; it goes on with new ones`
         )
       })
     })
-    return this.#rejoining.withPermit(Effect.uninterruptible(again))
-  }
-
-  /** Holds a session lock and beats; `ready` when the lock is held for the first time. A lost connection is replaced. */
-  keepAlive(ready: Deferred.Deferred<void, SqlError>): Effect.Effect<void> {
-    const session = Effect.scoped(Effect.gen({ self: this }, function*() {
-      const connection = yield* this.options.sql.reserve
-      let locked = 0
-      while (true) {
-        if (locked !== this.current.id) {
-          locked = this.current.id
-          yield* this.options.statements.holdLock(connection, locked)
-          yield* Deferred.succeed(ready, undefined)
-        }
-        yield* this.#beat(connection)
-        yield* Effect.sleep(beatEvery)
-      }
-    }))
-    return session.pipe(
-      Effect.catch((error) =>
-        Effect.andThen(
-          Deferred.fail(ready, error),
-          Effect.andThen(Effect.logDebug("frontier session", error), Effect.sleep(beatEvery))
-        )
-      ),
-      Effect.forever
-    )
-  }
-
-  readonly #beat = Effect.fnUntraced(function*(this: RunMembership, connection: Connection) {
-    const membership = this.current
-    const { sql, statements } = this.options
-    const [answer] = yield* statements.beat(connection, this.options.id, membership.id)
-    if (answer === undefined) {
-      yield* this.rejoin(membership)
-      return
-    }
-    if (answer.gone) {
-      const gone = yield* sql.withTransaction(this.#bury)
-      if (gone > 0) this.announce()
-    }
-    if (answer.due) {
-      yield* this.options.reopenDue
-      membership.book.lookAgain()
-      this.announce()
-    }
-    const behind = Array.from(membership.book.lanes.values()).filter((lane) =>
-      !lane.leaving && headOf(lane) - lane.savedHead > checkpointRows
-    )
-    if (behind.length === 0) return
-    const heads = behind.map(headOf)
-    yield* statements.park(membership.id, behind, heads, false)
-    behind.forEach((lane, index) => {
-      lane.savedHead = heads[index] ?? lane.savedHead
-    })
-  })
-
-  /** Frees what the dead had leased. */
-  get #bury() {
-    return Effect.gen({ self: this }, function*() {
-      const { id, statements } = this.options
-      yield* statements.lockRun(id)
-      const gone = yield* statements.leave(id, undefined)
-      if (gone.length > 0) yield* statements.orphan(id, gone.map((member) => member.id))
-      return gone.length
-    })
+    return this.#changing.withPermit(Effect.uninterruptible(again))
   }
 
   /** Gives everything back. When the database cannot be told, it finds out by itself. */
   readonly leave: Effect.Effect<void> = Effect.suspend(() => {
-    const { id: member, book } = this.current
-    const { id, name, sql, statements } = this.options
+    const { book, id: member } = this.current
+    const { id, name, outage, statements } = this.options
     const lanes = Array.from(book.lanes.values())
-    return sql.withTransaction(Effect.gen(function*() {
-      yield* statements.lockRun(id)
-      if (lanes.length > 0) yield* statements.park(member, lanes, lanes.map(headOf), true)
-      yield* statements.leave(id, [member])
-      yield* statements.dropEmpty(id)
-    })).pipe(
-      Effect.catch((error) =>
-        Effect.logWarning(`run ${name}: leases could not be given back and will lapse in a few seconds`, error)
-      )
+    return answeredWithin(leaveWithin)(statements.leave(id, member, lanes, lanes.map(headOf))).pipe(
+      Effect.catch((error) => {
+        const line = `run ${name}: leases could not be given back and will lapse in a few seconds`
+        return outage.isOn ? Effect.logDebug(line, error) : Effect.logWarning(line)
+      })
     )
   })
 }

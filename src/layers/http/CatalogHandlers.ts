@@ -45,7 +45,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "catalog">, never
           const limit = query.limit ?? 50
           const products = yield* catalog.list({ after, limit })
           const items = products.map((product) => encodeProduct(product))
-          return Page.of(request.url, "products", items, limit, products.at(-1)?.sku)
+          return Page.of(request.url, "products", items, Page.lastOf(products, limit, ({ sku }) => sku))
         }, Effect.mapError(problemOf)),
         getProduct: Effect.fnUntraced(function*({ params }) {
           return Bodies.json(encodeProduct(yield* catalog.find(params.sku)))

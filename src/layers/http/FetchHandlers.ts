@@ -21,7 +21,7 @@ type Payload = typeof FetchRunRequest.Type
 const targetsOf = (urls: ReadonlyArray<string>): ReadonlyArray<FetchTarget> =>
   urls.flatMap((url) => {
     const checked = target({ url })
-    return Result.isSuccess(checked) ? [checked.success] : []
+    return Result.isSuccess(checked) ? [{ ...checked.success, untrusted: true }] : []
   })
 
 /** Two requests are the same if and only if these are. */
@@ -52,7 +52,8 @@ const make = Effect.gen(function*() {
   ) =>
     // Begun here, so that whoever asks for it at once finds it: a run with nothing in it would be gone when it is closed.
     Effect.scoped(Effect.gen(function*() {
-      const opened = yield* frontier.open(run)
+      // Who asks is told that there is no database, and does not wait for it.
+      const opened = yield* frontier.open(run, { patience: "2 seconds" })
       yield* opened.add(targetsOf(payload.urls))
       const summary = yield* frontier.find(run)
       yield* queue.transaction(
@@ -65,7 +66,8 @@ const make = Effect.gen(function*() {
         RunNotFound: unavailable,
         JobQueueError: unavailable,
         // What is put into the job was checked by the same patterns.
-        JobPayloadInvalid: (error) => Effect.die(error)
+        JobPayloadInvalid: (error) => Effect.die(error),
+        JobOptionInvalid: (error) => Effect.die(error)
       })
     )
 

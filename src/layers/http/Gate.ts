@@ -1,8 +1,8 @@
 /**
- * What every request passes: its id, the bearer token, the size of its body, its deadline; and what every answer becomes on the way out: a problem document when it is an
- * error, with the request's id on it.
+ * What every request passes: its id, its address, the guard, the size of its body, its deadline; and what every answer becomes on the way out: a problem document when it is
+ * an error, with the request's id on it.
  */
-import { Cause, Clock, Context, Duration, Effect, type Layer, Redacted } from "effect"
+import { Cause, Clock, Context, Duration, Effect, type Layer } from "effect"
 import * as ByteSize from "effect/ByteSize"
 import * as HttpApiError from "effect/http-api/HttpApiError"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
@@ -12,7 +12,6 @@ import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { unhandled } from "effect/Types"
-import { createHash, timingSafeEqual } from "node:crypto"
 import { ApiSettings, type Settings } from "../../services/http/ApiSettings.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import * as RequestId from "../../services/http/RequestId.ts"
@@ -20,29 +19,13 @@ import { Orders } from "../../services/orders/Orders.ts"
 import * as Deadline from "../../services/tasks/Deadline.ts"
 import * as Uuid from "../orders/Uuid.ts"
 import * as Addresses from "./Addresses.ts"
+import * as Guard from "./Guard.ts"
 import * as HotRoutes from "./HotRoutes.ts"
 import * as Problems from "./Problems.ts"
 import { waitSeconds } from "./RequestHeaders.ts"
 import * as RequestMeter from "./RequestMeter.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
-
-const digest = (text: string) => createHash("sha256").update(text).digest()
-
-const bearer = /^bearer +(\S+)\s*$/i
-
-/** Names that reach only this machine; a page elsewhere whose name was bent to 127.0.0.1 sends its own. */
-const loopbackHost = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i
-
-/** Whether the request may use `/v1`. */
-const makeGuard = ({ token }: Settings) => {
-  if (token === undefined) return (request: HttpServerRequest) => loopbackHost.test(request.headers["host"] ?? "")
-  const expected = digest(Redacted.value(token))
-  return (request: HttpServerRequest) => {
-    const given = bearer.exec(request.headers["authorization"] ?? "")?.[1]
-    return given !== undefined && timingSafeEqual(digest(given), expected)
-  }
-}
 
 /** The problem behind a failure; undefined when it is a fault of ours. */
 const problemIn = (request: HttpServerRequest, error: unknown) => {
@@ -52,10 +35,10 @@ const problemIn = (request: HttpServerRequest, error: unknown) => {
   if (error instanceof Deadline.DeadlineExceeded) return new Problem.DeadlineExceeded({ detail: error.message })
   if (error instanceof HttpServerError) {
     if (error.reason._tag === "RouteNotFound") {
-      const methods = Addresses.methodsOf(request.url)
       // An address and method that we have, and the router does not find: its path does not decode.
-      if (methods.includes(request.method)) return new Problem.InvalidRequest({ detail: "the path cannot be read" })
-      return methods.length === 0 ? new Problem.NotFound() : new Problem.MethodNotAllowed()
+      return Addresses.of(request.url)?.methods.includes(request.method) === true
+        ? new Problem.InvalidRequest({ detail: "the path cannot be read" })
+        : new Problem.MethodNotAllowed()
     }
     if (error.reason._tag === "RequestParseError") return Problems.ofBody(error)
   }
@@ -74,7 +57,7 @@ const recover = (request: HttpServerRequest, cause: Cause.Cause<unknown>): Effec
     }
   }
   return Effect.andThen(
-    Effect.logError(`${request.method} ${Addresses.routeOf(request.url)} failed`, cause),
+    Effect.logError(`${request.method} ${Addresses.of(request.url)?.route ?? "unknown"} failed`, cause),
     HttpServerRespondable.toResponse(new Problem.Internal())
   )
 }
@@ -95,13 +78,32 @@ const mayRetry = ({ body, status }: Response): boolean =>
 const finish = (request: HttpServerRequest, id: string, response: Response): Effect.Effect<Response> => {
   if (response.status < 400) return Effect.succeed(HttpServerResponse.setHeader(response, "x-request-id", id))
   const headers: Record<string, string> = { "x-request-id": id }
-  if (response.status === 405) headers["allow"] = Addresses.methodsOf(request.url).join(", ")
+  if (response.status === 405) headers["allow"] = (Addresses.of(request.url)?.methods ?? []).join(", ")
   if (response.status === 401) headers["www-authenticate"] = "Bearer"
   if (mayRetry(response)) headers["retry-after"] = "1"
   return Effect.succeed(HttpServerResponse.setHeaders(response, headers))
 }
 
-const isStream = (route: string) => route === "GET /v1/orders/:id/events"
+/** What a request asks for: a hot route, a route of the router at this address, or nothing that we have. */
+interface Target {
+  /** Its name for people and counters. */
+  readonly route: string
+  readonly hot: HotRoutes.HotRoute | undefined
+  readonly address: Addresses.Address | undefined
+}
+
+const targetOf = (
+  request: HttpServerRequest,
+  hotRouteOf: (request: HttpServerRequest) => HotRoutes.HotRoute | undefined
+): Target => {
+  const hot = hotRouteOf(request)
+  if (hot !== undefined) return { route: hot.name, hot, address: undefined }
+  const address = Addresses.of(request.url)
+  return { route: `${request.method} ${address?.route ?? "unknown"}`, hot, address }
+}
+
+/** How long an answer waits, after its deadline, for what is being cancelled: a database that hangs does not even cancel. */
+const cleanupGrace = "200 millis"
 
 const makeGate = (
   settings: Settings,
@@ -109,12 +111,14 @@ const makeGate = (
   observe: (route: string, status: number, millis: number) => void,
   nextId: () => string
 ) => {
-  const isAllowed = makeGuard(settings)
+  const guard = Guard.make(settings)
   const maxBody = ByteSize.fromInputUnsafe(settings.maxBodyBytes)
   const baseMillis = Duration.toMillis(settings.deadline)
 
-  const refusalOf = (request: HttpServerRequest) => {
-    if (request.url.startsWith("/v1") && !isAllowed(request)) return new Problem.Unauthorized()
+  const refusalOf = (request: HttpServerRequest, { address, hot }: Target) => {
+    if (hot === undefined && address === undefined) return new Problem.NotFound()
+    const refusal = address?.isOpen === true ? undefined : guard(request)
+    if (refusal !== undefined) return refusal
     return Number(request.headers["content-length"] ?? 0) > settings.maxBodyBytes
       ? new Problem.PayloadTooLarge()
       : undefined
@@ -122,25 +126,26 @@ const makeGate = (
 
   const withDeadline = (request: HttpServerRequest, route: string, next: Effect.Effect<Response, unknown>) => {
     const millis = baseMillis + waitSeconds(request.headers["prefer"]) * 1000
-    return Deadline.within(millis, { name: route })(next)
+    // A client that leaves interrupts its request: whatever it waits for is let go, in the database too.
+    return Effect.interruptible(Deadline.within(millis, { name: route, grace: cleanupGrace })(next))
   }
 
   const answer = (
     request: HttpServerRequest,
     id: string,
-    hot: HotRoutes.HotRoute | undefined,
-    route: string,
+    target: Target,
     next: Effect.Effect<Response, unhandled>
   ): Effect.Effect<Response, unknown> => {
-    const refusal = refusalOf(request)
+    const refusal = refusalOf(request, target)
     if (refusal !== undefined) return HttpServerRespondable.toResponse(refusal)
+    const { hot, route } = target
     if (hot !== undefined) {
       const told = hot.answer(request, id)
       return hot.heedsDeadline && request.headers["prefer"] === undefined
         ? Effect.interruptible(Deadline.marked(baseMillis)(told))
         : withDeadline(request, route, told)
     }
-    return (isStream(route) ? next : withDeadline(request, route, next)).pipe(
+    return withDeadline(request, route, next).pipe(
       Effect.provideService(RequestId.RequestId, id),
       Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBody),
       Effect.annotateLogs("requestId", id)
@@ -152,15 +157,14 @@ const makeGate = (
       const request = Context.getUnsafe(fiber.context, HttpServerRequest)
       const clock = fiber.getRef(Clock.Clock)
       const startedAt = clock.currentTimeMillisUnsafe()
-      const hot = hotRouteOf(request)
-      const route = hot?.name ?? `${request.method} ${Addresses.routeOf(request.url)}`
+      const target = targetOf(request, hotRouteOf)
       const given = request.headers["x-request-id"]
       const id = given !== undefined && RequestId.pattern.test(given) ? given : nextId()
       const close = (response: Response) => {
-        observe(route, response.status, clock.currentTimeMillisUnsafe() - startedAt)
+        observe(target.route, response.status, clock.currentTimeMillisUnsafe() - startedAt)
         return finish(request, id, response)
       }
-      return Effect.matchCauseEffect(answer(request, id, hot, route, next), {
+      return Effect.matchCauseEffect(answer(request, id, target, next), {
         onSuccess: (response) => {
           const problem = asProblem(response)
           return problem === undefined ? close(response) : Effect.flatMap(problem, close)

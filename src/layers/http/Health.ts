@@ -6,6 +6,7 @@ import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import { Readiness } from "../../services/http/Readiness.ts"
 import { JobAdmin } from "../../services/jobs/JobAdmin.ts"
 import type { QueueStats } from "../../services/jobs/JobStore.ts"
+import * as Deadline from "../../services/tasks/Deadline.ts"
 import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 import * as Bodies from "./Bodies.ts"
@@ -43,7 +44,7 @@ const queueLines = (queues: ReadonlyArray<QueueStats>): string => {
 const metrics = Effect.fnUntraced(function*(admin: JobAdmin["Service"]) {
   const own = yield* PrometheusMetrics.format()
   const live = yield* Tasks.liveCount
-  const queues = yield* Effect.match(admin.stats, {
+  const queues = yield* Effect.match(Deadline.within("1 second", { name: "the database", grace: 0 })(admin.stats), {
     // The counters of this process are worth having while the database is away.
     onFailure: (error) => `# the queues cannot be read: ${error.message}\n`,
     onSuccess: queueLines

@@ -57,8 +57,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "ledger">, never,
             request.url,
             "entries",
             entries.map((entry) => encodeEntry(entry)),
-            limit,
-            entries.at(-1)?.id.toString()
+            Page.lastOf(entries, limit, ({ id }) => String(id))
           )
         }, Effect.mapError(problemOf)),
         makeTransfer: Effect.fnUntraced(function*({ headers, payload }) {

@@ -1,5 +1,5 @@
 /** The handlers of those who run it: jobs, queues, tasks. */
-import { Effect, type Layer, Option } from "effect"
+import { Effect, type Layer, Option, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import { ServedApi } from "../../services/http/Api.ts"
@@ -7,7 +7,7 @@ import * as Cursor from "../../services/http/Cursor.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import { JobId } from "../../services/jobs/Job.ts"
 import { JobAdmin } from "../../services/jobs/JobAdmin.ts"
-import type { JobQueueError } from "../../services/jobs/JobError.ts"
+import type { JobOptionInvalid, JobQueueError } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 import * as Page from "./Page.ts"
@@ -15,7 +15,14 @@ import * as Page from "./Page.ts"
 const ofQueue = (error: JobQueueError) =>
   error.reason === "Rejected" ? new Problem.Internal() : new Problem.Unavailable()
 
-const isJobId = (id: string) => /^\d{1,18}$/.test(id)
+const ofAdmin = (error: JobQueueError | JobOptionInvalid) =>
+  error._tag === "JobQueueError" ? ofQueue(error) : new Problem.InvalidRequest({
+    detail: "Request validation failed",
+    errors: [{ path: ["query", error.option], message: `Expected ${error.expected}` }]
+  })
+
+/** Ten thousand would keep the event loop for some 70 ms. */
+const tasksMax = 1_000
 
 /** Jobs, queues and tasks. */
 export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "operate">, never, JobQueue | JobAdmin> = HttpApiBuilder
@@ -27,20 +34,18 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "operate">, never
       const admin = yield* JobAdmin
       return handlers.handleAll({
         listJobs: Effect.fnUntraced(function*({ query }) {
-          const before = yield* Effect.fromResult(Page.after(query.cursor, isJobId))
-          const limit = query.limit ?? 50
-          const jobs = yield* Effect.mapError(
+          const before = yield* Effect.fromResult(Page.after(query.cursor, Schema.is(JobId)))
+          const { jobs, next } = yield* Effect.mapError(
             admin.list({
-              limit,
+              limit: query.limit ?? 50,
               ...(query.queue === undefined ? {} : { queue: query.queue }),
               ...(query.kind === undefined ? {} : { kind: query.kind }),
               ...(query.state === undefined ? {} : { state: query.state }),
               ...(before === undefined ? {} : { before: JobId.make(before) })
             }),
-            ofQueue
+            ofAdmin
           )
-          const last = jobs.at(-1)
-          return { jobs, ...(jobs.length < limit || last === undefined ? {} : { next: Cursor.encode(last.id) }) }
+          return { jobs, ...(next === undefined ? {} : { next: Cursor.encode(next) }) }
         }),
         getJob: Effect.fnUntraced(function*({ params }) {
           const job = yield* Effect.mapError(queue.find(params.id), ofQueue)
@@ -52,7 +57,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "operate">, never
             queues: stats.map((line) => Object.assign({}, line, { oldestReadyMillis: line.oldestReadyMillis ?? null }))
           }
         }),
-        listTasks: () => Tasks.snapshot()
+        listTasks: () => Tasks.snapshot({ maxTasks: tasksMax })
       })
     })
   )

@@ -30,7 +30,11 @@ export const make = (orders: Orders["Service"]) => (request: HttpServerRequest):
       (cause) => new HttpApiError.HttpApiSchemaError({ kind: "Query", cause })
     )
     const before = yield* Effect.fromResult(Page.after(query.cursor, isOrderId))
-    const limit = query.limit ?? 50
-    const found = yield* orders.list({ customerId: query.customerId, status: query.status, before, limit })
-    return Page.of(request.url, "orders", found.map(Bodies.orderJson), limit, found.at(-1)?.id)
+    const page = yield* orders.list({
+      customerId: query.customerId,
+      status: query.status,
+      before,
+      limit: query.limit ?? 50
+    })
+    return Page.of(request.url, "orders", page.orders.map(Bodies.orderJson), page.next)
   }).pipe(Effect.catch((error) => HttpServerRespondable.toResponse(problemOf(error))))

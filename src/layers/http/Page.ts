@@ -4,18 +4,23 @@ import * as Cursor from "../../services/http/Cursor.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import * as Bodies from "./Bodies.ts"
 
-/** The items under their name; `next` and a `Link` as long as the page is full. */
+/** The items under their name; `next` and a `Link` as long as there may be more after that id. */
 export const of = (
   url: string,
   name: string,
   items: ReadonlyArray<unknown>,
-  limit: number,
   lastId: string | undefined
 ) => {
-  const next = items.length < limit || lastId === undefined ? undefined : Cursor.encode(lastId)
+  const next = lastId === undefined ? undefined : Cursor.encode(lastId)
   return Bodies.json({ [name]: items, ...(next === undefined ? {} : { next }) }, {
     headers: next === undefined ? {} : { link: Bodies.nextLink(url, next) }
   })
+}
+
+/** The id of a page's last item, when the page is full: there may be more. */
+export const lastOf = <A>(items: ReadonlyArray<A>, limit: number, idOf: (item: A) => string): string | undefined => {
+  const last = items.at(-1)
+  return last === undefined || items.length < limit ? undefined : idOf(last)
 }
 
 /** The id that a page begins after; undefined for the first page. */

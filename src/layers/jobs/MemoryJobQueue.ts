@@ -5,10 +5,12 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
+import * as JobCron from "../../services/jobs/JobCron.ts"
 import { JobLeaseLost } from "../../services/jobs/JobError.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import {
   type Beat,
+  type Chores,
   JobRecords,
   JobStore,
   type JoinOptions,
@@ -43,7 +45,7 @@ interface Member {
 const makeStore = (
   table: MemoryJobTable,
   members: Map<number, Member>,
-  ticks: Map<string, { signature: string; next: number }>
+  ticks: Map<string, { signature: string; next: number; worker: number }>
 ) => {
   let lastWorker = 0
   const now = Clock.currentTimeMillis
@@ -135,20 +137,31 @@ const makeStore = (
 
   const beat = (worker: number, self: Member): Effect.Effect<Beat> =>
     Effect.map(now, (millis) => {
-      if (self.isLost) return { alive: false, deadWorkers: 0, recovered: 0, held: 0, nextDueMillis: undefined, cancelled: [] }
+      if (self.isLost) {
+        return { alive: false, deadWorkers: 0, lost: [], isDue: false, nextDueMillis: undefined, cancelled: [] }
+      }
       self.beatAt = millis
       let deadWorkers = 0
       for (const member of members.values()) {
-        if (member.isLost || millis - member.beatAt <= member.options.leaseMillis) continue
+        if (member.isLost || millis - member.beatAt <= member.options.leaseMillis) {
+          continue
+        }
         member.isLost = true
         member.idle = false
         deadWorkers++
       }
-      const buried = bury(millis)
-      const nextDueMillis = table.promote(millis)
+      const lost = [...members].flatMap(([id, member]) => member.isLost ? [id] : [])
       const cancelled = [...table.live.values()].filter((row) => row.worker === worker && row.cancelRequested)
         .map((row) => row.id)
-      return { alive: true, deadWorkers, ...buried, nextDueMillis, cancelled }
+      const isDue = [...table.live.values()].some((row) => row.state === "scheduled" && row.runAt <= millis)
+      return { alive: true, deadWorkers, lost, isDue, nextDueMillis: table.nextDue(millis), cancelled }
+    })
+
+  const tend = (_: ReadonlyArray<number>, isDue: boolean): Effect.Effect<Chores> =>
+    Effect.map(now, (millis) => {
+      const buried = bury(millis)
+      if (isDue) table.promote(millis)
+      return { ...buried, nextDueMillis: table.nextDue(millis) }
     })
 
   const join = (options: JoinOptions) =>
@@ -168,7 +181,8 @@ const makeStore = (
         worker,
         signals,
         idle: (idle) => Effect.sync(() => void (member.idle = idle)),
-        beat: beat(worker, member)
+        beat: beat(worker, member),
+        tend
       }
       return membership
     })
@@ -203,21 +217,26 @@ const makeStore = (
         return table.giveBack(worker, nth, new Set(known), millis)
       }),
     join,
-    tick: (entries) =>
+    tick: (worker, entries) =>
       Effect.gen(function*() {
         const millis = yield* now
-        const due = entries.filter((entry) => {
+        let fired = 0
+        for (const entry of members.has(worker) ? entries : []) {
+          const next = yield* JobCron.nextTick(entry, millis)
+          if (next === undefined) continue
           const known = ticks.get(entry.name)
-          if (known === undefined || known.signature !== entry.signature) {
-            ticks.set(entry.name, { signature: entry.signature, next: entry.next(millis) })
-            return false
+          const isMine = known === undefined || known.worker <= worker || !members.has(known.worker)
+          if (known?.signature !== entry.signature) {
+            if (isMine) ticks.set(entry.name, { signature: entry.signature, next, worker })
+            continue
           }
-          if (known.next > millis) return false
-          known.next = entry.next(millis)
-          return true
-        })
-        yield* insert(due.map((entry) => entry.job))
-        return due.length
+          if (isMine) known.worker = worker
+          if (known.next > millis) continue
+          known.next = next
+          yield* insert([entry.job])
+          fired++
+        }
+        return fired
       })
   })
 }
@@ -244,6 +263,7 @@ const make = Effect.sync(() => {
         table.configure(queue, settings, millis)
         for (const member of members.values()) Queue.offerUnsafe(member.signals, { _tag: "Wake" })
       }),
+    preview: (filter) => Effect.sync(() => table.preview(filter)),
     redrive: (filter, rate) =>
       Effect.map(now, (millis) => {
         const ids = table.redrive(filter, rate, millis)

@@ -1,6 +1,15 @@
 import type { JobEvent, JobFailure, JobInfo, JobState } from "../../services/jobs/Job.ts"
 import { JobId } from "../../services/jobs/Job.ts"
-import type { ClaimedJob, JobFilter, NewJob, QueueStats, RedriveFilter, Verdict } from "../../services/jobs/JobStore.ts"
+import type {
+  ClaimedJob,
+  JobFilter,
+  JobPage,
+  NewJob,
+  QueueStats,
+  RedriveFilter,
+  RedrivePreview,
+  Verdict
+} from "../../services/jobs/JobStore.ts"
 
 /** One step of priority is so much head start; the Postgres layer has the same number in its SQL. */
 export const agingMillis = 60_000
@@ -106,18 +115,24 @@ export class MemoryJobTable {
     }
   }
 
-  /** Moves due jobs to ready; answers the delay until the next one. */
-  promote(now: number): number | undefined {
+  /** The delay until the next job is due; undefined when none is scheduled. */
+  nextDue(now: number): number | undefined {
     let next: number | undefined
     for (const row of this.live.values()) {
-      if (row.state !== "scheduled") continue
-      if (row.runAt > now) next = Math.min(next ?? Infinity, row.runAt - now)
-      else if (row.key !== null && row.fence === null) {
+      if (row.state === "scheduled" && row.runAt > now) next = Math.min(next ?? Infinity, row.runAt - now)
+    }
+    return next
+  }
+
+  /** Moves due jobs to ready. */
+  promote(now: number): void {
+    for (const row of this.live.values()) {
+      if (row.state !== "scheduled" || row.runAt > now) continue
+      if (row.key !== null && row.fence === null) {
         row.state = "blocked"
         this.letThrough(row)
       } else row.state = "ready"
     }
-    return next
   }
 
   claim(worker: number, nth: number, queue: string, limit: number, now: number): ReadonlyArray<ClaimedJob> {
@@ -245,7 +260,11 @@ export class MemoryJobTable {
     return count
   }
 
-  cancel(id: JobId, isHeld: (worker: number) => boolean, now: number): "cancelled" | "requested" | "finished" | "unknown" {
+  cancel(
+    id: JobId,
+    isHeld: (worker: number) => boolean,
+    now: number
+  ): "cancelled" | "requested" | "finished" | "unknown" {
     const row = this.live.get(id)
     if (row === undefined) return this.ended.has(id) || this.dead.has(id) ? "finished" : "unknown"
     if (row.worker !== null && (row.locked || isHeld(row.worker))) {
@@ -267,21 +286,38 @@ export class MemoryJobTable {
     }
   }
 
-  redrive(filter: RedriveFilter, ratePerSecond: number | undefined, now: number): ReadonlyArray<JobId> {
-    const matched = [...this.dead.values()].sort((a, b) => a.seq - b.seq).filter((row) =>
+  /** The dead letters that a filter means, oldest first: which may run again, and how many their unique text holds back. */
+  private redrivable(filter: RedriveFilter): { readonly chosen: ReadonlyArray<Row>; readonly held: number } {
+    const meant = [...this.dead.values()].sort((a, b) => a.seq - b.seq).filter((row) =>
       (filter.queue === undefined || row.queue === filter.queue) &&
       (filter.kind === undefined || row.kind === filter.kind) &&
       (filter.reason === undefined || row.failure?.reason === filter.reason) &&
-      (filter.ids === undefined || filter.ids.includes(row.id)) &&
-      (row.unique === null || !this.uniques.has(uniqueOf(row)))
-    ).slice(0, filter.limit ?? 1000)
-    for (const [index, row] of matched.entries()) {
+      (filter.ids === undefined || filter.ids.includes(row.id))
+    )
+    const taken = new Set(this.uniques.keys())
+    const free = meant.filter((row) => {
+      if (row.unique === null) return true
+      const isFree = !taken.has(uniqueOf(row))
+      taken.add(uniqueOf(row))
+      return isFree
+    })
+    return { chosen: free.slice(0, filter.limit ?? 1000), held: meant.length - free.length }
+  }
+
+  preview(filter: RedriveFilter): RedrivePreview {
+    const { chosen, held } = this.redrivable(filter)
+    return { matched: chosen.length, held, sample: chosen.slice(0, 10).map(info) }
+  }
+
+  redrive(filter: RedriveFilter, ratePerSecond: number | undefined, now: number): ReadonlyArray<JobId> {
+    const { chosen } = this.redrivable(filter)
+    for (const [index, row] of chosen.entries()) {
       this.dead.delete(row.id)
       if (row.unique !== null) this.uniques.set(uniqueOf(row), row.id)
       const delayMillis = ratePerSecond === undefined ? 0 : Math.floor((index * 1000) / ratePerSecond)
       this.add(row.id, { ...row, delayMillis, runAtMillis: null }, now)
     }
-    return matched.map((row) => row.id)
+    return chosen.map((row) => row.id)
   }
 
   find(id: JobId): JobInfo | undefined {
@@ -289,13 +325,16 @@ export class MemoryJobTable {
     return row === undefined ? undefined : info(row)
   }
 
-  list(filter: JobFilter): ReadonlyArray<JobInfo> {
-    return [...this.live.values(), ...this.dead.values(), ...this.ended.values()].filter((row) =>
+  list(filter: JobFilter): JobPage {
+    const limit = filter.limit ?? 50
+    const meant = [...this.live.values(), ...this.dead.values(), ...this.ended.values()].filter((row) =>
       (filter.queue === undefined || row.queue === filter.queue) &&
       (filter.kind === undefined || row.kind === filter.kind) &&
       (filter.state === undefined || row.state === filter.state) &&
       (filter.before === undefined || row.seq < Number(filter.before))
-    ).sort((a, b) => b.seq - a.seq).slice(0, Math.min(1000, filter.limit ?? 50)).map(info)
+    ).sort((a, b) => b.seq - a.seq)
+    const page = meant.slice(0, limit)
+    return { jobs: page.map(info), next: meant.length > limit ? page.at(-1)?.id : undefined }
   }
 
   stats(now: number): ReadonlyArray<QueueStats> {

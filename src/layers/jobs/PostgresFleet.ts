@@ -7,10 +7,13 @@ import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { JobId } from "../../services/jobs/Job.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
-import type { Beat, CronEntry, JoinOptions, Membership, NewJob, Signal } from "../../services/jobs/JobStore.ts"
+import type { Beat, JoinOptions, Membership, Signal } from "../../services/jobs/JobStore.ts"
 import { Outage } from "../../services/jobs/Outage.ts"
 import * as Columns from "../postgres/Columns.ts"
-import { channel, idOf, operation, workerLockClass } from "./JobSql.ts"
+import * as FleetChores from "./FleetChores.ts"
+import { type JobConnections, within } from "./JobConnections.ts"
+import { channel, idOf, workerLockClass } from "./JobSql.ts"
+import { housekeeping } from "./PostgresHousekeeping.ts"
 
 /** What of the layer's options the fleet needs. */
 export interface FleetOptions {
@@ -23,31 +26,22 @@ export interface FleetOptions {
 const probeEveryMillis = 15_000
 const probeAnswerMillis = 5_000
 const relistenMillis = 500
-/** Partitions and retention are looked at this often, counters folded at most this often. */
-const partitionsEveryMillis = 3_600_000
-const foldEveryMillis = 1_000
+
+/** Connecting may take so long on a host that is busy. */
+const minAnswerMillis = 1_000
 
 interface BeatRow {
   readonly alive: boolean
   readonly died: number
   readonly lost: ReadonlyArray<number> | null
+  readonly is_due: boolean | null
   readonly next_due: number | null
   readonly cancelled: ReadonlyArray<bigint> | null
 }
 
-interface Recovered {
-  readonly recovered: number
-  readonly held: number
-}
-
-interface Promoted {
-  readonly next_due: number | null
-}
-
-/** For what the next round makes up for; outages are told of by the worker's heartbeat. No rows when it failed. */
-const quietly =
-  (what: string) => <A, E, R>(self: Effect.Effect<ReadonlyArray<A>, E, R>): Effect.Effect<ReadonlyArray<A>, never, R> =>
-    Effect.catchCause(self, (cause) => Effect.as(Effect.logDebug(`jobs: ${what} failed`, cause), []))
+/** For what the next round makes up for; outages are told of by the worker's heartbeat. */
+const quietly = (what: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
+  Effect.catchCause(Effect.asVoid(self), (cause) => Effect.logDebug(`jobs: ${what} failed`, cause))
 
 /**
  * Holds one connection outside the pool that listens and carries the worker's session lock, and connects it anew when it
@@ -108,117 +102,49 @@ const listenAlways = (
     Effect.forever
   )
 
-/** Housekeeping that any worker may do: adds counters up, makes and drops partitions. */
-const housekeeping = (sql: PgClient.PgClient, options: FleetOptions): Effect.Effect<never> =>
-  Effect.gen(function*() {
-    let partitionsAt = 0
-    while (true) {
-      const before = yield* Clock.currentTimeMillis
-      if (before - partitionsAt >= partitionsEveryMillis) {
-        partitionsAt = before
-        yield* quietly("partitions")(sql`select sluice.job_partitions(${options.historyDays}::int4)`)
-      }
-      yield* quietly("folding counters")(sql`select sluice.job_fold()`)
-      const spent = (yield* Clock.currentTimeMillis) - before
-      // A held snapshot makes folding slow: it then takes at most a twentieth of the time.
-      yield* Effect.sleep(Math.max(foldEveryMillis, spent * 20))
-    }
-  })
-
 /** Joins the fleet: a row, a listening session with a lock, heartbeats. */
 export const join = Effect.fnUntraced(function*(
-  sql: PgClient.PgClient,
+  connections: JobConnections,
   options: FleetOptions,
   joining: JoinOptions
 ): Effect.fn.Return<Membership, JobQueueError, Scope.Scope> {
-  const rows = yield* sql<{ readonly id: number }>`
+  const { ask, control, pulse } = connections
+  const rows = yield* control<{ readonly id: number }>`
     insert into sluice.job_worker (label, queues, lease_millis, beat_millis)
     values (${joining.label}, ${Columns.texts(joining.queues)}, ${joining.leaseMillis}, ${joining.beatMillis})
-    returning id`.pipe(operation("join"))
+    returning id`.pipe(ask("join"))
   const worker = rows[0]?.id ?? 0
   yield* Effect.addFinalizer(() =>
-    quietly("leaving")(sql`select sluice.job_leave(${worker}::int4)`)
+    quietly("leaving")(
+      within("leave", Math.max(minAnswerMillis, joining.leaseMillis))(control`select sluice.job_leave(${worker}::int4)`)
+    )
   )
   const signals = yield* Queue.sliding<Signal>(4096)
   if (options.listen) {
     const outage = new Outage("the listener's connection is lost; the poll finds jobs meanwhile")
-    yield* Effect.forkScoped(listenAlways(sql, worker, new Set(joining.queues), signals, outage))
+    yield* Effect.forkScoped(listenAlways(control, worker, new Set(joining.queues), signals, outage))
   }
-  yield* Effect.forkScoped(housekeeping(sql, options))
+  yield* Effect.forkScoped(housekeeping(control, options.historyDays))
   return {
     worker,
     signals,
     idle: (idle) =>
-      Effect.asVoid(operation("idle")(sql`update sluice.job_worker set idle = ${idle} where id = ${worker}`)),
-    beat: operation("heartbeat")(beat(sql, worker))
+      Effect.asVoid(
+        ask("idle")(control`update sluice.job_worker set idle = ${idle}
+        where id = ${worker} and lost_at is null`)
+      ),
+    // An answer that comes after the lease is no answer.
+    beat: within("heartbeat", Math.max(minAnswerMillis, joining.leaseMillis))(beat(pulse, worker)),
+    tend: yield* FleetChores.make(connections)
   }
 })
 
-/**
- * A heartbeat, and what it finds to do, each in a transaction of its own: the jobs of each lost worker, and due jobs. What of that fails is found again by
- * the next beat, of whomever.
- */
-const beat = Effect.fnUntraced(function*(sql: PgClient.PgClient, worker: number): Effect.fn.Return<Beat, SqlError> {
-  const [row] = yield* sql.unsafe<BeatRow>("select * from sluice.job_beat($1)", [worker])
-  let recovered = 0
-  let held = 0
-  for (const lost of row?.lost ?? []) {
-    const [taken] = yield* quietly("recovering")(sql.unsafe<Recovered>("select * from sluice.job_recover($1)", [lost]))
-    recovered += taken?.recovered ?? 0
-    held += taken?.held ?? 0
-  }
-  let due = row?.next_due ?? null
-  if (due !== null && due <= 0) {
-    const [next] = yield* quietly("promoting")(sql.unsafe<Promoted>("select * from sluice.job_promote()"))
-    due = next?.next_due ?? null
-  }
-  return {
+const beat = (sql: PgClient.PgClient, worker: number): Effect.Effect<Beat, SqlError> =>
+  Effect.map(sql.unsafe<BeatRow>("select * from sluice.job_beat($1)", [worker]), ([row]) => ({
     alive: row?.alive ?? false,
     deadWorkers: row?.died ?? 0,
-    recovered,
-    held,
-    nextDueMillis: due === null ? undefined : Math.max(0, due),
+    lost: row?.lost ?? [],
+    isDue: row?.is_due ?? false,
+    nextDueMillis: row?.next_due ?? undefined,
     cancelled: (row?.cancelled ?? []).map(idOf)
-  }
-})
-
-/** Enqueues each due tick once: whoever gets the row's lock moves it on and enqueues in the same transaction. */
-export const tick = (
-  sql: PgClient.PgClient,
-  entries: ReadonlyArray<CronEntry>,
-  insert: (jobs: ReadonlyArray<NewJob>) => Effect.Effect<unknown, SqlError | JobQueueError>
-): Effect.Effect<number, SqlError | JobQueueError> =>
-  Effect.gen(function*() {
-    const names = Columns.texts(entries.map((entry) => entry.name))
-    const [look] = yield* sql.unsafe<{ readonly now: number; readonly due: boolean }>(
-      `select extract(epoch from now())::float8 * 1000 as now,
-        (select count(*) from sluice.job_cron c join unnest($1::text[], $2::text[]) as u(name, signature) using (name)
-         where c.signature = u.signature and c.next_at > now()) < cardinality($1::text[]) as due`,
-      [names, Columns.texts(entries.map((entry) => entry.signature))]
-    )
-    if (look?.due !== true) return 0
-    return yield* sql.withTransaction(fire(sql, entries, look.now, insert))
-  })
-
-const fire = Effect.fnUntraced(function*(
-  sql: PgClient.PgClient,
-  entries: ReadonlyArray<CronEntry>,
-  now: number,
-  insert: (jobs: ReadonlyArray<NewJob>) => Effect.Effect<unknown, SqlError | JobQueueError>
-): Effect.fn.Return<number, SqlError | JobQueueError> {
-  let fired = 0
-  for (const entry of [...entries].sort((a, b) => a.name < b.name ? -1 : 1)) {
-    const next = new Date(entry.next(now))
-    // New, or with another timetable: it starts with the next tick and makes up for nothing.
-    yield* sql`insert into sluice.job_cron as c (name, signature, next_at)
-      values (${entry.name}, ${entry.signature}, ${next})
-      on conflict (name) do update set signature = excluded.signature, next_at = excluded.next_at
-      where c.signature <> excluded.signature`
-    const moved = yield* sql`update sluice.job_cron set next_at = ${next}
-      where name = ${entry.name} and signature = ${entry.signature} and next_at <= now() and next_at < ${next} returning name`
-    if (moved.length === 0) continue
-    fired++
-    yield* insert([entry.job])
-  }
-  return fired
-})
+  }))

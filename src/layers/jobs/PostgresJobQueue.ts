@@ -6,11 +6,14 @@ import * as Option from "effect/Option"
 import type { JobId } from "../../services/jobs/Job.ts"
 import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
 import { JobLeaseLost, type JobQueueError } from "../../services/jobs/JobError.ts"
+import * as JobOption from "../../services/jobs/JobOption.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import { JobRecords, JobStore, type NewJob } from "../../services/jobs/JobStore.ts"
 import * as Batcher from "./Batcher.ts"
 import { ClaimFloors } from "./ClaimFloors.ts"
+import * as JobConnections from "./JobConnections.ts"
 import { operation } from "./JobSql.ts"
+import * as PostgresCron from "./PostgresCron.ts"
 import * as PostgresFleet from "./PostgresFleet.ts"
 import * as PostgresJobInsert from "./PostgresJobInsert.ts"
 import * as PostgresJobRecords from "./PostgresJobRecords.ts"
@@ -20,7 +23,7 @@ import * as PostgresJobSettle from "./PostgresJobSettle.ts"
 export interface Options {
   /**
    * Whether workers hold a LISTEN connection, besides the pool, to be woken and seen. False polls instead: for connections
-   * through a transaction pooler such as PgBouncer.
+   * through a transaction pooler such as PgBouncer. Workers have up to five more connections for themselves, which handlers cannot take.
    *
    * @default true
    */
@@ -34,7 +37,9 @@ export type Services = JobStore | JobRecords | JobQueue.JobQueue | JobAdmin.JobA
 
 const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
-  const fleet = { listen: options.listen ?? true, historyDays: Math.max(1, options.historyDays ?? 7) }
+  const connections = yield* JobConnections.make(sql)
+  const { ask, control } = connections
+  const fleet = { listen: options.listen ?? true, historyDays: options.historyDays ?? 7 }
   const direct = (jobs: ReadonlyArray<NewJob>) => operation("insert")(PostgresJobInsert.insert(sql, jobs))
   const floors = new ClaimFloors()
   const grouped = yield* Batcher.make<NewJob, JobId, JobQueueError>({
@@ -62,10 +67,10 @@ const make = Effect.fnUntraced(function*(options: Options) {
           effect
         )
       )),
-    claim: (worker, nth, queues) => operation("claim")(PostgresJobSettle.claim(sql, worker, nth, queues, floors)),
+    claim: (worker, nth, queues) => ask("claim")(PostgresJobSettle.claim(control, worker, nth, queues, floors)),
     settle: (worker, settlements) =>
       Effect.map(
-        operation("settle")(PostgresJobSettle.settle(sql, worker, settlements)),
+        ask("settle")(PostgresJobSettle.settle(control, worker, settlements)),
         (settled) => settlements.length - settled
       ),
     settleAll: (worker, settlements) =>
@@ -77,16 +82,21 @@ const make = Effect.fnUntraced(function*(options: Options) {
             : Effect.fail(new JobLeaseLost({ ids: settlements.map(({ job }) => job.id) }))
       ),
     giveBackUnknown: (worker, nth, known) =>
-      operation("reconcile")(PostgresJobSettle.giveBackUnknown(sql, worker, nth, known)),
-    join: (joining) => PostgresFleet.join(sql, fleet, joining),
-    tick: (entries) => operation("cron")(PostgresFleet.tick(sql, entries, direct))
+      ask("reconcile")(PostgresJobSettle.giveBackUnknown(control, worker, nth, known)),
+    join: (joining) => PostgresFleet.join(connections, fleet, joining),
+    tick: (worker, entries) =>
+      ask("cron")(
+        PostgresCron.tick(control, worker, entries, (jobs) => PostgresJobInsert.insert(control, jobs))
+      )
   })
   return Context.make(JobStore, store).pipe(Context.add(JobRecords, PostgresJobRecords.make(sql)))
 })
 
-/** The queue in Postgres; the tables are made by the migrations of `Database`. */
-export const layerWith = (options: Options): Layer.Layer<Services, never, PgClient.PgClient> =>
-  Layer.mergeAll(JobQueue.layer, JobAdmin.layer).pipe(Layer.provideMerge(Layer.effectContext(make(options))))
+/** The queue in Postgres; the tables are made by the migrations of `Database`. Throws `JobOptionInvalid`. */
+export const layerWith = (options: Options): Layer.Layer<Services, never, PgClient.PgClient> => {
+  JobOption.assertValid("PostgresJobQueue.layerWith", options, { historyDays: JobOption.historyDays })
+  return Layer.mergeAll(JobQueue.layer, JobAdmin.layer).pipe(Layer.provideMerge(Layer.effectContext(make(options))))
+}
 
 /** {@link layerWith} with its defaults. */
 export const layer: Layer.Layer<Services, never, PgClient.PgClient> = layerWith({})

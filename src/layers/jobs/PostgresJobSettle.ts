@@ -40,34 +40,36 @@ export const claim: (
   nth: number,
   queues: Requests,
   floors: ClaimFloors
-) => Effect.Effect<ReadonlyArray<ClaimedJob>, SqlError> = Effect.fnUntraced(function*(sql, worker, nth, queues, floors) {
-  const before = yield* Clock.currentTimeMillis
-  const from = queues.map(({ queue }) => floors.of(queue, before))
-  const isFront = from.every((floor) => floor === undefined)
-  const rows = yield* sql.unsafe<ClaimedRow>(
-    "select * from sluice.job_claim_from($1, $2, $3, $4, $5::text[]::timestamptz[], $6)",
-    [
-      worker,
-      nth,
-      Columns.texts(queues.map((entry) => entry.queue)),
-      Columns.ints(queues.map((entry) => entry.limit)),
-      Columns.texts(from.map((floor) => floor?.rank ?? "-infinity")),
-      Columns.bigints(from.map((floor) => BigInt(floor?.id ?? 0)))
-    ]
-  )
-  const now = yield* Clock.currentTimeMillis
-  if (isFront) floors.front(now, now - before, rows.length)
-  for (const row of rows) if (row.floor !== null) floors.ended(row.queue, { rank: row.floor, id: String(row.id) })
-  const jobs = rows.map(jobOf(nth))
-  // Behind the floor there is too little: what is before it is looked at at once.
-  const missing = queues.map(({ limit, queue }) => ({
-    queue,
-    limit: limit - rows.filter((row) => row.queue === queue).length
-  })).filter(({ limit }) => limit > 0)
-  if (isFront || missing.length === 0) return jobs
-  floors.restart()
-  return [...jobs, ...(yield* claim(sql, worker, nth, missing, floors))]
-})
+) => Effect.Effect<ReadonlyArray<ClaimedJob>, SqlError> = Effect.fnUntraced(
+  function*(sql, worker, nth, queues, floors) {
+    const before = yield* Clock.currentTimeMillis
+    const from = queues.map(({ queue }) => floors.of(queue, before))
+    const isFront = from.every((floor) => floor === undefined)
+    const rows = yield* sql.unsafe<ClaimedRow>(
+      "select * from sluice.job_claim_from($1, $2, $3, $4, $5::text[]::timestamptz[], $6)",
+      [
+        worker,
+        nth,
+        Columns.texts(queues.map((entry) => entry.queue)),
+        Columns.ints(queues.map((entry) => entry.limit)),
+        Columns.texts(from.map((floor) => floor?.rank ?? "-infinity")),
+        Columns.bigints(from.map((floor) => BigInt(floor?.id ?? 0)))
+      ]
+    )
+    const now = yield* Clock.currentTimeMillis
+    if (isFront) floors.front(now, now - before, rows.length)
+    for (const row of rows) if (row.floor !== null) floors.ended(row.queue, { rank: row.floor, id: String(row.id) })
+    const jobs = rows.map(jobOf(nth))
+    // Behind the floor there is too little: what is before it is looked at at once.
+    const missing = queues.map(({ limit, queue }) => ({
+      queue,
+      limit: limit - rows.filter((row) => row.queue === queue).length
+    })).filter(({ limit }) => limit > 0)
+    if (isFront || missing.length === 0) return jobs
+    floors.restart()
+    return [...jobs, ...(yield* claim(sql, worker, nth, missing, floors))]
+  }
+)
 
 interface Settled {
   readonly n: number

@@ -8,7 +8,6 @@ import { KeyInFlight, type KeyReused, type OrderRefused, OrdersStoreError } from
 import * as MicroBatch from "./MicroBatch.ts"
 import type { Answer, Placement } from "./PostgresAccept.ts"
 import * as StoreFailure from "./StoreFailure.ts"
-import * as Uuid from "./Uuid.ts"
 
 /** How orders are accepted. */
 export interface Options {
@@ -60,7 +59,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.withFiber((fiber): ReturnType<Orders["Service"]["accept"]> => {
       if (inFlight.has(key)) return Effect.fail(new KeyInFlight({ key }))
       inFlight.add(key)
-      return submit({ id: Uuid.nextUnsafe(fiber), key, request, requestId }, fiber)
+      return submit({ key, request, requestId }, fiber)
     })
   return { accept, inFlight: () => inFlight.size }
 })

@@ -1,7 +1,7 @@
 /** The books in memory: what the memory layers of ledger, catalog and orders share. Lost with the process; for tests and for trying things out. */
 import type { Result } from "effect"
 import { Clock, Context, Effect, Layer } from "effect"
-import type { Account } from "../../services/orders/Account.ts"
+import type { Account, NewAccount } from "../../services/orders/Account.ts"
 import type { Order } from "../../services/orders/Order.ts"
 import type { Product, StockAdjustment } from "../../services/orders/Product.ts"
 import type { AccountDelta, Books, Plan } from "../../services/orders/Settlement.ts"
@@ -45,10 +45,16 @@ export const booksOf = (state: State): Books => ({
   product: (sku) => state.products.get(sku)
 })
 
-/** Adds to an account. */
+/** Opens an account that is not open yet. */
+export const open = (state: State, account: NewAccount, at: Date): void => {
+  if (state.accounts.has(account.id)) return
+  state.accounts.set(account.id, { ...account, balance: 0n, held: 0n, version: 1, createdAt: at })
+}
+
+/** Adds to an account. That it is there is for the rules to see to: money that is on no account would be made from nothing. */
 export const move = (state: State, id: string, delta: AccountDelta): void => {
   const account = state.accounts.get(id)
-  if (account === undefined) return
+  if (account === undefined) throw new Error(`there is no account ${JSON.stringify(id)} to move money on`)
   state.accounts.set(id, {
     ...account,
     balance: account.balance + delta.balance,

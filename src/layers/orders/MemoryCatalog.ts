@@ -1,5 +1,6 @@
 /** The catalog in memory. */
 import { Effect, Layer, Result } from "effect"
+import { isClearing } from "../../services/orders/Account.ts"
 import { Catalog, ProductNotFound } from "../../services/orders/Catalog.ts"
 import type { Receipt } from "../../services/orders/Ledger.ts"
 import { AccountNotFound, KeyReused } from "../../services/orders/OrdersError.ts"
@@ -39,7 +40,9 @@ const make = Effect.gen(function*() {
     put: (products) =>
       Effect.suspend(() => {
         for (const product of products) {
-          if (!state.accounts.has(product.seller)) return Effect.fail(new AccountNotFound({ id: product.seller }))
+          if (!state.accounts.has(product.seller) || isClearing(product.seller)) {
+            return Effect.fail(new AccountNotFound({ id: product.seller }))
+          }
         }
         const before = state.products.size
         for (const product of products) {
@@ -67,7 +70,7 @@ const make = Effect.gen(function*() {
       Effect.suspend(() => {
         const product = state.products.get(sku)
         if (product === undefined) return Effect.fromResult(Result.fail(new ProductNotFound({ sku })))
-        const after = { ...product, onHand: Math.min(maxStock, product.onHand + Math.max(0, units)) }
+        const after = { ...product, onHand: Math.min(maxStock - product.reserved, product.onHand + Math.max(0, units)) }
         state.products.set(sku, after)
         return Effect.succeed(after)
       }),

@@ -1,6 +1,6 @@
 /** The ledger in memory. */
 import { Effect, Layer, Result } from "effect"
-import type { Account, NewAccount } from "../../services/orders/Account.ts"
+import { type Account, isOpenable, type NewAccount } from "../../services/orders/Account.ts"
 import { type AuditLine, Ledger, type Receipt } from "../../services/orders/Ledger.ts"
 import {
   AccountDiffers,
@@ -16,17 +16,14 @@ import * as Uuid from "./Uuid.ts"
 type State = MemoryBooks.MemoryBooks["Service"]
 
 const open = (state: State, accounts: ReadonlyArray<NewAccount>, at: Date) => {
-  for (const { allowNegative, currency, id } of accounts) {
+  for (const account of accounts) {
+    const { allowNegative, currency, id } = account
     const known = state.accounts.get(id)
-    if (known !== undefined && (known.currency !== currency || known.allowNegative !== allowNegative)) {
-      return Result.fail(new AccountDiffers({ id }))
-    }
+    const differs = known !== undefined && (known.currency !== currency || known.allowNegative !== allowNegative)
+    if (differs || !isOpenable(account)) return Result.fail(new AccountDiffers({ id }))
   }
   const before = state.accounts.size
-  for (const account of accounts) {
-    if (state.accounts.has(account.id)) continue
-    state.accounts.set(account.id, { ...account, balance: 0n, held: 0n, version: 1, createdAt: at })
-  }
+  for (const account of accounts) MemoryBooks.open(state, account, at)
   return Result.succeed(state.accounts.size - before)
 }
 
@@ -116,7 +113,9 @@ const audit = (state: State): ReadonlyArray<AuditLine> => {
       balancesSum: 0n,
       unbalancedAccounts: 0,
       unheldAccounts: 0,
-      overdrawnAccounts: 0
+      overdrawnAccounts: 0,
+      // Nothing moves here on an account that is not there.
+      unknownAccounts: []
     }
     const sum = sums.get(account.id) ?? 0n
     line.accounts += 1

@@ -2,6 +2,7 @@
 import { Effect, Layer, Option, Result, Schedule, Stream } from "effect"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
+import { clearingAccount } from "../../services/orders/Account.ts"
 import * as Order from "../../services/orders/Order.ts"
 import { Charge, Settle, Ship } from "../../services/orders/OrderJobs.ts"
 import { OrderProcessor } from "../../services/orders/OrderProcessor.ts"
@@ -54,12 +55,15 @@ const place = (state: State, id: string, key: string, request: Order.OrderReques
     return { value: order, isReplayed: false }
   })
 
-const list = (state: State, filter: OrderFilter) =>
-  [...state.orders.values()].filter((order) =>
+const list = (state: State, filter: OrderFilter) => {
+  const limit = Math.max(1, Math.min(maxPage, filter.limit ?? 50))
+  const orders = [...state.orders.values()].filter((order) =>
     (filter.customerId === undefined || order.customerId === filter.customerId) &&
     (filter.status === undefined || order.status === filter.status) &&
     (filter.before === undefined || order.id < filter.before)
-  ).sort((a, b) => a.id < b.id ? 1 : -1).slice(0, Math.max(1, Math.min(maxPage, filter.limit ?? 50)))
+  ).sort((a, b) => a.id < b.id ? 1 : -1).slice(0, limit)
+  return { orders, next: orders.length < limit ? undefined : orders.at(-1)?.id }
+}
 
 const cancel = (state: State, id: string, ifVersion: number | undefined, at: Date) =>
   Result.gen(function*() {
@@ -71,7 +75,7 @@ const cancel = (state: State, id: string, ifVersion: number | undefined, at: Dat
     if (plan === undefined) {
       return yield* Result.fail(new OrderStateConflict({ id, status: order.status, action: "be cancelled" }))
     }
-    if (plan === "InsufficientFunds") return yield* Result.fail(new TransferRefused({ reason: plan }))
+    if (typeof plan === "string") return yield* Result.fail(new TransferRefused({ reason: plan }))
     MemoryBooks.write(state, plan, at)
     return state.orders.get(id) ?? order
   })
@@ -87,7 +91,7 @@ const makeOrders = Effect.gen(function*() {
     const kind = receipt.value.payment === "card" ? Charge : Settle
     yield* queue.enqueue(kind, { orderId: id, ...(requestId === undefined ? {} : { requestId }) }).pipe(
       // The payload was made here and fits its schema.
-      Effect.catchTag("JobPayloadInvalid", Effect.die),
+      Effect.catchTag(["JobPayloadInvalid", "JobOptionInvalid"], Effect.die),
       Effect.mapError((error) => storeError("accept", error))
     )
     return receipt
@@ -125,7 +129,7 @@ const makeOrders = Effect.gen(function*() {
 const enqueueShips = (queue: JobQueue["Service"], ids: ReadonlyArray<string>) =>
   ids.length === 0 ? Effect.void : queue.enqueueMany(Ship, ids.map((orderId) => ({ orderId }))).pipe(
     // The payloads were made here and fit their schema.
-    Effect.catchTag("JobPayloadInvalid", Effect.die),
+    Effect.catchTag(["JobPayloadInvalid", "JobOptionInvalid"], Effect.die),
     Effect.mapError((error) => storeError("settle", error)),
     Effect.asVoid
   )
@@ -144,6 +148,7 @@ const makeProcessor = Effect.gen(function*() {
     const transferId = yield* Uuid.next
     return yield* MemoryBooks.atomically((at) =>
       Result.map(find(state, id), (order) => {
+        MemoryBooks.open(state, clearingAccount(order.currency), at)
         const plan = Settlement.charge(
           order,
           MemoryBooks.booksOf(state),
@@ -160,7 +165,9 @@ const makeProcessor = Effect.gen(function*() {
     const [order, toShip] = yield* MemoryBooks.atomically((at) =>
       Result.map(find(state, id), (order) => {
         const transfer = state.transfers.get(state.transferKeys.get(Settlement.chargeKey(id)) ?? "")
-        const plan = transfer === undefined ? undefined : Settlement.charged(order, transfer, answer, at)
+        const plan = transfer === undefined
+          ? undefined
+          : Settlement.charged(order, transfer, answer, MemoryBooks.booksOf(state), at)
         if (plan !== undefined) MemoryBooks.write(state, plan, at)
         return [state.orders.get(id) ?? order, plan?.toShip ?? []] as const
       })

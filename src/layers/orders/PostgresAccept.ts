@@ -1,6 +1,6 @@
 /** Accepting orders in Postgres, many in one statement: each order with the job that pays it, or neither. */
 import type * as PgClient from "@effect/sql-pg/PgClient"
-import { Effect, Exit, Result } from "effect"
+import { Clock, Effect, Exit, Result } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import type { NewJob } from "../../services/jobs/JobStore.ts"
@@ -12,11 +12,12 @@ import * as Pricing from "../../services/orders/Pricing.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as OrderRow from "./OrderRow.ts"
 import { type Books, PriceMemory } from "./PriceMemory.ts"
+import { StoreClock } from "./StoreClock.ts"
 import * as StoreFailure from "./StoreFailure.ts"
+import * as Uuid from "./Uuid.ts"
 
 /** One request on its way into the database. */
 export interface Placement {
-  readonly id: string
   readonly key: string
   readonly request: Order.OrderRequest
   readonly requestId: string | undefined
@@ -43,6 +44,7 @@ const jobOf = ({ order, placement }: Placed): NewJob => {
 }
 
 interface Written {
+  /** The store's time. */
   readonly accepted_at: Date
   /** Orders whose keys were there before. */
   readonly known: ReadonlyArray<string> | null
@@ -78,6 +80,14 @@ const write = (
   )
 }
 
+/** What time it is there. */
+const look = (sql: PgClient.PgClient) =>
+  Effect.flatMap(
+    sql<Pick<Written, "accepted_at">>`select now() as accepted_at`,
+    // A select without from answers one row.
+    (rows) => rows[0] === undefined ? Effect.die("now() answered no row") : Effect.succeed(rows[0])
+  )
+
 /** What the keys that were known before are answered with. */
 const replays = Effect.fnUntraced(function*(sql: PgClient.PgClient, placements: ReadonlyArray<Placement>) {
   if (placements.length === 0) return new Map<string, Order.Order>()
@@ -101,25 +111,46 @@ const pricings = 5
  */
 export const flush = (sql: PgClient.PgClient) => {
   const memory = new PriceMemory(sql)
+  const storeClock = new StoreClock()
+
+  const ids = (count: number) =>
+    Effect.withFiber((fiber) => {
+      const millis = storeClock.at(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+      return Effect.succeed(Array.from({ length: count }, () => Uuid.nextUnsafe(fiber, millis)))
+    })
+
+  /** Every answer with a time in it tells what the store's clock says. */
+  const heard = <A extends Pick<Written, "accepted_at">, E, R>(ask: Effect.Effect<A, E, R>) =>
+    Effect.gen(function*() {
+      const asked = yield* Clock.currentTimeMillis
+      const answer = yield* ask
+      storeClock.hear(answer.accepted_at, asked, yield* Clock.currentTimeMillis)
+      return answer
+    })
 
   const attempt = Effect.fnUntraced(function*(placements: ReadonlyArray<Placement>) {
+    if (!storeClock.isKnown) yield* heard(look(sql))
     const books = yield* memory.booksFor(placements.map(({ request }) => request))
-    const priced = placements.map((placement) => ({
+    const drawn = yield* ids(placements.length)
+    const priced = placements.map((placement, index) => ({
       placement,
-      order: Pricing.place(placement.id, placement.request, books, new Date(0))
+      // There are as many ids as placements.
+      order: Pricing.place(drawn[index] ?? "", placement.request, books, new Date(0))
     }))
     const placed = priced.flatMap(({ order, placement }) =>
       Result.isSuccess(order) ? [{ placement, order: order.success }] : []
     ).toSorted((a, b) => a.placement.key < b.placement.key ? -1 : 1)
-    const { accepted_at, known, stale } = yield* write(sql, placed, books)
+    const { accepted_at, known, stale } = yield* heard(write(sql, placed, books))
     if (stale !== null) {
       memory.forget(stale)
       return undefined
     }
-    const seen = new Set(known)
+    const repeated = new Set(known)
     const firsts = yield* replays(
       sql,
-      priced.flatMap(({ order, placement }) => Result.isFailure(order) || seen.has(placement.id) ? [placement] : [])
+      priced.flatMap(({ order, placement }) =>
+        Result.isFailure(order) || repeated.has(order.success.id) ? [placement] : []
+      )
     )
     return priced.map(({ order, placement }): Answer => {
       const first = firsts.get(placement.key)

@@ -1,11 +1,13 @@
 /** The catalog in Postgres. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
+import { isClearing } from "../../services/orders/Account.ts"
 import { Catalog, ProductNotFound } from "../../services/orders/Catalog.ts"
 import { AccountNotFound, KeyReused } from "../../services/orders/OrdersError.ts"
 import { adjusted, maxStock, type Product, type StockAdjustment } from "../../services/orders/Product.ts"
 import * as Columns from "../postgres/Columns.ts"
 import { ReadClient } from "../postgres/Database.ts"
+import * as RequestLane from "./RequestLane.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
 interface ProductRow {
@@ -55,13 +57,13 @@ const adjust = Effect.fnUntraced(function*(sql: PgClient.PgClient, key: string, 
       ? { value: toAdjustment(known[0]), isReplayed: true }
       : yield* new KeyReused({ key })
   })
-  const rows = yield* sql<Pick<ProductRow, "on_hand">>`
-    select on_hand from sluice.products where sku = ${sku} for no key update`
+  const rows = yield* sql<Pick<ProductRow, "on_hand" | "reserved">>`
+    select on_hand, reserved from sluice.products where sku = ${sku} for no key update`
   // Only now: a first request with this key holds the same lock until it has committed.
   const first = yield* replay
   if (first !== undefined) return first
   if (rows[0] === undefined) return yield* new ProductNotFound({ sku })
-  const onHand = yield* Effect.fromResult(adjusted({ sku, onHand: rows[0].on_hand }, units))
+  const onHand = yield* Effect.fromResult(adjusted({ sku, onHand: rows[0].on_hand, reserved: rows[0].reserved }, units))
   const inserted = yield* sql<AdjustmentRow>`
     insert into sluice.stock_adjustments (key, sku, units, on_hand) values (${key}, ${sku}, ${units}, ${onHand})
     on conflict (key) do nothing returning sku, units, on_hand, at`
@@ -74,13 +76,14 @@ const adjust = Effect.fnUntraced(function*(sql: PgClient.PgClient, key: string, 
 const make = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
   const reads = yield* ReadClient
+  const transact = yield* RequestLane.make(sql, "the catalog's lane")
 
   const put: Catalog["Service"]["put"] = Effect.fn("Catalog.put")(function*(products) {
     const sellers = [...new Set(products.map((product) => product.seller))]
     const open = yield* sql<{ readonly id: string }>`
       select id from sluice.accounts where id = any(${Columns.texts(sellers)})`
     const known = new Set(open.map((row) => row.id))
-    const missing = sellers.find((seller) => !known.has(seller))
+    const missing = sellers.find((seller) => !known.has(seller) || isClearing(seller))
     if (missing !== undefined) return yield* new AccountNotFound({ id: missing })
     const rows = yield* sql<{ readonly is_new: boolean }>`
       insert into sluice.products (sku, name, price, currency, seller, is_shipped, on_hand)
@@ -96,7 +99,7 @@ const make = Effect.gen(function*() {
       returning xmax = 0 as is_new`
     // A row that was there before has the lock of this update in xmax.
     return rows.filter((row) => row.is_new).length
-  }, StoreFailure.transact(sql, "Catalog.put"))
+  }, transact("Catalog.put"))
 
   return Catalog.of({
     put,
@@ -112,14 +115,14 @@ const make = Effect.gen(function*() {
       )),
     restock: Effect.fn("Catalog.restock")(function*(sku, units) {
       const rows = yield* sql<ProductRow>`
-        update sluice.products set on_hand = least(${maxStock}, on_hand::bigint + ${
+        update sluice.products set on_hand = least(${maxStock} - reserved, on_hand::bigint + ${
         Math.max(0, units)
       }) where sku = ${sku}
         returning *`
       return rows[0] === undefined ? yield* new ProductNotFound({ sku }) : toProduct(rows[0])
     }, StoreFailure.named("Catalog.restock")),
     adjust: Effect.fn("Catalog.adjust")(function*(key, sku, units) {
-      return yield* StoreFailure.transact(sql, "Catalog.adjust")(adjust(sql, key, sku, units))
+      return yield* transact("Catalog.adjust")(adjust(sql, key, sku, units))
     })
   })
 })

@@ -1,12 +1,13 @@
 /** The ledger in Postgres. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
-import type { Account } from "../../services/orders/Account.ts"
+import { type Account, isOpenable, type NewAccount } from "../../services/orders/Account.ts"
 import { type AuditLine, Ledger } from "../../services/orders/Ledger.ts"
 import { AccountDiffers, AccountNotFound, KeyReused, TransferNotFound } from "../../services/orders/OrdersError.ts"
 import * as Transfer from "../../services/orders/Transfer.ts"
 import * as Columns from "../postgres/Columns.ts"
 import { ReadClient } from "../postgres/Database.ts"
+import * as RequestLane from "./RequestLane.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 import * as Uuid from "./Uuid.ts"
 
@@ -71,18 +72,16 @@ const makeStatements = (sql: PgClient.PgClient, reads: PgClient.PgClient) => {
   /** What a rule decided about a transfer: balances and, when posted, the two entries. */
   const book = (transfer: Transfer.Transfer, movement: Transfer.Movement) =>
     sql`
-      with moved as (
-        update sluice.accounts a set balance = a.balance + d.balance, held = a.held + d.held, version = a.version + 1
-        from unnest(${Columns.texts([transfer.from, transfer.to])}, ${
-      Columns.bigints([movement.from.balance, movement.to.balance])
-    }, ${Columns.bigints([movement.from.held, 0n])}) d (id, balance, held)
-        where a.id = d.id
-      )
-      insert into sluice.ledger_entries (account, source, kind, amount)
-      select account, ${transfer.id}::uuid, 'transfer', amount
-      from unnest(${Columns.texts(movement.isPosted ? [transfer.from, transfer.to] : [])}, ${
+      with entries as (
+        insert into sluice.ledger_entries (account, source, kind, amount)
+        select account, ${transfer.id}::uuid, 'transfer', amount
+        from unnest(${Columns.texts(movement.isPosted ? [transfer.from, transfer.to] : [])}, ${
       Columns.bigints(movement.isPosted ? [-transfer.amount, transfer.amount] : [])
-    }) e (account, amount)`
+    }) e (account, amount)
+      )
+      select sluice.write_books(${Columns.texts([transfer.from, transfer.to])}, ${
+      Columns.bigints([movement.from.balance, movement.to.balance])
+    }, ${Columns.bigints([movement.from.held, 0n])}, '{}', '{}', '{}', '{}')`
 
   const byKey = Effect.fnUntraced(function*(key: string) {
     const rows = yield* sql<TransferRow>`select * from sluice.transfers where key = ${key}`
@@ -173,6 +172,7 @@ interface AuditRow {
   readonly unbalanced: bigint
   readonly unheld: bigint
   readonly overdrawn: bigint
+  readonly unknown: ReadonlyArray<string>
 }
 
 /** One statement, so one snapshot: it may run beside any traffic. */
@@ -181,12 +181,14 @@ const audit = (sql: PgClient.PgClient) =>
     sql<AuditRow>`
       with e as (select account, sum(amount) as sum from sluice.ledger_entries group by account),
       p as (select from_account, sum(amount) as sum from sluice.transfers where state = 'pending' group by from_account)
-      select a.currency, count(*) as accounts,
-        coalesce(sum(e.sum), 0)::text as entries_sum, sum(a.balance)::text as balances_sum,
-        count(*) filter (where a.balance <> coalesce(e.sum, 0)) as unbalanced,
-        count(*) filter (where a.held <> coalesce(p.sum, 0)) as unheld,
-        count(*) filter (where not a.allow_negative and a.balance - a.held < 0) as overdrawn
-      from sluice.accounts a left join e on e.account = a.id left join p on p.from_account = a.id
+      select coalesce(a.currency, 'none') as currency, count(a.id) as accounts,
+        coalesce(sum(e.sum), 0)::text as entries_sum, coalesce(sum(a.balance), 0)::text as balances_sum,
+        count(*) filter (where coalesce(a.balance, 0) <> coalesce(e.sum, 0)) as unbalanced,
+        count(*) filter (where coalesce(a.held, 0) <> coalesce(p.sum, 0)) as unheld,
+        count(*) filter (where not a.allow_negative and a.balance - a.held < 0) as overdrawn,
+        coalesce((array_agg(coalesce(e.account, p.from_account) order by coalesce(e.account, p.from_account))
+          filter (where a.id is null))[:20], '{}') as unknown
+      from sluice.accounts a full join e on e.account = a.id full join p on p.from_account = coalesce(a.id, e.account)
       group by a.currency order by a.currency`,
     (rows) =>
       rows.map((row): AuditLine => ({
@@ -196,7 +198,8 @@ const audit = (sql: PgClient.PgClient) =>
         balancesSum: BigInt(row.balances_sum),
         unbalancedAccounts: Number(row.unbalanced),
         unheldAccounts: Number(row.unheld),
-        overdrawnAccounts: Number(row.overdrawn)
+        overdrawnAccounts: Number(row.overdrawn),
+        unknownAccounts: row.unknown
       }))
   )
 
@@ -211,20 +214,26 @@ interface EntryRow {
 
 const maxInt8 = 9_223_372_036_854_775_807n
 
+/** Opens those that are not open yet. */
+export const openNew = (sql: PgClient.PgClient, accounts: ReadonlyArray<NewAccount>) =>
+  sql<{ readonly id: string }>`insert into sluice.accounts (id, currency, allow_negative)
+    select * from unnest(${Columns.texts(accounts.map((account) => account.id))}, ${
+    Columns.texts(accounts.map((account) => account.currency))
+  }, ${Columns.booleans(accounts.map((account) => account.allowNegative))}) order by 1
+    on conflict (id) do nothing returning id`
+
 const make = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
   const reads = yield* ReadClient
   const statements = makeStatements(sql, reads)
+  const transact = yield* RequestLane.make(sql, "the ledger's lane")
 
   const open: Ledger["Service"]["open"] = Effect.fn("Ledger.open")(function*(accounts) {
-    const ids = Columns.texts(accounts.map((account) => account.id))
-    const opened = yield* sql`insert into sluice.accounts (id, currency, allow_negative)
-      select * from unnest(${ids}, ${Columns.texts(accounts.map((account) => account.currency))}, ${
-      Columns.booleans(accounts.map((account) => account.allowNegative))
-    }) order by 1 on conflict (id) do nothing returning id`
-    const known = yield* sql<
-      AccountRow
-    >`select id, currency, allow_negative from sluice.accounts where id = any(${ids})`
+    const impossible = accounts.find((account) => !isOpenable(account))
+    if (impossible !== undefined) return yield* new AccountDiffers({ id: impossible.id })
+    const opened = yield* openNew(sql, accounts)
+    const known = yield* sql<AccountRow>`select id, currency, allow_negative from sluice.accounts
+      where id = any(${Columns.texts(accounts.map((account) => account.id))})`
     const asked = new Map(accounts.map((account) => [account.id, account]))
     const differs = known.find((row) => {
       const account = asked.get(row.id)
@@ -233,7 +242,7 @@ const make = Effect.gen(function*() {
     return yield* differs === undefined
       ? Effect.succeed(opened.length)
       : Effect.fail(new AccountDiffers({ id: differs.id }))
-  }, StoreFailure.transact(sql, "Ledger.open"))
+  }, transact("Ledger.open"))
 
   const expireDue = Effect.gen(function*() {
     const due = yield* sql<{ readonly id: string }>`
@@ -258,10 +267,10 @@ const make = Effect.gen(function*() {
         order by id desc limit ${Math.max(1, Math.min(1000, page?.limit ?? 100))}`),
     transfer: Effect.fn("Ledger.transfer")(function*(key, request) {
       const id = yield* Uuid.next
-      return yield* StoreFailure.transact(sql, "Ledger.transfer")(begin(statements, id, key, request))
+      return yield* transact("Ledger.transfer")(begin(statements, id, key, request))
     }),
     resolve: Effect.fn("Ledger.resolve")(function*(id, resolution) {
-      return yield* StoreFailure.transact(sql, "Ledger.resolve")(end(sql, statements, id, resolution))
+      return yield* transact("Ledger.resolve")(end(sql, statements, id, resolution))
     }),
     expireDue,
     audit: StoreFailure.named("Ledger.audit")(audit(sql))

@@ -2,12 +2,13 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
+import { clearingAccount } from "../../services/orders/Account.ts"
 import type { Order } from "../../services/orders/Order.ts"
 import { Ship } from "../../services/orders/OrderJobs.ts"
 import { OrderProcessor } from "../../services/orders/OrderProcessor.ts"
 import { OrderNotFound } from "../../services/orders/OrdersError.ts"
 import * as Settlement from "../../services/orders/Settlement.ts"
-import { toTransfer, type TransferRow } from "./PostgresLedger.ts"
+import { openNew, toTransfer, type TransferRow } from "./PostgresLedger.ts"
 import * as PostgresPlan from "./PostgresPlan.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 import * as Uuid from "./Uuid.ts"
@@ -21,7 +22,7 @@ const carryOut = Effect.fnUntraced(function*(sql: PgClient.PgClient, queue: Queu
   if (plan.toShip.length === 0) return
   yield* queue.enqueueMany(Ship, plan.toShip.map((orderId) => ({ orderId }))).pipe(
     // The payloads were made here and fit their schema.
-    Effect.catchTag("JobPayloadInvalid", Effect.die)
+    Effect.catchTag(["JobPayloadInvalid", "JobOptionInvalid"], Effect.die)
   )
 })
 
@@ -65,6 +66,8 @@ const beginCharge = Effect.fnUntraced(function*(sql: PgClient.PgClient, queue: Q
   const order = orders[0]
   if (order === undefined) return yield* new OrderNotFound({ id })
   if (order.status !== "accepted") return order
+  // The first card of a currency opens the account that its money comes from.
+  yield* openNew(sql, [clearingAccount(order.currency)])
   const books = yield* PostgresPlan.lockBooks(sql, orders)
   const plan = Settlement.charge(order, books, Settlement.chargeTransfer(yield* Uuid.next, order, now), now)
   if (plan === undefined) return order
@@ -84,7 +87,8 @@ const endCharge = Effect.fnUntraced(function*(
   const rows = yield* sql<TransferRow>`
     select * from sluice.transfers where key = ${Settlement.chargeKey(id)} for no key update`
   if (rows[0] === undefined || order.status !== "charging") return order
-  const plan = Settlement.charged(order, toTransfer(rows[0]), answer, now)
+  const books = yield* PostgresPlan.readBooks(sql, orders)
+  const plan = Settlement.charged(order, toTransfer(rows[0]), answer, books, now)
   if (plan === undefined) return order
   yield* carryOut(sql, queue, plan)
   return plan.orders[0] ?? order

@@ -18,6 +18,7 @@ import * as OrderRow from "./OrderRow.ts"
 import * as OrderWatch from "./OrderWatch.ts"
 import * as PostgresAccept from "./PostgresAccept.ts"
 import * as PostgresPlan from "./PostgresPlan.ts"
+import * as RequestLane from "./RequestLane.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
 /** How orders are accepted and followed. */
@@ -26,26 +27,40 @@ export interface Options extends AcceptQueue.Options {
   readonly watchMillis?: number | undefined
 }
 
-/** In words that name the partial index of a rare status; see the migration `2_status`. */
-const inStatus = (reads: PgClient.PgClient, status: Order.OrderStatus) => {
+/** In words that name the partial index of a rare status; none for the others, which have no index. */
+const rarely = (reads: PgClient.PgClient, status: Order.OrderStatus | undefined) => {
   if (status === "failed") return reads`status = 'failed' and failure is not null`
   if (status === "cancelled") return reads`status = 'cancelled' and cancelled`
   if (status === "charging") return reads`status = 'charging' and charging_at is not null`
-  return reads`status = ${status}`
+  return undefined
 }
 
-const list = (reads: PgClient.PgClient, filter: OrderFilter) => {
-  const conditions = [
+/** The orders that one page looks through for a status that has no index. */
+const maxLook = 10_000
+
+const list = Effect.fnUntraced(function*(reads: PgClient.PgClient, filter: OrderFilter) {
+  const limit = Math.max(1, Math.min(maxPage, filter.limit ?? 50))
+  const rare = rarely(reads, filter.status)
+  const conditions = reads.and([
     ...(filter.customerId === undefined ? [] : [reads`customer_id = ${filter.customerId}`]),
-    ...(filter.status === undefined ? [] : [inStatus(reads, filter.status)]),
+    ...(rare === undefined ? [] : [rare]),
     ...(filter.before === undefined ? [] : [reads`id < ${filter.before}::uuid`])
-  ]
-  return Effect.map(
-    reads<OrderRow.OrderRow>`select ${reads.literal(OrderRow.columns)} from sluice.orders
-      where ${reads.and(conditions)} order by id desc limit ${Math.max(1, Math.min(maxPage, filter.limit ?? 50))}`,
-    (rows) => rows.map(OrderRow.toOrder)
-  )
-}
+  ])
+  const columns = reads.literal(OrderRow.columns)
+  const isLookedFor = filter.status !== undefined && rare === undefined
+  const rows = yield* isLookedFor
+    ? reads<OrderRow.OrderRow>`select * from (
+        select ${columns} from sluice.orders where ${conditions} order by id desc limit ${maxLook}
+      ) latest where status = ${filter.status} order by id desc limit ${limit}`
+    : reads<OrderRow.OrderRow>`select ${columns} from sluice.orders
+      where ${conditions} order by id desc limit ${limit}`
+  const orders = rows.map(OrderRow.toOrder)
+  if (orders.length === limit) return { orders, next: orders.at(-1)?.id }
+  if (!isLookedFor) return { orders, next: undefined }
+  const last = yield* reads<{ readonly id: string }>`
+    select id from sluice.orders where ${conditions} order by id desc offset ${maxLook - 1} limit 1`
+  return { orders, next: last[0]?.id }
+})
 
 const cancel = Effect.fnUntraced(function*(sql: PgClient.PgClient, id: string, ifVersion: number | undefined) {
   const { now, orders } = yield* PostgresPlan.lockOrders(sql, [id])
@@ -57,7 +72,7 @@ const cancel = Effect.fnUntraced(function*(sql: PgClient.PgClient, id: string, i
   const books = yield* PostgresPlan.lockBooks(sql, orders)
   const plan = Settlement.cancel(order, books, now)
   if (plan === undefined) return yield* new OrderStateConflict({ id, status: order.status, action: "be cancelled" })
-  if (plan === "InsufficientFunds") return yield* new TransferRefused({ reason: plan })
+  if (typeof plan === "string") return yield* new TransferRefused({ reason: plan })
   yield* PostgresPlan.write(sql, plan)
   return plan.orders[0] ?? order
 })
@@ -65,6 +80,7 @@ const cancel = Effect.fnUntraced(function*(sql: PgClient.PgClient, id: string, i
 const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
   const reads = yield* ReadClient
+  const transact = yield* RequestLane.make(sql, "the lane of cancelled orders")
   const { accept } = yield* AcceptQueue.make(PostgresAccept.flush(sql), options)
 
   const { changed } = yield* OrderWatch.make({
@@ -92,7 +108,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     find,
     list: (filter) => StoreFailure.named("Orders.list")(list(reads, filter)),
     cancel: Effect.fn("Orders.cancel")(function*(id, options) {
-      return yield* StoreFailure.transact(sql, "Orders.cancel")(cancel(sql, id, options?.ifVersion))
+      return yield* transact("Orders.cancel")(cancel(sql, id, options?.ifVersion))
     }),
     events: (id, afterVersion) => Stream.paginate(afterVersion ?? 0, nextEvents(id)),
     count: StoreFailure.named("Orders.count")(Effect.map(

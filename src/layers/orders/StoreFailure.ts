@@ -34,18 +34,25 @@ const conflictSchedule = Schedule.jittered(Schedule.exponential("5 millis", 2))
 /** With the schedule above: within about 300 ms. */
 const conflictTries = 6
 
-const isConflict = (error: unknown): boolean => error instanceof OrdersStoreError && error.reason === "Conflict"
+/** Whoever has waited for a lock in vain has waited long enough. */
+const isConflict = (error: unknown): boolean =>
+  error instanceof OrdersStoreError && error.reason === "Conflict" &&
+  !(isSqlError(error.cause) && error.cause.reason._tag === "LockTimeoutError")
+
+/** So long a request waits for a row that another transaction holds; nobody's transaction takes that long in earnest. */
+const maxLockMillis = 2000
 
 /**
- * Gives the statements of a transaction no more time than the caller has left: the server stops them by itself, even when this process is frozen or gone.
- * Without a deadline it does nothing, and the pool's own timeout holds.
+ * Gives the statements of a transaction no more time than the caller has left, and less to wait for locks: the server stops them by itself, even when this
+ * process is frozen or gone. Without a deadline it does nothing, and the pool's own timeout holds.
  */
 const untilDeadline = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
   Effect.withFiber((fiber) => {
-    const millis = Deadline.remainingMillisUnsafe(fiber)
-    return Number.isFinite(millis)
-      ? Effect.asVoid(sql`select set_config('statement_timeout', ${String(Math.max(1, Math.ceil(millis)))}, true)`)
-      : Effect.void
+    const left = Deadline.remainingMillisUnsafe(fiber)
+    if (!Number.isFinite(left)) return Effect.void
+    const millis = Math.max(1, Math.ceil(left))
+    return Effect.asVoid(sql`select set_config('statement_timeout', ${String(millis)}, true),
+      set_config('lock_timeout', ${String(Math.min(millis, maxLockMillis))}, true)`)
   })
 
 /** Statements that are each a transaction of their own and may be run again, after a deadlock or a serialization failure. */

@@ -7,10 +7,10 @@ const byte = (value: number, shift: number): string => bytes[value >>> shift & 0
 
 const pair = (value: number, shift: number): string => byte(value, shift + 8) + byte(value, shift)
 
-/** `next` for hot paths. */
-export const nextUnsafe = (fiber: Fiber.Fiber<unknown, unknown>): string => {
+/** `next` for hot paths, of the time that is given. */
+export const nextUnsafe = (fiber: Fiber.Fiber<unknown, unknown>, atMillis: number): string => {
   const random = fiber.getRef(Random.Random)
-  const millis = Math.max(0, Math.floor(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()))
+  const millis = Math.max(0, Math.floor(atMillis))
   const first = random.nextDoubleUnsafe() * 0x1_0000_0000 >>> 0
   const second = random.nextDoubleUnsafe() * 0x1_0000_0000 >>> 0
   const third = random.nextDoubleUnsafe() * 0x1_0000_0000 >>> 0
@@ -21,4 +21,6 @@ export const nextUnsafe = (fiber: Fiber.Fiber<unknown, unknown>): string => {
 }
 
 /** The next id. */
-export const next: Effect.Effect<string> = Effect.withFiber((fiber) => Effect.succeed(nextUnsafe(fiber)))
+export const next: Effect.Effect<string> = Effect.withFiber((fiber) =>
+  Effect.succeed(nextUnsafe(fiber, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()))
+)

@@ -11,9 +11,11 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { userInfo } from "node:os"
+import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import { DatabaseError, fromSqlError, InvalidDatabaseUrl } from "./DatabaseError.ts"
 import * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
 import * as Migrations from "./Migrations.ts"
+import * as SessionSettings from "./SessionSettings.ts"
 
 /** Which database this is. */
 export class Database extends Context.Service<Database, {
@@ -50,11 +52,21 @@ export interface Options {
   readonly poolMax?: number | undefined
   /** Connections for point reads at most. @default 4 */
   readonly readPoolMax?: number | undefined
-  /** After this a statement is cancelled by the server; zero for never. @default "60 seconds" */
+  /** After this a statement is cancelled by the server, and a transaction ended that pauses between two; zero for never. @default "60 seconds" */
   readonly statementTimeout?: Duration.Input | undefined
+  /**
+   * Whether connections go through a transaction pooler such as PgBouncer: nothing is then prepared by name, and no statement timeout is asked for when a
+   * connection starts.
+   *
+   * @default false
+   */
+  readonly pooler?: boolean | undefined
   /** @default "migrate" on the embedded database, "check" on a server */
   readonly schema?: SchemaPolicy | undefined
 }
+
+/** After so much silence of the server, while an answer is awaited, the system asks whether it is still there. */
+const keepAliveEvery = Duration.seconds(5)
 
 /** How many statements may share a connection of `ReadClient`: more is faster on average and worse at the tail. */
 const readConcurrency = 4
@@ -152,11 +164,19 @@ export const make = Effect.fn("Database.make")(function*(
     ? yield* embeddedTarget(options.directory ?? ".sluice")
     : yield* parseUrl(options.url, options)
   const timeoutMillis = Duration.toMillis(Duration.fromInputUnsafe(options.statementTimeout ?? "60 seconds"))
+  const settings = options.pooler === true
+    ? {}
+    : target.isEmbedded
+    ? SessionSettings.all(timeoutMillis)
+    : yield* SessionSettings.accepted(target.config, timeoutMillis).pipe(
+      Effect.mapError((error) => fromSqlError(error, target.where))
+    )
   const config: PgClient.PgPoolConfig = {
     ...target.config,
     applicationName: "sluice",
-    // A pooler that does not know the parameter can be had by a timeout of zero.
-    ...(timeoutMillis > 0 && { startupParameters: { statement_timeout: String(Math.ceil(timeoutMillis)) } })
+    ...(options.pooler === true && { prepare: false }),
+    keepAlive: keepAliveEvery,
+    startupParameters: settings
   }
   const poolMax = Math.max(1, options.poolMax ?? 20)
   const client = yield* openPool({
@@ -201,7 +221,8 @@ export const config: Config.Config<Options> = Config.all({
   directory: EmbeddedPostgres.dataDirectory,
   poolMin: Config.Int("SLUICE_POOL_MIN").pipe(Config.withDefault(5)),
   poolMax: Config.Int("SLUICE_POOL_MAX").pipe(Config.withDefault(20)),
-  statementTimeout: Config.Duration("SLUICE_STATEMENT_TIMEOUT").pipe(Config.withDefault(Duration.seconds(60)))
+  pooler: Config.Boolean("SLUICE_POOLER").pipe(Config.withDefault(false)),
+  statementTimeout: ShortDuration.config("SLUICE_STATEMENT_TIMEOUT").pipe(Config.withDefault(Duration.seconds(60)))
 })
 
 /** Opens the database that the environment names; `overrides` win over it. */

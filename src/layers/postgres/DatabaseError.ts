@@ -133,6 +133,10 @@ export const fromSqlError = (error: SqlError, where: string): DatabaseError => {
   const detail = SqlFailure.detailOf(error)
   const reason = (): Reason => {
     if (code === "3D000") return new NoSuchDatabase({ where, detail })
+    // The word of a pooler such as PgBouncer.
+    if (detail.includes("unsupported startup parameter")) {
+      return new DatabaseFailed({ where, detail: `${detail} (behind a pooler: set SLUICE_POOLER=true)` })
+    }
     if (code === "53100") return new DatabaseFailed({ where, detail: `the server's disk is full (${detail})` })
     if (code === "53300" || code === "57P03" || code === "57P01") return new ServerBusy({ where, detail })
     if (error.reason._tag === "AuthenticationError") return new WrongCredentials({ where, detail })

@@ -15,7 +15,7 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { DatabaseError, fromSqlError, MigrationFailed, SchemaOutdated, SchemaTooNew } from "./DatabaseError.ts"
-import { fetch } from "./migrations/fetch.ts"
+import { fetch } from "./schema/fetch.ts"
 import { jobs } from "./schema/jobs.ts"
 import { orders } from "./schema/orders.ts"
 

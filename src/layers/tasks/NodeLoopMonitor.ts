@@ -3,13 +3,15 @@ import * as Inspector from "node:inspector"
 import { hrtime } from "node:process"
 import * as Url from "node:url"
 import { Worker } from "node:worker_threads"
+import { period } from "../../services/tasks/InvalidOption.ts"
 import { LoopBlocked, LoopMonitor } from "../../services/tasks/LoopMonitor.ts"
 import type { WatchdogData, WatchdogReport } from "./loopWatchdog.ts"
 
 /** When to report, and what. */
 export interface Options {
   /**
-   * A loop that stands still for longer is reported.
+   * A loop that stands still for longer is reported. The heart beats every quarter of it, so that some shorter ones, from
+   * three quarters of it, are reported too.
    *
    * @default "100 millis"
    */
@@ -21,6 +23,13 @@ export interface Options {
    * @default true, unless a debugger is attached
    */
   readonly stack?: boolean | undefined
+  /**
+   * A block that has not ended after so long is told on stderr, by the watchdog's own thread; again whenever it has lasted
+   * twice as long. Infinity: never.
+   *
+   * @default "5 seconds"
+   */
+  readonly ongoing?: Duration.Input | undefined
   /**
    * Whether to log each blockage as a warning.
    *
@@ -44,7 +53,8 @@ export const layer = (options?: Options): Layer.Layer<LoopMonitor> => Layer.effe
 const make = Effect.fnUntraced(function*(
   options: Options | undefined
 ): Effect.fn.Return<LoopMonitor["Service"], never, Scope.Scope> {
-  const thresholdMillis = Duration.toMillis(options?.threshold ?? "100 millis")
+  const thresholdMillis = Duration.toMillis(period("NodeLoopMonitor threshold", options?.threshold ?? "100 millis"))
+  const ongoingMillis = Duration.toMillis(period("NodeLoopMonitor ongoing", options?.ongoing ?? "5 seconds"))
   // A real clock also where a test turns another one: what is watched is the real loop.
   const clock = Context.get(Context.empty(), Clock.Clock)
   const shared = new SharedArrayBuffer(4)
@@ -67,6 +77,7 @@ const make = Effect.fnUntraced(function*(
   const data: WatchdogData = {
     beat: shared,
     thresholdMillis,
+    ongoingMillis,
     isStackWanted: options?.stack ?? Inspector.url() === undefined
   }
   yield* watchdog(data, onReport)

@@ -17,7 +17,11 @@ export const serve = Effect.gen(function*() {
       running.set(message.id, fiber)
       const answered = Effect.onExit(runJob(message), (exit) => {
         running.delete(message.id)
-        return runner.send(port, answer(message.id, exit))
+        return Effect.catchCause(
+          Effect.suspend(() => runner.send(port, answer(message.id, exit))),
+          // Somebody waits for an answer, whatever it is.
+          (cause) => runner.send(port, { _tag: "Died", id: message.id, detail: notSent(cause) })
+        )
       })
       // The pool has been told: the runner need not log it again.
       return Effect.ignoreCause(answered)
@@ -41,6 +45,11 @@ const answer = (id: number, exit: Exit.Exit<unknown, JobFailure>): FromThread =>
   const failure = exit.cause.reasons.find(Cause.isFailReason)
   if (failure !== undefined) return { _tag: "Failed", id, error: failure.error.encoded }
   return { _tag: "Died", id, detail: Cause.pretty(exit.cause) }
+}
+
+const notSent = (cause: Cause.Cause<unknown>): string => {
+  const error = Cause.squash(cause)
+  return `what it gave back cannot be sent to another thread: ${error instanceof Error ? error.message : "no error"}`
 }
 
 /** Only what the job itself fails with is typed; a module, an input or an output that is not as declared is a defect. */

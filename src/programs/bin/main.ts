@@ -8,9 +8,9 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Layer, type Stdio } from "effect"
 import * as Command from "effect/cli/Command"
 import { readFileSync } from "node:fs"
+import * as Http1Client from "../../layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../../layers/fetch/HttpFetcher.ts"
 import * as PostgresFrontier from "../../layers/fetch/PostgresFrontier.ts"
-import * as UndiciHttpClient from "../../layers/fetch/UndiciHttpClient.ts"
 import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
 import * as Database from "../../layers/postgres/Database.ts"
 import * as EmbeddedPostgres from "../../layers/postgres/EmbeddedPostgres.ts"
@@ -37,9 +37,9 @@ const { version }: { readonly version: string } = JSON.parse(
   readFileSync(new URL("../../../package.json", import.meta.url), "utf8")
 )
 
-const fetcher = HttpFetcher.layer.pipe(Layer.provide(UndiciHttpClient.layer()))
+const fetcher = HttpFetcher.layer.pipe(Layer.provide(Http1Client.layer()))
 
-const frontier = PostgresFrontier.layer.pipe(Layer.provide(Database.layerConfig()))
+const frontier = PostgresFrontier.layerConfig.pipe(Layer.provide(Database.layerConfig()))
 
 const playDemo = Effect.provide(demo, Layer.mergeAll(UnrulyOrigin.layer, fetcher, frontier))
 
@@ -49,7 +49,7 @@ const crews: ReadonlyArray<Work.Crew<OrdersApp.Services | Database.Services>> = 
   { name: "orders", worker: (options) => OrderWorker.layer({ concurrency: 5, ...options }) },
   {
     name: "fetches",
-    worker: (options) => FetchWorker.layerConfig(options).pipe(Layer.provide([fetcher, PostgresFrontier.layer]))
+    worker: (options) => FetchWorker.layerConfig(options).pipe(Layer.provide([fetcher, PostgresFrontier.layerConfig]))
   }
 ]
 

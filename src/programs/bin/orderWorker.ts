@@ -2,12 +2,13 @@
 /** A process that only works on orders: for the demo and for tests that kill it. `sluice work` does this and more. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Config, Console, Duration, Effect, Layer } from "effect"
+import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import * as Main from "../Main.ts"
 import * as OrdersApp from "../orders/OrdersApp.ts"
 import * as OrderWorker from "../orders/OrderWorker.ts"
 
 const worker = Layer.unwrap(Effect.gen(function*() {
-  const picking = yield* Config.Duration("SLUICE_PICKING").pipe(Config.withDefault(Duration.zero))
+  const picking = yield* ShortDuration.config("SLUICE_PICKING").pipe(Config.withDefault(Duration.zero))
   const concurrency = yield* Config.Int("SLUICE_WORKERS").pipe(Config.withDefault(5))
   // Orders that are picked one by one are taken one by one: what waits in this process cannot be picked by another.
   return OrderWorker.layer({ picking, concurrency, ...(Duration.isZero(picking) ? {} : { maxClaim: concurrency }) })

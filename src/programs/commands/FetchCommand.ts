@@ -132,7 +132,13 @@ const run = Effect.fn("sluice fetch")(
       onSome: (directory) => Effect.provide(work, FileBodyStore.layer(directory))
     })
     const shown = isLive ? withLiveRegion(saving, draw(name, meter, terminal)) : saving
-    const report = yield* Effect.onInterrupt(shown, () => say([Summary.interrupted(name, meter)]))
+    const report = yield* shown.pipe(
+      Effect.onInterrupt(() => say([Summary.cutShort("interrupted", name, meter)])),
+      Effect.tapErrorTag(
+        ["BodyStoreError", "FrontierError", "OutputError"],
+        () => say([Summary.cutShort("stopped", name, meter)])
+      )
+    )
     if (report.stopped === "output closed") return undefined
     yield* say(isLive ? ["", ...Summary.table(report)] : Summary.brief(report))
     if (isComplete(report)) return undefined

@@ -8,7 +8,7 @@ import * as Flag from "effect/cli/Flag"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
 import { Method } from "../../services/fetch/FetchRequest.ts"
 import type { OutcomeFilter } from "../../services/fetch/Frontier.ts"
-import * as ShortDuration from "./ShortDuration.ts"
+import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 
 const invalid = (option: string, value: string, expected: string) =>
   Effect.fail(new CliError.InvalidValue({ option, value, expected, kind: "flag" }))
@@ -128,7 +128,7 @@ export const flags = {
   ),
   headers: header,
   denyPrivate: on("deny-private", "Refuse private, loopback and link-local addresses"),
-  allowPrivate: on("allow-private", "Allow them: the default on the command line"),
+  allowPrivate: on("allow-private", "Allow them, also for URLs of the run that came over the HTTP API"),
   robots: on("robots", "Ask the robots.txt of each site and obey it (RFC 9309)"),
   retryFailed: on("retry-failed", "Fetch again what failed in the run, all or what --tag and --host say"),
   tag: text("tag", "tag", "With --retry-failed: only this kind of failure, such as IdleTimeout"),
@@ -149,6 +149,7 @@ export interface Values {
   readonly retries: Option.Option<number>
   readonly maxBody: Option.Option<ByteSize.ByteSize>
   readonly denyPrivate: boolean
+  readonly allowPrivate: boolean
   readonly robots: boolean
   readonly retryFailed: boolean
   readonly tag: Option.Option<string>
@@ -167,7 +168,7 @@ export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
     ...given("ratePerSecond", values.rate),
     ...given("perHostRatePerSecond", values.perHostRate),
     ...given("maxBody", values.maxBody),
-    denyPrivate: values.denyPrivate,
+    denyPrivate: values.denyPrivate || (values.allowPrivate ? false : "untrusted"),
     robots: values.robots,
     timeouts: {
       ...given("attempt", values.timeout),

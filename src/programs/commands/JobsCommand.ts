@@ -5,6 +5,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as PostgresJobQueue from "../../layers/jobs/PostgresJobQueue.ts"
 import { JobFailure, JobId, JobState } from "../../services/jobs/Job.ts"
+import type { JobPage } from "../../services/jobs/JobStore.ts"
 import * as Jobs from "../jobs.ts"
 
 const json = Flag.Boolean("json").pipe(
@@ -41,6 +42,13 @@ const print = <A>(rows: ReadonlyArray<A>, asJson: boolean, table: (rows: Readonl
     ? (rows.length === 0 ? Effect.void : Console.log(lines(rows)))
     : Console.log(rows.length === 0 ? none : table(rows))
 
+/** A page of jobs; on standard error, where the next one begins. */
+const printPage = ({ jobs, next }: JobPage, asJson: boolean, none: string) =>
+  Effect.andThen(
+    print(jobs, asJson, Jobs.jobTable, next === undefined ? none : `${none} among those looked at`),
+    next === undefined ? Effect.void : Console.error(`there may be more: --before ${next}`)
+  )
+
 const ls = Command.make("ls", {
   before,
   json,
@@ -51,7 +59,7 @@ const ls = Command.make("ls", {
 }, ({ json, limit, ...filter }) =>
   Effect.flatMap(
     Jobs.list({ ...given(filter), limit }),
-    (jobs) => print(jobs, json, Jobs.jobTable, "no such jobs")
+    (page) => printPage(page, json, "no such jobs")
   )).pipe(Command.withDescription("List jobs, newest first"))
 
 const show = Command.make(
@@ -88,7 +96,8 @@ const retry = Command.make("retry", {
         json
           ? JSON.stringify(done)
           : `${done.matched} dead letter(s) ${done.preview ? "would be run again" : "will be run again"}` +
-            (done.ids.length === 0 ? "" : `: ${done.ids.slice(0, 10).join(", ")}${done.matched > 10 ? ", ..." : ""}`)
+            (done.ids.length === 0 ? "" : `: ${done.ids.slice(0, 10).join(", ")}${done.matched > 10 ? ", ..." : ""}`) +
+            (done.held === 0 ? "" : `; ${done.held} held back by a job with the same unique text`)
       )
   )).pipe(Command.withDescription("Run dead letters again, with fresh attempts"))
 
@@ -108,7 +117,7 @@ const cancel = Command.make(
 const dead = Command.make("dead", { before, json, kind, limit, queue }, ({ json, limit, ...filter }) =>
   Effect.flatMap(
     Jobs.list({ ...given(filter), limit, state: "dead" }),
-    (jobs) => print(jobs, json, Jobs.jobTable, "no dead letters")
+    (page) => printPage(page, json, "no dead letters")
   )).pipe(Command.withDescription("List dead letters: jobs that are out of attempts"))
 
 const stats = Command.make(

@@ -2,18 +2,19 @@
 import { Config, Console, Effect, Option, Redacted, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as UndiciHttpClient from "../../layers/fetch/UndiciHttpClient.ts"
+import * as Http1Client from "../../layers/fetch/Http1Client.ts"
 import { isSound, Ledger } from "../../services/orders/Ledger.ts"
-import { format } from "../../services/orders/Money.ts"
+import { format, maxAmount } from "../../services/orders/Money.ts"
 import { Orders } from "../../services/orders/Orders.ts"
+import { maxStock } from "../../services/orders/Product.ts"
 import { load } from "../orders/load.ts"
 import * as OrdersApp from "../orders/OrdersApp.ts"
 import { currency, seed } from "../orders/seed.ts"
 
-const positive = (name: string, description: string, fallback: number) =>
+const positive = (name: string, description: string, fallback: number, maximum = Number.MAX_SAFE_INTEGER) =>
   Flag.Int(name).pipe(
     Flag.withDescription(description),
-    Flag.withSchema(Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))),
+    Flag.withSchema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum }))),
     Flag.withDefault(fallback)
   )
 
@@ -23,8 +24,8 @@ const products = positive("products", "how many products there are", 100)
 const seedCommand = Command.make("seed", {
   customers,
   products,
-  funds: positive("funds", "what each customer gets, in cents", 1_000_000),
-  stock: positive("stock", "how many of each product there are", 1_000_000)
+  funds: positive("funds", "what each customer gets, in cents", 1_000_000, Number(maxAmount)),
+  stock: positive("stock", "how many of each product there are", 1_000_000, maxStock)
 }, ({ customers, funds, products, stock }) =>
   Effect.gen(function*() {
     yield* seed({ customers, products, funds: BigInt(funds), stock })
@@ -67,7 +68,7 @@ const loadCommand = Command.make("load", {
     )
   })).pipe(
     Command.withDescription("Place orders over HTTP as fast as so many clients can, and say how fast that was"),
-    Command.provide(UndiciHttpClient.layer())
+    Command.provide(Http1Client.layer())
   )
 
 /** The books do not balance. */
@@ -87,6 +88,9 @@ const auditCommand = Command.make("audit", {}, () =>
         `${line.currency}: ${line.accounts} accounts, entries sum to ${line.entriesSum}, balances to ${line.balancesSum}, ` +
           `${line.unbalancedAccounts} unbalanced, ${line.unheldAccounts} wrongly held, ${line.overdrawnAccounts} overdrawn`
       )
+      if (line.unknownAccounts.length > 0) {
+        yield* Console.log(`money on accounts that are not there: ${line.unknownAccounts.join(", ")}`)
+      }
     }
     for (const { orders: count, status } of yield* orders.count) yield* Console.log(`${status}: ${count}`)
     return yield* isSound(lines) ? Effect.void : Effect.fail(new BooksUnsound())

@@ -2,9 +2,10 @@
 import { Console, Duration, Effect, Option } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import { ShortDuration } from "../../services/tasks/ShortDuration.ts"
 import * as OrdersApp from "../orders/OrdersApp.ts"
 import * as Serve from "../serve.ts"
-import { ShortDuration } from "./ShortDuration.ts"
+import { listen } from "./ListenFlag.ts"
 
 /** The command. */
 export const serve = Command.make("serve", {
@@ -29,7 +30,8 @@ export const serve = Command.make("serve", {
   sharePort: Flag.Boolean("share-port").pipe(
     Flag.withDescription("let further processes listen on the same port, one for each core, say (not on macOS)"),
     Flag.withDefault(false)
-  )
+  ),
+  listen
 }, ({ host, picking, port, sharePort, workers }) =>
   Effect.gen(function*() {
     const fallback = yield* Serve.portConfig
@@ -44,5 +46,5 @@ export const serve = Command.make("serve", {
       Console.error(`listening on ${address}  (API: ${address}/docs, ready: ${address}/readyz)`))
   })).pipe(
     Command.withDescription("The HTTP API and, unless told otherwise, order workers in the same process"),
-    Command.provide(OrdersApp.layerConfig)
+    Command.provide(({ listen }) => OrdersApp.layerConfigWith({ listen }))
   )

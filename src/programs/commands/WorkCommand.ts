@@ -1,22 +1,25 @@
 /** `sluice work`: workers only, any number of processes on any number of machines. */
-import { Option } from "effect"
+import { Option, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as PostgresJobQueue from "../../layers/jobs/PostgresJobQueue.ts"
 import { type Crew, work as workOf } from "../work.ts"
+import { listen } from "./ListenFlag.ts"
 
 const flags = {
   concurrency: Flag.Int("concurrency").pipe(
     Flag.withAlias("c"),
     Flag.withMetavar("N"),
-    Flag.withDescription("Handlers at the same time, in each crew"),
+    Flag.withDescription("Handlers at the same time, in each crew: 1 to 10000"),
+    Flag.withSchema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000 }))),
     Flag.optional
   ),
   only: Flag.String("only").pipe(
     Flag.withMetavar("CREW"),
     Flag.withDescription("Run this crew only; give it again for more"),
     Flag.atLeast(0)
-  )
+  ),
+  listen
 }
 
 /** The command with these crews; what they need, and the database, is the entrypoint's to provide. */
@@ -27,5 +30,5 @@ export const work = <R>(crews: ReadonlyArray<Crew<R>>) =>
       { concurrency: Option.getOrUndefined(concurrency) }
     )).pipe(
       Command.withDescription("Run jobs until told to stop. SIGTERM drains: what has not ended is given back"),
-      Command.provide(PostgresJobQueue.layer)
+      Command.provide(({ listen }) => PostgresJobQueue.layerWith({ listen }))
     )

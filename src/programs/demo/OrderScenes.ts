@@ -52,7 +52,7 @@ const startWorker = Effect.fnUntraced(function*(directory: string) {
     env: {
       SLUICE_DATA_DIR: directory,
       DATABASE_URL: "",
-      SLUICE_PICKING: `${Duration.toMillis(picking)} millis`,
+      SLUICE_PICKING: `${Duration.toMillis(picking)}ms`,
       SLUICE_WORKERS: "1"
     },
     forceKillAfter: "2 seconds"

@@ -14,8 +14,8 @@ import * as Tasks from "../../services/tasks/Tasks.ts"
 /** How runs that came over the API are fetched. */
 export interface Options {
   /**
-   * Whether private, loopback and link-local addresses may be fetched. URLs that came over the network must not reach what only
-   * this machine can reach, unless whoever runs it says so. @default false
+   * Whether URLs that came over the API may lead to private, loopback and link-local addresses. They must not reach what only this machine
+   * can reach, unless whoever runs it says so. @default false
    */
   readonly allowPrivate?: boolean | undefined
 }
@@ -29,7 +29,7 @@ const work = (policy: FetchPolicy) => (payload: { readonly run: string; readonly
     const targets = payload.urls.flatMap((url) =>
       Result.match(FetchRequest.target({ url }), {
         onFailure: () => [],
-        onSuccess: (target) => [target]
+        onSuccess: (target) => [{ ...target, untrusted: true }]
       })
     )
     yield* run.add(targets)
@@ -43,7 +43,7 @@ const work = (policy: FetchPolicy) => (payload: { readonly run: string; readonly
 
 /** The handler of fetch runs, for a worker that also does other work. */
 export const handler = ({ allowPrivate = false }: Options = {}) =>
-  JobHandler.plain(FetchRunJob, work({ ...defaults, denyPrivate: !allowPrivate }))
+  JobHandler.plain(FetchRunJob, work({ ...defaults, denyPrivate: allowPrivate ? false : "untrusted" }))
 
 /** A worker of fetch runs; each run has the limits of the policy to itself. */
 export const layer = (

@@ -46,9 +46,13 @@ export interface Defaults {
   readonly method?: FetchRequest.Method | undefined
 }
 
-const decodeRequest = Schema.decodeUnknownResult(Schema.fromJsonString(FetchRequest.FetchRequest))
+const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Json))
+const decodeRequest = Schema.decodeUnknownResult(FetchRequest.FetchRequest)
 
-const blank = /^\s*(#|$)/
+const blank = /^[ \t]*(#|$)/
+
+/** Around a URL, and no part of it: not what other scripts have for spaces, which a URL may end with. */
+const trim = (text: string): string => text.replaceAll(/^[ \t]+|[ \t]+$/g, "")
 
 /** Reads one line after another; CSV needs to remember where its column is, and a quoted cell may go on in the next line. */
 class Reader {
@@ -66,9 +70,10 @@ class Reader {
   }
 
   read(line: Line, out: Array<Input>): void {
-    if (line.text === undefined) {
+    if (line._tag === "Unreadable") {
       this.#open = undefined
-      this.#refuse(line.number, `line is longer than ${lineLengthMax} characters`, out)
+      this.#isFirst = false
+      this.#refuse(line.number, line.problem, out)
       return
     }
     if (this.#open === undefined && blank.test(line.text)) return
@@ -79,7 +84,7 @@ class Reader {
     if (this.#format === "csv") this.#readRow(line.number, line.text, out)
     else if (this.#format === "ndjson" || line.text.trimStart().startsWith("{")) {
       this.#readJson(line.number, line.text, out)
-    } else this.#accept(line.number, { url: line.text.trim() }, out)
+    } else this.#accept(line.number, { url: trim(line.text) }, out)
   }
 
   /** The input has ended. */
@@ -88,15 +93,11 @@ class Reader {
   }
 
   #readJson(number: number, text: string, out: Array<Input>): void {
-    const request = decodeRequest(text)
-    if (Result.isSuccess(request)) this.#accept(number, request.success, out)
-    else {
-      this.#refuse(
-        number,
-        "not a request; write it as {\"url\": \"https://host/path\"}, with \"method\", \"headers\" and \"body\" if you like",
-        out
-      )
-    }
+    const json = decodeJson(text)
+    const written = Result.isSuccess(json) ? inCapitals(json.success) : undefined
+    const request = written === undefined ? undefined : decodeRequest(written)
+    if (request !== undefined && Result.isSuccess(request)) this.#accept(number, request.success, out)
+    else this.#refuse(number, written === undefined ? `not JSON; ${example}` : `${wrongIn(written)}; ${example}`, out)
   }
 
   #readRow(number: number, text: string, out: Array<Input>): void {
@@ -122,7 +123,7 @@ class Reader {
       this.#refuse(open.number, row._tag === "Open" ? "quoted cell has no closing quote" : row.problem, out)
       return
     }
-    const url = row.cells[this.#header.url]?.trim() ?? ""
+    const url = trim(row.cells[this.#header.url] ?? "")
     if (url === "") this.#refuse(open.number, "no URL in the \"url\" column", out)
     else this.#accept(open.number, { url }, out)
   }
@@ -139,6 +140,31 @@ class Reader {
   #refuse(line: number, problem: string, out: Array<Input>): void {
     out.push(Result.fail(new MalformedLine({ source: this.#source, line, problem })))
   }
+}
+
+const example = "write it as {\"url\": \"https://host/path\"}, with \"method\", \"headers\" and \"body\" if you like"
+
+/** A method may be written in small letters, as `fetch` has it. */
+const inCapitals = (request: Schema.Json): Schema.Json => {
+  if (!isObject(request)) return request
+  const { method } = request
+  return typeof method === "string" ? { ...request, method: method.toUpperCase() } : request
+}
+
+const isObject = (json: Schema.Json): json is Schema.JsonObject =>
+  typeof json === "object" && json !== null && !Array.isArray(json)
+
+/** Which part of a request is not as it should be. */
+const wrongIn = (request: Schema.Json): string => {
+  if (!isObject(request)) return "not a request"
+  const { body, method, url } = request
+  if (typeof url !== "string") return "has no \"url\", or one that is no text"
+  if (method !== undefined && !Schema.is(FetchRequest.Method)(method)) {
+    return `method ${JSON.stringify(method)?.slice(0, 40)} is none of ${FetchRequest.Method.literals.join(", ")}`
+  }
+  return body !== undefined && typeof body !== "string"
+    ? "\"body\" is no text"
+    : "\"headers\" is not an object of names and texts"
 }
 
 const problemOf = ({ problem, url }: InvalidRequest): string => `${JSON.stringify(url)}: ${problem}`
@@ -167,7 +193,7 @@ export const fromArguments = (urls: ReadonlyArray<string>, defaults: Defaults = 
   Stream.suspend(() => {
     const reader = new Reader("argument", "detect", defaults)
     const out: Array<Input> = []
-    urls.forEach((url, index) => reader.read({ number: index + 1, text: url }, out))
+    urls.forEach((url, index) => reader.read({ _tag: "Text", number: index + 1, text: url }, out))
     return Stream.fromIterable(out)
   })
 

@@ -11,18 +11,42 @@ import {
   type PlatformError,
   Predicate,
   Queue,
+  Result,
+  Schema,
   type Scope,
   Stdio,
   Stream
 } from "effect"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
+import * as CsvRow from "./CsvRow.ts"
+import * as TornLine from "./TornLine.ts"
 
 /** A place for outcomes. */
 export interface Output {
   /** Fails with `OutputClosed` when nobody reads any more. */
-  readonly write: (
-    outcomes: ReadonlyArray<FetchOutcome>
-  ) => Effect.Effect<void, PlatformError.PlatformError | OutputClosed>
+  readonly write: (outcomes: ReadonlyArray<FetchOutcome>) => Effect.Effect<void, OutputError | OutputClosed>
+}
+
+const words: Readonly<Record<string, string>> = {
+  EACCES: "no permission",
+  EDQUOT: "the quota is used up",
+  EFBIG: "a file may not grow so large",
+  EIO: "the device fails",
+  EISDIR: "it is a directory",
+  ENOENT: "there is no such directory",
+  ENOSPC: "no space left on the device",
+  EROFS: "the file system is read-only"
+}
+
+/** Outcomes cannot be written to their file, or to standard output; `code` is the system's own (`ENOSPC`). */
+export class OutputError extends Schema.TaggedError<OutputError>()("OutputError", {
+  file: Schema.String,
+  code: Schema.String
+}) {
+  override get message(): string {
+    const why = words[this.code]
+    return `cannot write ${this.file}: ${why === undefined ? this.code : `${why} (${this.code})`}`
+  }
 }
 
 /** Nobody reads the output any more (`| head -1`): not a failure, but the end. */
@@ -83,26 +107,55 @@ export const toCsv = (outcome: FetchOutcome): string =>
 export const none: Output = { write: () => Effect.void }
 
 /**
- * A file: CSV when its name ends in `.csv`, else NDJSON. `append` keeps what is in it, as a run that goes on wants.
+ * A file: CSV when its name ends in `.csv`, else NDJSON. `append` keeps what is in it, as a run that goes on wants, but for a last line that
+ * was not written to its end: neither a full disk nor a killed process leaves two outcomes in a line.
  */
 export const file = Effect.fnUntraced(function*(
   name: string,
   append: boolean
-): Effect.fn.Return<Output, PlatformError.PlatformError, FileSystem.FileSystem | Scope.Scope> {
+): Effect.fn.Return<Output, OutputError, FileSystem.FileSystem | Scope.Scope> {
   const files = yield* FileSystem.FileSystem
-  const handle = yield* files.open(name, { flag: append ? "a" : "w" })
-  const encoder = new TextEncoder()
   const isCsv = /\.csv$/i.test(name)
+  const mend = TornLine.mend(name, isCsv ? csv : ndjson).pipe(Effect.provideService(FileSystem.FileSystem, files))
+  const opened = Effect.gen(function*() {
+    if (append) yield* mend
+    const handle = yield* files.open(name, { flag: append ? "a" : "w" })
+    const isEmpty = !append || ByteSize.isZero((yield* handle.stat).size)
+    if (isCsv && isEmpty) yield* handle.writeAll(encoder.encode(csvHeader))
+    return handle
+  })
+  const handle = yield* Effect.mapError(opened, (error) => errorOf(name, error))
   const encode = isCsv ? toCsv : toNdjson
-  if (isCsv && (!append || ByteSize.isZero((yield* handle.stat).size))) {
-    yield* handle.writeAll(encoder.encode(csvHeader))
+  return {
+    write: (outcomes) =>
+      handle.writeAll(encoder.encode(outcomes.map(encode).join(""))).pipe(
+        // Best effort: who appends later mends it too.
+        Effect.tapError(() => Effect.ignore(mend)),
+        Effect.mapError((error) => isClosedPipe(error) ? new OutputClosed() : errorOf(name, error))
+      )
   }
-  return { write: (outcomes) => handle.writeAll(encoder.encode(outcomes.map(encode).join(""))) }
 })
+
+const encoder = new TextEncoder()
+
+const ndjson: TornLine.Format = {
+  lead: "{\"url\":",
+  end: "\n",
+  isWhole: (line) => Result.isSuccess(Result.try(() => JSON.parse(line)))
+}
+
+const csv: TornLine.Format = {
+  lead: "",
+  end: "\r\n",
+  isWhole: (line) => {
+    const row = CsvRow.parse(line, ",")
+    return row._tag === "Row" && row.cells.length === csvHeader.split(",").length
+  }
+}
 
 /** Standard output, as text. What was written is out when the scope has closed. */
 export const stdoutText: Effect.Effect<
-  (text: string) => Effect.Effect<void, PlatformError.PlatformError | OutputClosed>,
+  (text: string) => Effect.Effect<void, OutputError | OutputClosed>,
   never,
   Stdio.Stdio | Scope.Scope
 > = Effect.gen(function*() {
@@ -110,7 +163,7 @@ export const stdoutText: Effect.Effect<
   const texts = yield* Queue.bounded<string, Cause.Done>(batchesMax)
   const writer = yield* Effect.forkChild(
     Stream.run(Stream.fromQueue(texts), stdio.stdout({ endOnDone: false })).pipe(
-      Effect.mapError((error) => isClosedPipe(error) ? new OutputClosed() : error),
+      Effect.mapError((error) => isClosedPipe(error) ? new OutputClosed() : errorOf("standard output", error)),
       // Whoever waits for room must learn that there will be none.
       Effect.onExit(() => Queue.shutdown(texts))
     ),
@@ -133,8 +186,12 @@ export const stdout: Effect.Effect<Output, never, Stdio.Stdio | Scope.Scope> = E
 /** Whether an error is that nobody reads the output any more. */
 export const isOutputClosed = (error: unknown): error is OutputClosed => error instanceof OutputClosed
 
+const codeOf = ({ reason }: PlatformError.PlatformError): string =>
+  Predicate.hasProperty(reason.cause, "code") ? String(reason.cause.code) : reason._tag
+
+const errorOf = (name: string, error: PlatformError.PlatformError): OutputError =>
+  new OutputError({ file: name, code: codeOf(error) })
+
 /** Whether a write failed because the reader has gone. */
-const isClosedPipe = (error: PlatformError.PlatformError): boolean => {
-  const { cause } = error.reason
-  return Predicate.hasProperty(cause, "code") && (cause.code === "EPIPE" || cause.code === "ERR_STREAM_DESTROYED")
-}
+const isClosedPipe = (error: PlatformError.PlatformError): boolean =>
+  codeOf(error) === "EPIPE" || codeOf(error) === "ERR_STREAM_DESTROYED"

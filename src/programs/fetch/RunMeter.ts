@@ -90,13 +90,19 @@ export class RunMeter {
 
   /** A URL has ended, whether or not its outcome will be recorded. */
   ended({ outcome, target }: Fetched): void {
-    this.taken--
+    this.taken = Math.max(0, this.taken - 1)
     const meter = this.hosts.get(target.host)
     if (meter === undefined) return
-    meter.taken--
+    meter.taken = Math.max(0, meter.taken - 1)
     meter.done++
     if (!outcome.ok) meter.failed++
     if (meter.taken <= 0 && this.hosts.size > hostsMax / 2) this.hosts.delete(target.host)
+  }
+
+  /** What was taken is another's now. */
+  lost(): void {
+    this.taken = 0
+    for (const host of this.hosts.values()) host.taken = 0
   }
 
   recorded({ outcome }: Fetched, nowMillis: number): void {

@@ -33,9 +33,9 @@ const inputNotes = ({ meter, name }: RunReport): ReadonlyArray<string> => [
   ...(meter.malformed > 0 ? [red(`${lines(meter.malformed)} of the input malformed`)] : [])
 ]
 
-/** What to say to who interrupts. */
-export const interrupted = (name: string, { done, inputDone }: RunMeter): string =>
-  `interrupted; ${count(done)} recorded here. Go on with: sluice fetch --run ${name}${
+/** What to say when the run ends before its work does: interrupted, or stopped by its surroundings. */
+export const cutShort = (how: "interrupted" | "stopped", name: string, { done, inputDone }: RunMeter): string =>
+  `${how}; ${count(done)} recorded here. Go on with: sluice fetch --run ${name}${
     inputDone ? "" : ", and with the input again, which was not read to its end"
   }`
 

@@ -24,15 +24,27 @@ export type Services =
   | PaymentProvider
   | PostgresJobQueue.Services
 
-/** The wing, on an open database. */
-export const layer: Layer.Layer<Services, never, PgClient | Database.ReadClient> = Layer.mergeAll(
-  PostgresLedger.layer,
-  PostgresCatalog.layer,
-  PostgresOrders.layer,
-  PostgresOrderProcessor.layer,
-  SandboxPaymentProvider.layer
-).pipe(Layer.provideMerge(PostgresJobQueue.layer))
+/** The wing, on an open database, with such a queue. */
+export const layerWith = (
+  queue: PostgresJobQueue.Options
+): Layer.Layer<Services, never, PgClient | Database.ReadClient> =>
+  Layer.mergeAll(
+    PostgresLedger.layer,
+    PostgresCatalog.layer,
+    PostgresOrders.layer,
+    PostgresOrderProcessor.layer,
+    SandboxPaymentProvider.layer
+  ).pipe(Layer.provideMerge(PostgresJobQueue.layerWith(queue)))
 
-/** The wing and the database that the environment names. */
-export const layerConfig: Layer.Layer<Services | Database.Services, DatabaseError | Config.ConfigError> = Layer
-  .provideMerge(layer, Database.layerConfig())
+/** {@link layerWith} and its defaults. */
+export const layer: Layer.Layer<Services, never, PgClient | Database.ReadClient> = layerWith({})
+
+/** The wing, with such a queue, and the database that the environment names. */
+export const layerConfigWith = (
+  queue: PostgresJobQueue.Options
+): Layer.Layer<Services | Database.Services, DatabaseError | Config.ConfigError> =>
+  Layer.provideMerge(layerWith(queue), Database.layerConfig())
+
+/** {@link layerConfigWith} and its defaults. */
+export const layerConfig: Layer.Layer<Services | Database.Services, DatabaseError | Config.ConfigError> =
+  layerConfigWith({})

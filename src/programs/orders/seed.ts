@@ -1,11 +1,10 @@
 /** `sluice orders seed`: a little shop to try things with. Running it again changes nothing but fills up what was spent and sold. */
 import { Effect } from "effect"
 import * as Uuid from "../../layers/orders/Uuid.ts"
-import type { NewAccount } from "../../services/orders/Account.ts"
+import { clearingAccount, type NewAccount } from "../../services/orders/Account.ts"
 import { Catalog } from "../../services/orders/Catalog.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
 import type { NewProduct } from "../../services/orders/Product.ts"
-import { cardClearing } from "../../services/orders/Settlement.ts"
 
 /** How large the shop is. */
 export interface Options {
@@ -39,7 +38,7 @@ const productOf = (index: number, stock: number): NewProduct => ({
 
 const house: ReadonlyArray<NewAccount> = [
   { id: cash, currency, allowNegative: true },
-  { id: cardClearing(currency), currency, allowNegative: true },
+  clearingAccount(currency),
   { id: merchant, currency, allowNegative: false }
 ]
 

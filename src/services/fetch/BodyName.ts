@@ -24,7 +24,7 @@ export const identity = (target: FetchTarget): string =>
  * @param digest 32 hex digits
  */
 export const of = (target: FetchTarget, digest: string): { readonly directory: string; readonly file: string } => {
-  const path = target.url.slice(target.origin.length).split("?")[0] ?? ""
+  const path = target.path.split("?")[0] ?? ""
   const end = extension.exec(path)?.[0] ?? ""
   const readable = plain(path.slice(0, path.length - end.length), nameMaxBytes - 1 - digest.length - end.length)
   const directory = plain(target.host, 200)

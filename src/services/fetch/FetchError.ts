@@ -15,7 +15,7 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>()("Invali
   }
 }
 
-/** The host name did not resolve. `code` is the resolver's own (`ENOTFOUND`, `EAI_AGAIN`). */
+/** The host name did not resolve. `code` is the resolver's own (`ENOTFOUND`, `ESERVFAIL`, `ETIMEOUT`, `EAI_AGAIN`). */
 export class DnsError extends Schema.TaggedError<DnsError>()("DnsError", { ...at, code: Schema.String }) {
   override get message(): string {
     return `host name did not resolve (${this.code})`
@@ -106,18 +106,27 @@ export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>()("De
   }
 }
 
-/** The connection broke, or what came over it was not HTTP. `code` is the transport's own. */
+/**
+ * The connection broke, or what came over it was not HTTP. `code` is the transport's own: `CLOSED` when the server ended the connection
+ * without an answer, the system's (`ECONNRESET`), or what was wrong with the reply (`BAD_STATUS_LINE`, `BAD_HEADER`, `HEAD_TOO_LARGE`,
+ * `BAD_CONTENT_LENGTH`, `BAD_TRANSFER_ENCODING`, `BAD_CHUNK`); `problem` says that in words.
+ */
 export class ProtocolError extends Schema.TaggedError<ProtocolError>()("ProtocolError", {
   ...at,
   code: Schema.String,
+  problem: Schema.optionalKey(Schema.String),
   bytesReceived: Schema.Finite
 }) {
   override get message(): string {
-    return `connection broke or reply was not HTTP (${this.code}, ${this.bytesReceived} bytes received)`
+    const what = this.problem ?? (this.code === "CLOSED" ? "server closed the connection" : "connection broke")
+    return `${what} (${this.code}, ${this.bytesReceived} bytes received)`
   }
 }
 
-/** The body ended before its Content-Length, its last chunk or its compression trailer (RFC 9112 section 8). */
+/**
+ * The body ended before its Content-Length, its last chunk or its compression trailer, or its connection broke before it had ended
+ * (RFC 9112 section 8).
+ */
 export class TruncatedBody extends Schema.TaggedError<TruncatedBody>()("TruncatedBody", {
   ...at,
   bytesReceived: Schema.Finite
@@ -170,10 +179,28 @@ export class RetryAfterTooLong extends Schema.TaggedError<RetryAfterTooLong>()("
   }
 }
 
-/** More redirects than the limit, or a redirect to where the chain has already been. */
+/**
+ * The host refuses nearly everything (429, 503) and has not said for how long: it is left to rest, by our own choice, for longer than the
+ * patience. Nothing was sent for this URL now; `retryAt` (ISO 8601) says when it may be.
+ */
+export class HostThrottled extends Schema.TaggedError<HostThrottled>()("HostThrottled", {
+  ...at,
+  host: Schema.String,
+  /** What it refused with last. */
+  status: Schema.Int,
+  retryAfterMillis: Schema.Finite,
+  retryAt: Schema.String
+}) {
+  override get message(): string {
+    return `${this.host} refuses nearly everything (status ${this.status}) and does not say for how long: ` +
+      `it is left to rest until ${this.retryAt}`
+  }
+}
+
+/** More redirects than the limit, a redirect to where the chain has been twice, to what is no http(s) URL, or to several at once. */
 export class RedirectError extends Schema.TaggedError<RedirectError>()("RedirectError", {
   ...at,
-  problem: Schema.Literals(["limit", "loop", "location"]),
+  problem: Schema.Literals(["limit", "loop", "location", "several"]),
   location: Schema.String
 }) {
   override get message(): string {
@@ -181,6 +208,8 @@ export class RedirectError extends Schema.TaggedError<RedirectError>()("Redirect
       ? `too many redirects, the last to ${this.location}`
       : this.problem === "loop"
       ? `redirect loop through ${this.location}`
+      : this.problem === "several"
+      ? `redirect to several places at once: ${this.location}`
       : `redirect to ${JSON.stringify(this.location)}, which is not an http(s) URL`
   }
 }
@@ -201,6 +230,24 @@ export class HostUnavailable extends Schema.TaggedError<HostUnavailable>()("Host
 export class RobotsDisallowed extends Schema.TaggedError<RobotsDisallowed>()("RobotsDisallowed", at) {
   override get message(): string {
     return "robots.txt disallows it"
+  }
+}
+
+/**
+ * The host's robots.txt could not be read, for longer than the patience: everything is disallowed as long as it cannot (RFC 9309 section
+ * 2.3.1.4). Nothing was sent for this URL. `reason` and `problem` are the tag and the message of what robots.txt failed with; `retryAt`
+ * (ISO 8601) says when it is asked for again, `null` that it would end no differently.
+ */
+export class RobotsUnreachable extends Schema.TaggedError<RobotsUnreachable>()("RobotsUnreachable", {
+  ...at,
+  reason: Schema.String,
+  problem: Schema.String,
+  retryAfterMillis: Schema.NullOr(Schema.Finite),
+  retryAt: Schema.NullOr(Schema.String)
+}) {
+  override get message(): string {
+    const again = this.retryAt === null ? "" : `; it is asked for again at ${this.retryAt}`
+    return `robots.txt could not be read (${this.problem}), which disallows everything for now${again}`
   }
 }
 
@@ -237,8 +284,10 @@ export const FetchError = Schema.Union([
   StatusError,
   RetryAfterTooLong,
   RedirectError,
+  HostThrottled,
   HostUnavailable,
   RobotsDisallowed,
+  RobotsUnreachable,
   BodyStoreError
 ])
 

@@ -29,7 +29,11 @@ export interface FetchRetry {
   readonly base: Duration.Duration
   /** Longest wait of ours. @default 30 seconds */
   readonly cap: Duration.Duration
-  /** Longest Retry-After (RFC 9110 section 10.2.3) that is waited for; a longer one ends the fetch as `RetryAfterTooLong`. @default 1 minute */
+  /**
+   * Longest that a URL waits for its host: a longer Retry-After (RFC 9110 section 10.2.3) ends it as `RetryAfterTooLong`, a longer rest of a
+   * host that refuses nearly everything as `HostThrottled`, a robots.txt that cannot be read for longer as `RobotsUnreachable`.
+   * @default 1 minute
+   */
   readonly patience: Duration.Duration
   /** Whether methods that are not idempotent (RFC 9110 section 9.2.2) are retried too. @default false */
   readonly unsafeMethods: boolean
@@ -56,11 +60,11 @@ export interface Hedge {
 
 /** What a host is given that throttles, or does not answer. */
 export interface HostPatience {
-  /** Whether the concurrency is lowered to what the host takes (429 or 503 above it). @default true */
+  /** Whether it is found out how many requests the host takes (429 or 503 above), at once and a second. @default true */
   readonly adaptive: boolean
-  /** Longest block for a host that throttles without Retry-After; it starts at `retry.base` and doubles. @default 10 minutes */
+  /** Longest rest for a host that refuses nearly everything without a Retry-After; it starts at one to two seconds and doubles. @default 10 minutes */
   readonly blockMax: Duration.Duration
-  /** Quiet after which such a block starts small again. @default 10 minutes */
+  /** Time without a refusal after which such rests start small again; answers make them shorter before. @default 10 minutes */
   readonly forgiveAfter: Duration.Duration
   /** Connections in a row that come to nothing before the circuit opens. @default 8 */
   readonly breakerFailures: number
@@ -95,8 +99,11 @@ export interface FetchPolicy {
   readonly maxDecodeRatio: number
   /** @default 10 */
   readonly maxRedirects: number
-  /** Whether private, loopback and link-local addresses are refused. @default false */
-  readonly denyPrivate: boolean
+  /**
+   * Whether private, loopback and link-local addresses are refused: `true` for every URL, `false` for none, `"untrusted"` for those that
+   * came over the network (`FetchTarget.untrusted`). @default "untrusted"
+   */
+  readonly denyPrivate: boolean | "untrusted"
 }
 
 /** The default limits. */
@@ -137,7 +144,7 @@ export const defaults: FetchPolicy = {
   maxBody: ByteSize.mebibytes(64),
   maxDecodeRatio: 256,
   maxRedirects: 10,
-  denyPrivate: false
+  denyPrivate: "untrusted"
 }
 
 /** What may be changed of the defaults. */

@@ -42,26 +42,60 @@ export interface FetchTarget {
   readonly host: string
   /** Path and query. */
   readonly path: string
+  /**
+   * Whether it came over the network, and not from who runs this: then where it leads is guarded (`FetchPolicy.denyPrivate`), in this process
+   * or another that works on the same run.
+   */
+  readonly untrusted?: boolean
 }
 
 /** Longest URL that is accepted, in UTF-16 code units. */
 export const urlLengthMax = 8192
 
+const controls = /\p{Cc}/u
 const lineBreak = /[\r\n\0]/
 
+const controlNames: Readonly<Record<string, string>> = {
+  "\0": "a NUL character",
+  "\t": "a tab",
+  "\n": "a line break",
+  "\r": "a line break"
+}
+
+/** What of a text would not be sent as it stands; `undefined` when it would. */
+const lossIn = (text: string): string | undefined => {
+  const control = controls.exec(text)?.[0]
+  if (control !== undefined) {
+    return `has ${
+      controlNames[control] ?? `a control character (U+${hex(control)})`
+    } in it; a URL has none: write it as ${encodeURIComponent(control)}`
+  }
+  return encodingLossIn(text)
+}
+
+const encodingLossIn = (text: string): string | undefined =>
+  !text.isWellFormed() ? "has half a character (a lone surrogate), which cannot be sent" : undefined
+
+const hex = (character: string): string => character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")
+
 const invalid = (request: FetchRequest, problem: string) =>
-  Result.fail(new InvalidRequest({ url: Redact.url(request.url.slice(0, 200)), problem }))
+  Result.fail(new InvalidRequest({ url: Redact.brief(request.url, 200), problem }))
 
 /**
  * Checks a request and names its canonical URL, host and path.
  *
  * Fails with `InvalidRequest`, which says what is wrong and what would be right: not an absolute URL, a scheme other than http(s),
- * longer than 8,192 characters, a line break in the URL or in a header, a body on GET or HEAD.
+ * longer than 8,192 characters, a control character or what is left of another encoding in the URL, a line break in a header, a body on GET
+ * or HEAD.
  */
 export const target = (request: FetchRequest): Result.Result<FetchTarget, InvalidRequest> => {
   if (request.url.length > urlLengthMax) return invalid(request, `longer than ${urlLengthMax} characters`)
-  // The URL parser would drop them without a word.
-  if (lineBreak.test(request.url)) return invalid(request, "has a line break")
+  // The URL parser would drop or replace them without a word, and another URL would be fetched.
+  const loss = lossIn(request.url)
+  if (loss !== undefined) return invalid(request, loss)
+  if (request.url.includes("\uFFFD")) {
+    return invalid(request, "has U+FFFD in it, which stands for bytes that were not UTF-8 where the URL comes from")
+  }
   const url = URL.parse(request.url)
   if (url === null) return invalid(request, "not an absolute URL; write it as https://host/path")
   if (url.protocol !== "http:" && url.protocol !== "https:") {
@@ -73,18 +107,23 @@ export const target = (request: FetchRequest): Result.Result<FetchTarget, Invali
   ) {
     return invalid(request, `a body needs a method that carries one, not ${request.method ?? "GET"}`)
   }
+  if (request.body !== undefined && encodingLossIn(request.body) !== undefined) {
+    return invalid(request, "its body has half a character (a lone surrogate), which cannot be sent")
+  }
   for (const name in request.headers) {
     if (name === "" || lineBreak.test(name) || lineBreak.test(request.headers[name] ?? "")) {
       return invalid(request, `header ${JSON.stringify(name)} has a line break or no name`)
     }
   }
-  // Setting it costs a parse, even to what it is.
-  if (url.hash !== "") url.hash = ""
+  // Setting it costs a parse, even to what it is; a `#` with nothing behind it has none either.
+  if (request.url.includes("#")) url.hash = ""
+  const { href } = url
   return Result.succeed({
     request,
-    url: url.href,
+    url: href,
     origin: url.origin,
     host: url.host,
-    path: url.pathname + url.search
+    // As it stands in the URL: a `?` with nothing behind it is part of it.
+    path: href.slice(href.indexOf("/", url.protocol.length + 2))
   })
 }

@@ -32,4 +32,17 @@ export type FetchSupply =
  */
 export interface FetchSource<out E = never, out R = never> {
   readonly pull: (demand: FetchDemand) => Effect.Effect<FetchSupply, E, R>
+  /** For a source whose targets can be lost to another process. */
+  readonly lending?: Lending | undefined
+}
+
+/** What has become of targets that a source has lent: "sure" that they are still lent, or all "lost" to others. */
+export type LendingChange = "sure" | "lost"
+
+/** Whether what was handed out may still be started: a process that stood still for long may have been taken for dead. */
+export interface Lending {
+  /** Asked before each start; when it says no, "sure" or "lost" follows. Costs no I/O. */
+  readonly isSure: () => boolean
+  /** Calls back with each change; gives back what ends that. */
+  readonly listen: (onChange: (change: LendingChange) => void) => () => void
 }

@@ -9,8 +9,10 @@
  * outcomes, is kept with them, and is given to whoever works on that host next, in this run or another. The latest word counts, but
  * no word ends a block before its time. It is forgotten an hour after the last word or the block's end.
  */
-import type { Effect, Scope, Stream } from "effect"
+import type { Duration, Effect, Scope, Stream } from "effect"
 import { Context, Schema } from "effect"
+import { isSqlError } from "effect/sql/SqlError"
+import * as SqlFailure from "../postgres/SqlFailure.ts"
 import type { Fetched } from "./Fetcher.ts"
 import type { FetchOutcome } from "./FetchOutcome.ts"
 import type { FetchTarget } from "./FetchRequest.ts"
@@ -26,7 +28,7 @@ export const RunCounts = Schema.Struct({
   leased: Schema.Int,
   done: Schema.Int,
   failed: Schema.Int,
-  /** Of those pending: may not be asked before the time that their server named (`RetryAfterTooLong`). */
+  /** Of those pending: may not be asked before the `retryAt` of their error (`RetryAfterTooLong`, `HostThrottled`, `RobotsUnreachable`). */
   deferred: Schema.Int
 })
 
@@ -55,11 +57,21 @@ export type RunSummary = typeof RunSummary.Type
 /** The store of a frontier cannot be used. */
 export class FrontierError extends Schema.TaggedError<FrontierError>()("FrontierError", {
   operation: Schema.String,
-  cause: Schema.Defect()
+  cause: Schema.Defect(),
+  /** How long it was waited for. */
+  triedMillis: Schema.optionalKey(Schema.Finite)
 }) {
   override get message(): string {
-    const cause = this.cause instanceof Error && this.cause.message !== "" ? `: ${this.cause.message}` : ""
-    return `the frontier's store failed at ${this.operation}${cause}`
+    const detail = isSqlError(this.cause)
+      ? SqlFailure.detailOf(this.cause)
+      : this.cause instanceof Error
+      ? this.cause.message
+      : ""
+    const tried = this.triedMillis === undefined ? "" : `, for ${Math.round(this.triedMillis / 1000)} s`
+    const full = isSqlError(this.cause) && SqlFailure.codeOf(this.cause) === "53100"
+      ? "; its disk is full (ENOSPC)"
+      : ""
+    return `the run's database failed at ${this.operation}${tried}${detail === "" ? "" : `: ${detail}`}${full}`
   }
 }
 
@@ -83,7 +95,10 @@ export interface OutcomeFilter {
 /** One open run: the handle through which a process adds to it, works on it and reads it. */
 export interface Run {
   readonly name: string
-  /** Adds targets that the run does not know yet (by `identity`); says how many were new. */
+  /**
+   * Adds targets that the run does not know yet (by `identity`); says how many were new. Their `untrusted` is kept, and does not hold any
+   * more for a URL that is added once without it.
+   */
   readonly add: (targets: ReadonlyArray<FetchTarget>) => Effect.Effect<number, FrontierError>
   /**
    * No more will be added by this process: the source is done when every process has sealed, and nothing is pending (deferred
@@ -97,7 +112,7 @@ export interface Run {
    *
    * In the same transaction the last outcome of each host says what is known of it (`Fetched.host`); none is: nothing.
    *
-   * `RetryAfterTooLong` defers its URL: recorded as such, and pending again at its `retryAt`.
+   * An error with a `retryAt` (`RetryAfterTooLong`, `HostThrottled`, `RobotsUnreachable`) defers its URL: recorded as such, and pending again at its `retryAt`.
    */
   readonly settle: (fetched: ReadonlyArray<Fetched>) => Effect.Effect<ReadonlyArray<Fetched>, FrontierError>
   readonly counts: Effect.Effect<RunCounts, FrontierError>
@@ -107,6 +122,8 @@ export interface Run {
 export interface OpenOptions {
   /** Makes the failed URLs that meet the filter pending again. Deferred ones wait for their time. */
   readonly retryFailed?: OutcomeFilter | undefined
+  /** How long each statement of the run is tried while its store cannot be had. @default the store's own */
+  readonly patience?: Duration.Input | undefined
 }
 
 /**
@@ -138,9 +155,12 @@ export const matches = (outcome: FetchOutcome, host: string, filter: OutcomeFilt
   (filter.tag === undefined || outcome.error?._tag === filter.tag) &&
   (filter.host === undefined || host === filter.host)
 
+/** Failures that only say "later": their `retryAt` says when. */
+const deferring: ReadonlySet<string> = new Set(["RetryAfterTooLong", "HostThrottled", "RobotsUnreachable"])
+
 /** When a deferred outcome's URL may be asked again, in milliseconds; `undefined` for one that is final. */
 export const deferredUntil = ({ error }: FetchOutcome): number | undefined => {
-  if (error?._tag !== "RetryAfterTooLong" || typeof error["retryAt"] !== "string") return undefined
+  if (error === null || !deferring.has(error._tag) || typeof error["retryAt"] !== "string") return undefined
   const millis = Date.parse(error["retryAt"])
   return Number.isNaN(millis) ? undefined : millis
 }

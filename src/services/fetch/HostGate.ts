@@ -2,12 +2,24 @@
  * The gate of one host: whether a request may start now, and if not, when to ask again. A state machine without clock or fibers:
  * time and chance are arguments, so the same calls always give the same answers.
  *
- * It holds the host's concurrency (and learns the host's own limit), its rate, what the host asked for (Retry-After), a block that grows
- * while the host throttles without saying for how long, a circuit breaker, and the budget for retries.
+ * Open, it is as wide as its `Window` (requests at once) and as fast as its `Pace` (requests a second), both found out from what the host
+ * refuses (429, 503), and never more than the policy allows. Something that shuts it is one of four:
+ *
+ * - Asked: the host has said for how long (Retry-After). Nothing starts before.
+ * - Resting: most of its latest answers are refusals, the last of a request that was alone and was not slowed down enough by the pace.
+ *   We choose how long; it doubles with each request that is refused after it. Each answer makes the next half as long.
+ * - Silent (the circuit): so many connections in a row came to nothing. We choose how long; it doubles with each probe that fails.
+ * - Full: as many are under way as there are places. After Resting and Silent there is one until the host has answered.
+ *
+ * Refusals of requests that were under way together are one signal: it asks for less once in a round trip. A page that is refused while
+ * others of its host are served is that page's own trouble, and no signal at all (`Tolerance`).
  */
 import type { HostState } from "./HostState.ts"
+import { Pace } from "./Pace.ts"
 import { RateGate, TokenBudget } from "./RateGate.ts"
 import { equalJitterMillis } from "./Retry.ts"
+import { Tolerance } from "./Tolerance.ts"
+import { Window } from "./Window.ts"
 
 /** The limits that a gate applies; a part of the policy, in milliseconds. */
 export interface HostLimits {
@@ -17,11 +29,9 @@ export interface HostLimits {
   readonly isAdaptive: boolean
   /** A shut gate that opens later than this refuses instead of making its requests wait. */
   readonly patienceMillis: number
-  /** First block of a host that throttles without Retry-After; doubles with each. */
-  readonly baseMillis: number
-  /** Longest such block. */
+  /** Longest rest of a host that refuses without a Retry-After. */
   readonly blockMaxMillis: number
-  /** After this long without throttling the block starts small again. */
+  /** After this long without a refusal the rests start small again. */
   readonly forgiveMillis: number
   /** Connections in a row that came to nothing and open the circuit. */
   readonly breakerFailures: number
@@ -33,19 +43,38 @@ export interface HostLimits {
   readonly retriesPerSecond: number
 }
 
-/** Why a gate refuses: what would have to be waited for is longer than the patience. */
+/** Why a gate lets nobody wait: it would be for longer than the patience. */
 export type Refusal =
-  | { readonly _tag: "Throttled"; readonly status: number; readonly forMillis: number }
-  | { readonly _tag: "CircuitOpen"; readonly forMillis: number }
+  /** The host has asked for it. */
+  | { readonly _tag: "Asked"; readonly status: number; readonly forMillis: number }
+  /** The host refuses nearly everything, and has not said for how long. */
+  | { readonly _tag: "Resting"; readonly status: number; readonly forMillis: number }
+  /** The host does not answer. */
+  | { readonly _tag: "Silent"; readonly forMillis: number }
+
+/** An answer that refuses (429, 503). */
+export interface Refused {
+  readonly status: number
+  /** Its Retry-After. */
+  readonly askedMillis: number | undefined
+  /** Which request it was: `started` when it had. */
+  readonly ticket: number
+  /** Whether it is not the first one for its page. */
+  readonly isAgain: boolean
+}
 
 /** Longest that a circuit stays open without a probe. */
 const cooldownMaxMillis = 300_000
 
-/** Answers at a learned concurrency, for each place of it, before one more is tried; doubles when that fails. */
-const probeAfter = 20
+/** Step of the first rest, of which jitter leaves at least half: a host that refuses everything is asked once a second at most. */
+const restMillis = 2000
 
-/** Answers that make up for one strike: a host that still serves most requests is slowed down, not shunned. */
-const answersPerStrike = 10
+/** What has not been refused for so long is taken. */
+const stillMillis = 1000
+
+/** Answers that are looked at to see whether most are refusals, and how many there must be. */
+const latestMax = 8
+const latestMin = 4
 
 /** The gate of one host. */
 export class HostGate {
@@ -57,18 +86,29 @@ export class HostGate {
   readonly waiting = new Set<() => void>()
   /** Least time between two starts, as the host's robots.txt asks. */
   gapMillis = 0
+  /** Requests that have started. */
+  started = 0
+  /** When the last of them did. */
+  private startedAtMillis = Number.NEGATIVE_INFINITY
   private readonly rate = new RateGate()
   private readonly retries = new TokenBudget(100)
-  private blockedUntilMillis = Number.NEGATIVE_INFINITY
-  private blockStatus = 0
+  private readonly window = new Window()
+  private readonly pace = new Pace()
+  private readonly tolerance = new Tolerance()
+  /** Requests up to this one had started when less was asked last: what becomes of them is the same signal. */
+  private signalAt = 0
+  /** Which of the latest answers were refusals: a bit each, the last one lowest. */
+  private latest = 0
+  private latestCount = 0
+  private askedUntilMillis = Number.NEGATIVE_INFINITY
+  private restsUntilMillis = Number.NEGATIVE_INFINITY
+  /** The status that was refused with last. */
+  private status = 0
+  private refusedAtMillis = Number.NEGATIVE_INFINITY
+  /** Rests in a row, less what answers have made up for. */
   private strikes = 0
-  private answersSinceStrike = 0
-  private struckAtMillis = Number.NEGATIVE_INFINITY
-  /** What the host takes at once, as far as is known. */
-  private learned = Infinity
-  private answersAtLearned = 0
-  private isProbing = false
-  private probes = 0
+  /** Requests up to this one had started at the last strike. */
+  private struckAt = 0
   private failures = 0
   /** How long the circuit was opened last; 0 when it is closed. */
   private cooldownMillis = 0
@@ -78,38 +118,60 @@ export class HostGate {
     this.host = host
   }
 
-  /** The concurrency in force. */
+  /** Requests at once now. */
   concurrency(limits: HostLimits): number {
-    return limits.isAdaptive ? Math.min(limits.perHost, this.learned) : limits.perHost
+    if (this.cooldownMillis > 0 || this.strikes > 0) return 1
+    return limits.isAdaptive ? Math.min(limits.perHost, this.window.size) : limits.perHost
   }
 
-  /** Why nothing is to wait here, if so. */
+  /** Starts per second now. */
+  ratePerSecond(limits: HostLimits): number {
+    const ownPerSecond = limits.isAdaptive ? this.pace.perSecond : Infinity
+    return Math.min(limits.perHostRatePerSecond, ownPerSecond, this.gapMillis > 0 ? 1000 / this.gapMillis : Infinity)
+  }
+
+  /** Nothing starts before this time. */
+  get shutUntilMillis(): number {
+    return Math.max(this.askedUntilMillis, this.restsUntilMillis, this.openUntilMillis)
+  }
+
+  /** Why nothing is to wait here, if so. What the host has said comes first. */
   refusal(limits: HostLimits, nowMillis: number): Refusal | undefined {
-    const blockedMillis = this.blockedUntilMillis - nowMillis
-    if (blockedMillis > limits.patienceMillis) {
-      return { _tag: "Throttled", status: this.blockStatus, forMillis: blockedMillis }
-    }
+    const { status } = this
+    const askedMillis = this.askedUntilMillis - nowMillis
+    if (askedMillis > limits.patienceMillis) return { _tag: "Asked", status, forMillis: askedMillis }
+    const restMillis = this.restsUntilMillis - nowMillis
+    if (restMillis > limits.patienceMillis) return { _tag: "Resting", status, forMillis: restMillis }
     const openMillis = this.openUntilMillis - nowMillis
-    return openMillis > limits.patienceMillis ? { _tag: "CircuitOpen", forMillis: openMillis } : undefined
+    return openMillis > limits.patienceMillis ? { _tag: "Silent", forMillis: openMillis } : undefined
   }
 
   /**
    * Takes a place and answers `undefined`; or says when to ask again: a time, or `Infinity` when only the end of a request can open it.
    */
   tryStart(limits: HostLimits, nowMillis: number): number | undefined {
-    const shutUntilMillis = Math.max(this.blockedUntilMillis, this.openUntilMillis)
+    const { shutUntilMillis } = this
     if (shutUntilMillis > nowMillis) return shutUntilMillis
-    // Half open: one probe at a time.
-    const places = this.cooldownMillis > 0 ? 1 : this.concurrency(limits)
-    if (this.inFlight >= places) return Infinity
-    const ratePerSecond = this.gapMillis > 0
-      ? Math.min(limits.perHostRatePerSecond, 1000 / this.gapMillis)
-      : limits.perHostRatePerSecond
+    if (this.inFlight >= this.concurrency(limits)) {
+      if (this.widensAtMillis(limits) > nowMillis) return Infinity
+      this.window.widen(limits.perHost)
+    }
+    const ratePerSecond = this.ratePerSecond(limits)
     const opensAtMillis = this.rate.opensAt(ratePerSecond, nowMillis)
     if (opensAtMillis > nowMillis) return opensAtMillis
     this.rate.start(ratePerSecond, nowMillis)
     this.inFlight++
+    this.started++
+    this.startedAtMillis = nowMillis
     return undefined
+  }
+
+  /** When there are more places although none has become free: long bodies say as little against it as answers would. */
+  widensAtMillis({ isAdaptive, perHost }: HostLimits): number {
+    const { size } = this.window
+    const isStill = isAdaptive && this.window.isStarting && size < perHost && this.strikes === 0 &&
+      this.cooldownMillis === 0
+    return isStill ? this.startedAtMillis + stillMillis : Infinity
   }
 
   /** A request has ended, however it ended: whoever waits for a place may ask again. */
@@ -128,57 +190,35 @@ export class HostGate {
     return this.retries.spend(limits.retriesPerSecond, nowMillis)
   }
 
-  /** The host answered, and did not throttle. */
-  answered(limits: HostLimits): void {
+  /** The host answered, and did not refuse. To be said before `end`. */
+  answered(limits: HostLimits, nowMillis: number): void {
     this.failures = 0
     this.cooldownMillis = 0
-    if (this.strikes > 0 && ++this.answersSinceStrike >= answersPerStrike) {
-      this.strikes--
-      this.answersSinceStrike = 0
-    }
-    if (this.learned === Infinity || this.inFlight < this.learned) return
-    // Only answers that came while all places were taken say that the host takes that many.
-    if (++this.answersAtLearned < probeAfter * this.learned * 2 ** this.probes) return
-    this.answersAtLearned = 0
-    this.learned++
-    this.isProbing = true
-    if (this.learned >= limits.perHost) this.learned = Infinity
+    this.strikes >>= 1
+    this.note(0)
+    if (!limits.isAdaptive) return
+    this.tolerance.answered(this.isUnhurried)
+    this.window.answered(this.inFlight, limits.perHost)
+    this.pace.answered(nowMillis)
   }
 
-  /**
-   * The host throttled (429, 503), with the Retry-After that it asked for, if any: answers how long nothing starts now.
-   *
-   * @param startedAtMillis when the throttled request started: those that were under way together count once
-   * @param startedWith how many were in flight when it started, itself included
-   */
-  throttled(
-    limits: HostLimits,
-    status: number,
-    askedMillis: number | undefined,
-    startedAtMillis: number,
-    startedWith: number,
-    nowMillis: number,
-    chance: number
-  ): number {
+  /** The host refused (429, 503). To be said before `end`. */
+  refused(limits: HostLimits, refused: Refused, nowMillis: number, chance: number): void {
+    const { askedMillis, status, ticket } = refused
     this.failures = 0
     this.cooldownMillis = 0
-    const isProbe = this.learn(limits, startedWith)
-    if (nowMillis - this.struckAtMillis > limits.forgiveMillis) this.strikes = 0
-    let blockMillis = askedMillis
-    if (blockMillis === undefined) {
-      // One place too many was tried on purpose: that place is given back, and nothing else follows from it.
-      if (isProbe) return 0
-      if (startedAtMillis < this.struckAtMillis) return Math.max(0, this.blockedUntilMillis - nowMillis)
-      this.strikes++
-      this.answersSinceStrike = 0
-      blockMillis = equalJitterMillis(this.strikes, limits.baseMillis, limits.blockMaxMillis, chance)
-      this.struckAtMillis = nowMillis
-    }
-    if (nowMillis + blockMillis > this.blockedUntilMillis) {
-      this.blockedUntilMillis = nowMillis + blockMillis
-      this.blockStatus = status
-    }
-    return blockMillis
+    this.note(1)
+    this.status = status
+    if (nowMillis - this.refusedAtMillis > limits.forgiveMillis) this.strikes = 0
+    this.refusedAtMillis = nowMillis
+    if (askedMillis !== undefined) this.askedUntilMillis = Math.max(this.askedUntilMillis, nowMillis + askedMillis)
+    if (limits.isAdaptive && !this.isExhausted(limits, refused, nowMillis)) return
+    // Those that were under way together are one strike, and who has said for how long is given that.
+    if (ticket <= this.struckAt || (askedMillis ?? 0) > 0) return
+    if (this.latestCount < latestMin || !this.refusesMost) return
+    this.struckAt = this.started
+    this.strikes++
+    this.restsUntilMillis = nowMillis + equalJitterMillis(this.strikes, restMillis, limits.blockMaxMillis, chance)
   }
 
   /** No answer at all: no connection, or nothing came over it. */
@@ -194,98 +234,95 @@ export class HostGate {
 
   /** What is to be remembered of it beyond this process; `undefined` when there is nothing. */
   remembered(nowMillis: number, wallMillis: number): HostState | undefined {
-    const isBlocked = this.blockedUntilMillis > nowMillis
-    if (!isBlocked && this.strikes === 0 && this.learned === Infinity && this.cooldownMillis === 0) return undefined
     const wall = (atMillis: number) => Number.isFinite(atMillis) ? Math.round(wallMillis + atMillis - nowMillis) : 0
+    const until = (atMillis: number) => atMillis > nowMillis ? wall(atMillis) : 0
+    const { cooldownMillis, host, status, strikes } = this
+    const limit = this.window.limit
+    const { perSecond } = this.pace
+    const blockedUntilMillis = until(this.askedUntilMillis)
+    const isWell = blockedUntilMillis === 0 && strikes === 0 && limit === undefined && perSecond === Infinity
+    if (isWell && cooldownMillis === 0) return undefined
     return {
-      host: this.host,
-      blockedUntilMillis: isBlocked ? wall(this.blockedUntilMillis) : 0,
-      blockStatus: this.blockStatus,
-      strikes: this.strikes,
-      struckAtMillis: wall(this.struckAtMillis),
-      concurrency: this.learned === Infinity ? null : this.learned,
-      cooldownMillis: this.cooldownMillis,
-      openUntilMillis: this.openUntilMillis > nowMillis ? wall(this.openUntilMillis) : 0
+      host,
+      blockedUntilMillis,
+      blockStatus: status,
+      strikes,
+      struckAtMillis: wall(this.refusedAtMillis),
+      concurrency: limit ?? null,
+      cooldownMillis,
+      openUntilMillis: until(this.openUntilMillis),
+      restsUntilMillis: until(this.restsUntilMillis),
+      ...(perSecond === Infinity ? undefined : { perSecond: Number(perSecond.toPrecision(2)) })
     }
   }
 
-  /** Takes up what was remembered; a longer block of its own stays. */
+  /** Takes up what was remembered; what is stricter of its own stays. */
   recall(state: HostState, nowMillis: number, wallMillis: number): void {
     const mono = (atMillis: number) => atMillis === 0 ? Number.NEGATIVE_INFINITY : nowMillis + atMillis - wallMillis
-    if (mono(state.blockedUntilMillis) > this.blockedUntilMillis) {
-      this.blockedUntilMillis = mono(state.blockedUntilMillis)
-      this.blockStatus = state.blockStatus
+    this.askedUntilMillis = Math.max(this.askedUntilMillis, mono(state.blockedUntilMillis))
+    this.restsUntilMillis = Math.max(this.restsUntilMillis, mono(state.restsUntilMillis ?? 0))
+    if (this.refusedAtMillis < mono(state.struckAtMillis)) {
+      this.refusedAtMillis = mono(state.struckAtMillis)
+      this.status = state.blockStatus
     }
     this.strikes = Math.max(this.strikes, state.strikes)
-    this.struckAtMillis = Math.max(this.struckAtMillis, mono(state.struckAtMillis))
-    if (state.concurrency !== null) this.learned = Math.min(this.learned, Math.max(1, state.concurrency))
+    if (state.concurrency !== null) this.window.recall(state.concurrency)
+    this.pace.recall(state.perSecond ?? Infinity, nowMillis)
     this.cooldownMillis = Math.max(this.cooldownMillis, state.cooldownMillis)
     this.openUntilMillis = Math.max(this.openUntilMillis, mono(state.openUntilMillis))
   }
 
   /** Whether it may be forgotten: nobody uses it, and what it holds is over. */
   isFresh(forgiveMillis: number, nowMillis: number): boolean {
-    return this.inFlight === 0 && this.queued === 0 && this.blockedUntilMillis <= nowMillis &&
-      this.openUntilMillis + cooldownMaxMillis <= nowMillis && this.struckAtMillis + forgiveMillis <= nowMillis &&
-      this.rate.isFresh(nowMillis)
+    return this.inFlight === 0 && this.queued === 0 && this.askedUntilMillis <= nowMillis &&
+      this.restsUntilMillis <= nowMillis && this.openUntilMillis + cooldownMaxMillis <= nowMillis &&
+      this.refusedAtMillis + forgiveMillis <= nowMillis && this.rate.isFresh(nowMillis)
   }
 
-  /**
-   * A throttled request tells the host's own limit: one less than were in flight when it started. Answers whether that was only the end
-   * of a probe.
-   */
-  private learn(limits: HostLimits, startedWith: number): boolean {
-    if (!limits.isAdaptive) return false
-    const taken = Math.max(1, startedWith - 1)
-    if (taken >= this.concurrency(limits)) return false
-    // One above what was learned was only a probe: the next comes later.
-    const isProbe = this.isProbing && taken === this.learned - 1
-    this.probes = isProbe ? Math.min(this.probes + 1, 6) : 0
-    this.learned = taken
-    this.isProbing = false
-    this.answersAtLearned = 0
-    return isProbe
+  /** Asks less of a host that refuses too much, once for all requests that were under way together; whether there is no less to be asked. */
+  private isExhausted({ perHost }: HostLimits, { isAgain, ticket }: Refused, nowMillis: number): boolean {
+    const { pace, tolerance, window } = this
+    const { isProbing } = window
+    // A page that is refused again says nothing new of its host, as long as that serves others.
+    const isOwn = isAgain && !this.refusesMost
+    if (ticket <= this.signalAt || tolerance.forgives(isOwn, isProbing, this.isUnhurried)) return false
+    this.signalAt = this.started
+    if (isProbing) window.giveBack()
+    else {
+      // Where the rate was found to be the limit it is looked at first.
+      if (pace.perSecond < Infinity && pace.refused(nowMillis)) return false
+      const isServed = this.latestRefusals < latestMax
+      if (!window.narrow(perHost, isServed)) return !pace.refused(nowMillis)
+    }
+    tolerance.renew()
+    return false
   }
 
-  private wake(): void {
+  /** Whether clearly less is asked of the host than what was too much for it last. */
+  private get isUnhurried(): boolean {
+    return this.window.isLow && this.pace.isLow
+  }
+
+  private get refusesMost(): boolean {
+    return 2 * this.latestRefusals > this.latestCount
+  }
+
+  private get latestRefusals(): number {
+    let refusals = 0
+    for (let bits = this.latest; bits > 0; bits >>= 1) refusals += bits & 1
+    return refusals
+  }
+
+  private note(bit: 0 | 1): void {
+    this.latest = (this.latest << 1 | bit) & (1 << latestMax) - 1
+    this.latestCount = Math.min(latestMax, this.latestCount + 1)
+  }
+
+  /** Whoever waits for a place may ask again. */
+  wake(): void {
     if (this.waiting.size === 0) return
     const waiting = [...this.waiting]
     this.waiting.clear()
     for (const each of waiting) each()
-  }
-}
-
-/** Gates by host; idle ones are forgotten, so that a crawl of a million hosts stays small. */
-export class HostGates {
-  private readonly gates = new Map<string, HostGate>()
-  private readonly idleMax: number
-  private sweepAt: number
-
-  /** @param idleMax gates that are kept before those that may be forgotten are looked for. @default 4096 */
-  constructor(idleMax = 4096) {
-    this.idleMax = idleMax
-    this.sweepAt = idleMax
-  }
-
-  /** The gate of a host, new if it has none. */
-  get(host: string, forgiveMillis: number, nowMillis: number): HostGate {
-    let gate = this.gates.get(host)
-    if (gate === undefined) {
-      if (this.gates.size >= this.sweepAt) this.sweep(forgiveMillis, nowMillis)
-      gate = new HostGate(host)
-      this.gates.set(host, gate)
-    }
-    return gate
-  }
-
-  /** Gates that are held now. */
-  get size(): number {
-    return this.gates.size
-  }
-
-  private sweep(forgiveMillis: number, nowMillis: number): void {
-    for (const [host, gate] of this.gates) if (gate.isFresh(forgiveMillis, nowMillis)) this.gates.delete(host)
-    // Sweeping again only after as many have come as stayed keeps the cost of a sweep constant per host.
-    this.sweepAt = Math.max(this.idleMax, this.gates.size * 2)
   }
 }

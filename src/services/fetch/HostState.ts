@@ -7,18 +7,23 @@ import { Schema } from "effect"
 /** Times are Unix milliseconds; 0 is none. */
 export const HostState = Schema.Struct({
   host: Schema.String,
-  /** Nothing starts before this time. */
+  /** The host has asked not to be asked before this time (Retry-After). */
   blockedUntilMillis: Schema.Finite,
-  /** The status that asked for it. */
+  /** The status that it refused with last. */
   blockStatus: Schema.Int,
-  /** Blocks in a row without a Retry-After: the next one's length. */
+  /** Rests in a row that were chosen for it: the next one's length. */
   strikes: Schema.Int,
+  /** When it refused last. */
   struckAtMillis: Schema.Finite,
   /** Requests at once that the host was seen to take. */
   concurrency: Schema.NullOr(Schema.Int),
   /** Last time that its circuit stayed open; 0 when it is closed. */
   cooldownMillis: Schema.Finite,
-  openUntilMillis: Schema.Finite
+  openUntilMillis: Schema.Finite,
+  /** Until when it is left to rest, as was chosen for it. */
+  restsUntilMillis: Schema.optionalKey(Schema.Finite),
+  /** Requests a second that it was seen to take. */
+  perSecond: Schema.optionalKey(Schema.Finite)
 })
 
 /** What is remembered of a host. */
@@ -31,8 +36,8 @@ const keepMillis = 3_600_000
 const keepMaxMillis = 30 * 24 * keepMillis
 
 /** Until when nothing starts on the host, in Unix milliseconds; 0 when it is open. */
-export const shutUntilMillis = ({ blockedUntilMillis, openUntilMillis }: HostState): number =>
-  Math.max(blockedUntilMillis, openUntilMillis)
+export const shutUntilMillis = ({ blockedUntilMillis, openUntilMillis, restsUntilMillis }: HostState): number =>
+  Math.max(blockedUntilMillis, openUntilMillis, restsUntilMillis ?? 0)
 
 /** When a state that is noted now is stale, in Unix milliseconds: an hour from now or from the end of its block, 30 days from now at most. */
 export const staleAtMillis = (state: HostState, nowMillis: number): number =>

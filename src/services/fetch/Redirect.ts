@@ -12,6 +12,28 @@ export const isRedirect = (status: number): boolean =>
   status === 301 || status === 302 || status === 303 || status === 307 || status === 308
 
 /**
+ * Where a Location header leads, as far as it says so: one or more equal ones are one (as clients that join them write it, too), an empty
+ * one is none (as curl has it). Header text is Latin-1: what is beyond ASCII goes into the URL byte by byte, so UTF-8 stays what it is.
+ *
+ * Fails with the text of several that differ: which of them is meant nobody knows.
+ */
+export const location = (
+  header: string | ReadonlyArray<string> | undefined
+): Result.Result<string | undefined, string> => {
+  const lines = typeof header === "string" ? header.split(", ") : header ?? []
+  const [first, ...rest] = lines.map((line) => line.trim())
+  if (first !== undefined && rest.every((line) => line === first)) {
+    return Result.succeed(first === "" ? undefined : first.replace(beyondAscii, percentEncoded))
+  }
+  if (typeof header !== "string") return first === undefined ? Result.succeed(undefined) : Result.fail(lines.join(", "))
+  return Result.succeed(header.trim().replace(beyondAscii, percentEncoded))
+}
+
+const beyondAscii = /[\x80-\xFF]/g
+
+const percentEncoded = (byte: string): string => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`
+
+/**
  * Headers that follow to another origin. An allow-list, because header names are the user's: a token may be in any of them.
  */
 export const headersAcrossOrigins: ReadonlySet<string> = new Set([
@@ -55,7 +77,7 @@ export const next = (
       new RedirectError({
         url: Redact.url(from.url),
         problem: "location",
-        location: Redact.url(location.slice(0, 500))
+        location: Redact.brief(location, 500)
       })
     )
   const url = URL.parse(location, from.url)

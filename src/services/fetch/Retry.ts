@@ -15,6 +15,12 @@ const transientStatuses = new Set([408, 425, 429, 500, 502, 503, 504])
 /** Statuses that may be gone with the next attempt. */
 export const isTransientStatus = (status: number): boolean => transientStatuses.has(status)
 
+/** What a resolver says of a name that leads nowhere, for good: there is none, it has no address, it is none. */
+const noNameCodes = new Set(["ENOTFOUND", "ENODATA", "EBADNAME"])
+
+/** Whether a resolver's code is an answer about the name, so that asking again gets no other. */
+export const isNoName = (code: string): boolean => noNameCodes.has(code)
+
 /** Whether another attempt can end differently. */
 export const isTransient = (error: FetchError): boolean => {
   switch (error._tag) {
@@ -33,7 +39,7 @@ export const isTransient = (error: FetchError): boolean => {
     case "TlsError":
       return error.code === "ECONNRESET" || error.code === "EPIPE" || error.code === "ETIMEDOUT"
     case "DnsError":
-      return error.code !== "ENOTFOUND"
+      return !isNoName(error.code)
     case "StatusError":
       return isTransientStatus(error.status)
     default:
@@ -61,7 +67,7 @@ export const isHostFault = (error: FetchError, attempts: number): boolean => {
       return !localCodes.has(error.code)
     // A name that does not exist is an answer, and a cheap one.
     case "DnsError":
-      return error.code !== "ENOTFOUND"
+      return !isNoName(error.code) && !localCodes.has(error.code)
     default:
       return false
   }

@@ -5,8 +5,11 @@
 import { Context, Data } from "effect"
 import type { FetchTarget } from "./FetchRequest.ts"
 
-/** Where a request is. Under a transport that does not report it is `sent` until its response comes. */
-export type TransportPhase = "sent" | "dns" | "connect" | "tls" | "headers" | "body"
+/**
+ * Where a request is. Under a transport that does not report it is `sent` until its response comes. `queue` is a wait for this side (a turn
+ * at the resolver, a free file): nothing that the server could be blamed for.
+ */
+export type TransportPhase = "sent" | "queue" | "dns" | "connect" | "tls" | "headers" | "body"
 
 /**
  * One request as its transport sees it. A fetcher hands it down through the fiber's context; a client that knows nothing of it works

@@ -23,7 +23,7 @@ const withBearer = (spec: Record<string, unknown>): Record<string, unknown> => {
     bearer: {
       type: "http",
       scheme: "bearer",
-      description: "SLUICE_API_TOKEN; without it the server takes loopback connections only."
+      description: "SLUICE_API_TOKEN; without it the server answers programs of its own machine only."
     }
   }
   const paths = mapRecord(

@@ -4,7 +4,7 @@ import { Context } from "effect"
 
 /** What can be set. */
 export interface Settings {
-  /** The token that `/v1` needs; without one the server answers loopback names only. */
+  /** The token that `/v1` needs; without one the server answers programs of its own machine only. */
   readonly token: Redacted.Redacted | undefined
   /** The largest body that is read. */
   readonly maxBodyBytes: number

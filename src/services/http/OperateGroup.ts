@@ -12,7 +12,8 @@ const JobBody = Schema.Struct({ ...JobInfo.fields }).annotate({ identifier: "Job
 
 const JobPage = Schema.Struct({ jobs: Schema.Array(JobBody), next: Schema.optionalKey(Schema.String) })
 
-const Name = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._:-]{1,200}$/u))
+/** As wide as the names themselves; what no name can be is refused by `JobAdmin`. */
+const Name = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(200))
 
 const jobs = HttpApiEndpoint.get("listJobs", "/v1/jobs", {
   query: {
@@ -24,7 +25,11 @@ const jobs = HttpApiEndpoint.get("listJobs", "/v1/jobs", {
   },
   success: JobPage.annotate({ identifier: "JobPage" }),
   error: common
-}).annotateMerge(OpenApi.annotations({ summary: "List jobs", description: "The latest first, live and ended." }))
+}).annotateMerge(OpenApi.annotations({
+  summary: "List jobs",
+  description:
+    "The latest first, live and ended. The newest 5000 of each table are looked at for a page, so one with a filter may be short, or empty: as long as there is a `next` there is more to look at."
+}))
 
 const job = HttpApiEndpoint.get("getJob", "/v1/jobs/:id", {
   params: { id: JobId },
@@ -56,7 +61,8 @@ const tasks = HttpApiEndpoint.get("listTasks", "/v1/tasks", {
   error: common
 }).annotateMerge(OpenApi.annotations({
   summary: "The live task tree of this process",
-  description: "Named tasks with age, state and what each waits on; parents before children."
+  description:
+    "Named tasks with age, state and what each waits on; parents before children. The first thousand: `omitted` says how many more there are."
 }))
 
 /** Jobs, queues and tasks. */

@@ -13,6 +13,7 @@ import * as Problem from "./Problem.ts"
 export const common = [
   Problem.InvalidRequest,
   Problem.Unauthorized,
+  Problem.Forbidden,
   Problem.Unavailable,
   Problem.DeadlineExceeded,
   Problem.Internal
@@ -104,7 +105,8 @@ const list = HttpApiEndpoint.get("listOrders", "/v1/orders", {
   error: common
 }).annotateMerge(documented(
   "List orders",
-  "The latest first, 50 on a page unless `limit` says otherwise. The next page is at `Link: rel=\"next\"`; there are no totals, and no page slows down with its depth."
+  "The latest first, 50 on a page unless `limit` says otherwise. The next page is at `Link: rel=\"next\"`; there are no totals, and no page slows down with its depth. " +
+    "A page of a rare status may be short, or empty, and still have a next one."
 ))
 
 const cancel = HttpApiEndpoint.post("cancelOrder", "/v1/orders/:id/cancel", {

@@ -30,6 +30,13 @@ export class Unauthorized extends HttpApiError.Problem<Unauthorized>()("Unauthor
   title: "A valid bearer token is needed"
 }) {}
 
+/** The request comes from where the server takes none. */
+export class Forbidden extends HttpApiError.Problem<Forbidden>()("ForbiddenProblem", {
+  type: "/problems/forbidden",
+  status: 403,
+  title: "The server takes no requests from there"
+}) {}
+
 /** There is nothing here. */
 export class NotFound extends HttpApiError.Problem<NotFound>()("NotFoundProblem", {
   type: "/problems/not-found",
@@ -219,7 +226,18 @@ export const docs: ReadonlyArray<ProblemDoc> = [
     "A valid bearer token is needed",
     "Send `Authorization: Bearer` with the token that the server was started with (SLUICE_API_TOKEN)."
   ),
-  doc("/problems/not-found", 404, "There is nothing at this address", "The API's addresses are listed in /docs."),
+  doc(
+    "/problems/forbidden",
+    403,
+    "The server takes no requests from there",
+    "Without SLUICE_API_TOKEN only programs of the server's own machine are answered: name it localhost, 127.0.0.1 or [::1], and do not ask from a page of another site."
+  ),
+  doc(
+    "/problems/not-found",
+    404,
+    "There is nothing at this address",
+    "The API's addresses are listed in /docs; they are compared letter by letter."
+  ),
   doc(
     "/problems/method-not-allowed",
     405,
@@ -237,7 +255,7 @@ export const docs: ReadonlyArray<ProblemDoc> = [
     "/problems/account-differs",
     409,
     "The account is open in another way",
-    "An account keeps the currency and the rule with which it was opened. Open another one."
+    "An account keeps the currency and the rule with which it was opened, and names that begin with `card-clearing.` are the house's. Open another one."
   ),
   doc("/problems/product-not-found", 404, "There is no such product", "No product has this sku."),
   doc(
@@ -250,7 +268,7 @@ export const docs: ReadonlyArray<ProblemDoc> = [
     "/problems/stock-refused",
     422,
     "The stock cannot change by so much",
-    "`onHand` is what can be sold now; it can become neither less than nothing nor more than 2,000,000,000. Nothing was written and the key is free."
+    "`onHand` is what can be sold now; it can become neither less than nothing nor, with what is reserved, more than 2,000,000,000. Nothing was written and the key is free."
   ),
   doc("/problems/transfer-not-found", 404, "There is no such transfer", "No transfer has this id."),
   doc(

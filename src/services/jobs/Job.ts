@@ -1,9 +1,16 @@
 import * as Duration from "effect/Duration"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as JobOption from "./JobOption.ts"
+
+/** The last id that a store can give (Postgres bigint). */
+const lastId = 9_223_372_036_854_775_807n
 
 /** The id of a job: a decimal number as text, ascending in the order of enqueueing. */
-export const JobId = Schema.String.check(Schema.isPattern(/^\d{1,19}$/u)).pipe(Schema.brand("JobId"))
+export const JobId = Schema.String.check(
+  Schema.isPattern(/^(?:0|[1-9]\d{0,18})$/u),
+  Schema.makeFilter((id) => BigInt(id) <= lastId, { expected: `a number up to ${lastId}` })
+).pipe(Schema.brand("JobId"))
 /** @see {@link JobId} */
 export type JobId = typeof JobId.Type
 
@@ -105,18 +112,18 @@ export interface KindOptions<P extends Codec<unknown>, S extends Codec<unknown>,
    * `maxAttempts`, its last delay is used. @default 1 s, doubling, at most 5 minutes
    */
   readonly retry?: Schedule.Schedule<unknown, number>
-  /** Attempts before the job is dead-lettered. @default 10 */
+  /** Attempts before the job is dead-lettered, at most 32767. @default 10 */
   readonly maxAttempts?: number
-  /** How long one attempt may run before it is interrupted and counted as failed. @default 1 minute */
+  /** How long one attempt may run before it is interrupted and counted as failed; "Infinity" for ever. @default 1 minute */
   readonly timeout?: Duration.Input
   /**
    * Higher runs first. One step is a head start of one minute, so a waiting job overtakes any finite priority in the end
    * and nothing starves. Between -1000 and 1000. @default 0
    */
   readonly priority?: number
-  /** While a job of this kind with the same text is live, enqueueing another answers the id of the first. */
+  /** While a job of this kind with the same text (1800 bytes at most) is live, enqueueing another answers the id of the first. */
   readonly unique?: (payload: P["Type"]) => string | undefined
-  /** Jobs of this kind with the same key run in their order, `keyConcurrency` at a time. */
+  /** Jobs of this kind with the same key (1800 bytes at most) run in their order, `keyConcurrency` at a time. */
   readonly key?: (payload: P["Type"]) => string | undefined
   /** How many jobs of one key may be under way; a job that waits for its retry counts. @default 1 */
   readonly keyConcurrency?: number
@@ -133,8 +140,23 @@ export const defaultRetry: Schedule.Schedule<unknown, number> = Schedule.min([
   Schedule.spaced("5 minutes")
 ])
 
+const kindRules = {
+  payload: JobOption.schema,
+  success: JobOption.schema,
+  error: JobOption.schema,
+  queue: JobOption.name,
+  retry: { expected: "a Schedule", holds: Schedule.isSchedule },
+  maxAttempts: JobOption.maxAttempts,
+  timeout: JobOption.timeout,
+  priority: JobOption.priority,
+  unique: JobOption.isFunction,
+  key: JobOption.isFunction,
+  keyConcurrency: JobOption.keyConcurrency,
+  history: JobOption.history
+} as const
+
 /**
- * Describes a kind of job.
+ * Describes a kind of job. Throws `JobOptionInvalid` for an option that is not what it may be.
  *
  * @example
  * const Welcome = Job.make("mail.welcome", { payload: Schema.Struct({ to: Schema.String }), maxAttempts: 5 })
@@ -144,21 +166,26 @@ export const make = <
   P extends Codec<unknown>,
   S extends Codec<unknown> = typeof Schema.Void,
   E extends Codec<unknown> = typeof Schema.Never
->(name: Name, options: KindOptions<P, S, E>): Kind<Name, P["Type"], S["Type"], E["Type"]> => ({
-  name,
-  queue: options.queue ?? name,
-  payload: options.payload,
-  success: options.success ?? Schema.Void,
-  error: options.error ?? Schema.Never,
-  retry: options.retry ?? defaultRetry,
-  maxAttempts: Math.max(1, options.maxAttempts ?? 10),
-  timeout: Duration.fromInputUnsafe(options.timeout ?? "1 minute"),
-  priority: Math.max(-1000, Math.min(1000, options.priority ?? 0)),
-  unique: options.unique,
-  key: options.key,
-  keyConcurrency: Math.max(1, options.keyConcurrency ?? 1),
-  history: options.history ?? "full"
-})
+>(name: Name, options: KindOptions<P, S, E>): Kind<Name, P["Type"], S["Type"], E["Type"]> => {
+  const where = `Job.make(${JobOption.shown(name)})`
+  JobOption.assertName(where, name)
+  JobOption.assertValid(where, options, kindRules)
+  return {
+    name,
+    queue: options.queue ?? name,
+    payload: options.payload,
+    success: options.success ?? Schema.Void,
+    error: options.error ?? Schema.Never,
+    retry: options.retry ?? defaultRetry,
+    maxAttempts: options.maxAttempts ?? 10,
+    timeout: Duration.fromInputUnsafe(options.timeout ?? "1 minute"),
+    priority: options.priority ?? 0,
+    unique: options.unique,
+    key: options.key,
+    keyConcurrency: options.keyConcurrency ?? 1,
+    history: options.history ?? "full"
+  }
+}
 
 /** What a handler is told about the job it runs. */
 export interface Attempt {

@@ -1,65 +1,118 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { JobId, JobInfo } from "./Job.ts"
-import { JobNotFound, type JobQueueError } from "./JobError.ts"
-import { type JobFilter, JobRecords, type QueueStats, type RedriveFilter } from "./JobStore.ts"
-
-/** What a redrive would do: how many dead letters match, up to the limit, and the first of them. */
-export interface RedrivePreview {
-  readonly matched: number
-  readonly sample: ReadonlyArray<JobInfo>
-}
+import * as Schema from "effect/Schema"
+import { JobFailure, JobId, JobState } from "./Job.ts"
+import { JobHeldBack, JobNotFound, type JobOptionInvalid, type JobQueueError } from "./JobError.ts"
+import * as JobOption from "./JobOption.ts"
+import {
+  type JobFilter,
+  type JobPage,
+  JobRecords,
+  type QueueStats,
+  type RedriveFilter,
+  type RedrivePreview
+} from "./JobStore.ts"
 
 /** The queue as operators see it. */
 export class JobAdmin extends Context.Service<JobAdmin, {
   /** Jobs, newest first, live and ended. */
-  readonly list: (filter: JobFilter) => Effect.Effect<ReadonlyArray<JobInfo>, JobQueueError>
+  readonly list: (filter: JobFilter) => Effect.Effect<JobPage, JobOptionInvalid | JobQueueError>
   /** Exact counters of each queue, without counting rows. */
   readonly stats: Effect.Effect<ReadonlyArray<QueueStats>, JobQueueError>
   /** No worker claims from a paused queue; what runs is let finish. */
-  readonly pause: (queue: string) => Effect.Effect<void, JobQueueError>
-  readonly resume: (queue: string) => Effect.Effect<void, JobQueueError>
-  /** At most so many claims per second over all processes (bursts of one second); null for no limit. */
-  readonly setRate: (queue: string, ratePerSecond: number | null) => Effect.Effect<void, JobQueueError>
-  readonly preview: (filter: RedriveFilter) => Effect.Effect<RedrivePreview, JobQueueError>
-  /** Makes dead letters live again with fresh attempts, at a rate when one is given; answers their ids. */
+  readonly pause: (queue: string) => Effect.Effect<void, JobOptionInvalid | JobQueueError>
+  readonly resume: (queue: string) => Effect.Effect<void, JobOptionInvalid | JobQueueError>
+  /** At most so many claims per second (0.00001 to 1e9) over all processes, in bursts of one second; null for no limit. */
+  readonly setRate: (
+    queue: string,
+    ratePerSecond: number | null
+  ) => Effect.Effect<void, JobOptionInvalid | JobQueueError>
+  /** What `redrive` with the same filter would take at this moment. */
+  readonly preview: (filter: RedriveFilter) => Effect.Effect<RedrivePreview, JobOptionInvalid | JobQueueError>
+  /**
+   * Makes dead letters live again with fresh attempts, oldest first, at a rate when one is given; answers their ids. One whose unique text is that of a
+   * live job stays, and so do all but the oldest of one text; when it was the only id asked for, that is `JobHeldBack`.
+   */
   readonly redrive: (
     filter: RedriveFilter,
     options?: { readonly ratePerSecond?: number }
-  ) => Effect.Effect<ReadonlyArray<JobId>, JobNotFound | JobQueueError>
+  ) => Effect.Effect<ReadonlyArray<JobId>, JobNotFound | JobHeldBack | JobOptionInvalid | JobQueueError>
 }>()("sluice/services/jobs/JobAdmin") {}
 
-const matches = (filter: RedriveFilter) => (info: JobInfo) =>
-  (filter.queue === undefined || info.queue === filter.queue) &&
-  (filter.kind === undefined || info.kind === filter.kind) &&
-  (filter.reason === undefined || info.failure?.reason === filter.reason) &&
-  (filter.ids === undefined || filter.ids.includes(info.id))
+const isId = Schema.is(JobId)
+const idsMax = 100_000
+
+const listRules = {
+  queue: JobOption.name,
+  kind: JobOption.name,
+  state: JobOption.literal(JobState.literals),
+  before: { expected: "the id of a job", holds: isId },
+  limit: JobOption.pageLimit
+} as const
+
+const redriveRules = {
+  queue: JobOption.name,
+  kind: JobOption.name,
+  reason: JobOption.literal(JobFailure.fields.reason.literals),
+  ids: {
+    expected: `at most ${idsMax} ids of jobs`,
+    holds: (ids: unknown) => Array.isArray(ids) && ids.length <= idsMax && ids.every(isId)
+  },
+  limit: JobOption.redriveLimit
+} as const
+
+/** Runs it when these options are what they may be. */
+const checked = <O extends object, A, E>(
+  operation: string,
+  options: O | undefined,
+  rules: { readonly [K in keyof O]?: JobOption.Rule },
+  run: () => Effect.Effect<A, E>
+): Effect.Effect<A, E | JobOptionInvalid> =>
+  Effect.suspend((): Effect.Effect<A, E | JobOptionInvalid> =>
+    JobOption.invalid(`JobAdmin.${operation}`, options, rules) ?? run()
+  )
 
 const make = Effect.gen(function*() {
   const records = yield* JobRecords
+
+  const pause = (operation: string, queue: string, paused: boolean) =>
+    Effect.suspend((): Effect.Effect<void, JobOptionInvalid | JobQueueError> =>
+      JobOption.wrong(`JobAdmin.${operation}`, "queue", JobOption.name, queue) ?? records.configure(queue, { paused })
+    )
+
+  const setRate = (queue: string, ratePerSecond: number | null) =>
+    Effect.suspend((): Effect.Effect<void, JobOptionInvalid | JobQueueError> =>
+      JobOption.wrong("JobAdmin.setRate", "queue", JobOption.name, queue) ??
+        (ratePerSecond === null
+          ? undefined
+          : JobOption.wrong("JobAdmin.setRate", "ratePerSecond", JobOption.rate, ratePerSecond)) ??
+        records.configure(queue, { ratePerSecond })
+    )
+
+  const redrive = Effect.fnUntraced(function*(filter: RedriveFilter, ratePerSecond: number | undefined) {
+    const ids = yield* records.redrive(filter, ratePerSecond)
+    const only = filter.ids?.length === 1 ? filter.ids[0] : undefined
+    if (only === undefined || ids.length > 0) return ids
+    const { held } = yield* records.preview({ ids: [only] })
+    return yield* held > 0 ? new JobHeldBack({ id: only }) : new JobNotFound({ id: only })
+  })
+
   return JobAdmin.of({
-    list: records.list,
+    list: (filter) => checked("list", filter, listRules, () => records.list(filter)),
     stats: records.stats,
-    pause: (queue) => records.configure(queue, { paused: true }),
-    resume: (queue) => records.configure(queue, { paused: false }),
-    setRate: (queue, ratePerSecond) => records.configure(queue, { ratePerSecond }),
-    preview: Effect.fn("JobAdmin.preview")(function*(filter: RedriveFilter) {
-      const dead = yield* records.list({
-        state: "dead",
-        limit: filter.limit ?? 1000,
-        ...(filter.queue === undefined ? {} : { queue: filter.queue }),
-        ...(filter.kind === undefined ? {} : { kind: filter.kind })
-      })
-      const matched = dead.filter(matches(filter))
-      return { matched: matched.length, sample: matched.slice(0, 10) }
-    }),
-    redrive: Effect.fn("JobAdmin.redrive")(
-      function*(filter: RedriveFilter, options?: { readonly ratePerSecond?: number }) {
-        const ids = yield* records.redrive(filter, options?.ratePerSecond)
-        const only = filter.ids?.length === 1 ? filter.ids[0] : undefined
-        return only !== undefined && ids.length === 0 ? yield* new JobNotFound({ id: only }) : ids
-      }
+    pause: (queue) => pause("pause", queue, true),
+    resume: (queue) => pause("resume", queue, false),
+    setRate,
+    preview: (filter) => checked("preview", filter, redriveRules, () => records.preview(filter)),
+    redrive: Effect.fn("JobAdmin.redrive")((filter, options) =>
+      checked(
+        "redrive",
+        filter,
+        redriveRules,
+        () =>
+          checked("redrive", options, { ratePerSecond: JobOption.rate }, () => redrive(filter, options?.ratePerSecond))
+      )
     )
   })
 })

@@ -1,9 +1,12 @@
 import * as Cron from "effect/Cron"
+import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as Foreign from "./Foreign.ts"
 import type { Kind } from "./Job.ts"
-import type { JobPayloadInvalid } from "./JobError.ts"
-import { type EnqueueOptions, prepare } from "./JobQueue.ts"
+import type { JobOptionInvalid, JobPayloadInvalid } from "./JobError.ts"
+import * as JobOption from "./JobOption.ts"
+import { type EnqueueOptions, invalidOptions, prepare } from "./JobQueue.ts"
 import type { CronEntry } from "./JobStore.ts"
 
 /** A cron expression, or its time zone, cannot be understood. */
@@ -36,17 +39,43 @@ export const make = <N extends string, P, S, F>(
   kind: Kind<N, P, S, F>,
   payload: P,
   options?: CronOptions
-): Result.Result<CronEntry, JobCronInvalid | JobPayloadInvalid> => {
+): Result.Result<CronEntry, JobCronInvalid | JobPayloadInvalid | JobOptionInvalid> => {
   const timeZone = options?.timeZone ?? "UTC"
-  const parsed = Result.mapError(
-    Cron.parse(expression, timeZone),
-    (error) => new JobCronInvalid({ name, expression, detail: error.message })
-  )
-  return Result.flatMap(parsed, (cron) =>
+  const wrong = JobOption.wrong("JobCron.make", "name", JobOption.name, name) ?? invalidOptions(kind, options)
+  if (wrong !== undefined) return Result.fail(wrong)
+  const invalid = (detail: string) => new JobCronInvalid({ name, expression, detail })
+  const parsed = Result.mapError(Cron.parse(expression, timeZone), (error) => invalid(error.message))
+  // 30 February can be written, and never comes.
+  const possible = Result.flatMap(parsed, (cron) =>
+    Result.try({
+      try: () => (Cron.next(cron, 0), cron),
+      catch: () => invalid("no day of any year matches it")
+    }))
+  return Result.flatMap(possible, (cron) =>
     Result.map(prepare(kind, payload, options), (job) => ({
       name,
       signature: `${expression} ${timeZone}`,
       job,
       next: (afterMillis) => Cron.next(cron, afterMillis).getTime()
     })))
+}
+
+/** Entries that were told of, each once: a tick is looked for at each heartbeat. */
+const told = new WeakSet<CronEntry>()
+
+/** Tells once of an entry that does not tick. */
+export const skipped = (entry: CronEntry, why: unknown): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (told.has(entry)) return Effect.void
+    told.add(entry)
+    return Effect.logError(`jobs: cron "${entry.name}" does not tick: ${Foreign.textOf(why)}`)
+  })
+
+/** The next tick of an entry; undefined, and told of once, when its timetable throws or says no later instant. */
+export const nextTick = (entry: CronEntry, afterMillis: number): Effect.Effect<number | undefined> => {
+  const next = Result.try(() => entry.next(afterMillis))
+  if (Result.isFailure(next)) return Effect.as(skipped(entry, next.failure), undefined)
+  return next.success > afterMillis && JobOption.instant.holds(new Date(next.success))
+    ? Effect.succeed(next.success)
+    : Effect.as(skipped(entry, `its next tick is ${next.success}`), undefined)
 }

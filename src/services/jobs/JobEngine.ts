@@ -9,6 +9,7 @@ import type * as TaskGroup from "../tasks/TaskGroup.ts"
 import type { JobId } from "./Job.ts"
 import type { JobQueueError } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
+import { JobHeart } from "./JobHeart.ts"
 import { JobLedger } from "./JobLedger.ts"
 import { JobRunner } from "./JobRunner.ts"
 import type { EngineOptions, Session, Tally } from "./JobSession.ts"
@@ -37,6 +38,7 @@ export class JobEngine<R> {
   private readonly ledger: JobLedger<R>
   private readonly settler: JobSettler
   private readonly runner: JobRunner<R>
+  private readonly heart: JobHeart
   private readonly queues: ReadonlyArray<string>
   private readonly wake = Latch.makeUnsafe(false)
   private readonly want = Latch.makeUnsafe(true)
@@ -50,7 +52,6 @@ export class JobEngine<R> {
   /** That claim was not answered: it may have taken jobs that nobody here knows of. */
   private isUnsure = false
   private isIdle = false
-  private nextDueMillis: number | undefined
   private ratePerMilli = 0
   private lastClaimAt = 0
   private settledAtLastClaim = 0
@@ -93,13 +94,18 @@ export class JobEngine<R> {
     this.ledger = new JobLedger(handlers)
     this.settler = new JobSettler(session)
     this.runner = new JobRunner(session, this.ledger, this.settler)
+    this.heart = new JobHeart(session, member, {
+      cancel: (id) => this.runner.cancel(id),
+      lost: Effect.suspend(() => this.lost)
+    })
   }
 
   /** Starts the engine's own tasks in its group. */
   get start(): Effect.Effect<void, TaskGroup.GroupClosed, R> {
     return Effect.gen({ self: this }, function*() {
       yield* this.vital("signals", this.listen)
-      yield* this.vital("heartbeat", this.heartbeat)
+      yield* this.vital("heartbeat", this.heart.beating)
+      yield* this.vital("chores", this.heart.tending)
       yield* this.vital("settler", this.settler.run)
       yield* this.vital("timeouts", this.runner.reaper)
       yield* this.vital("claimer", this.claimer)
@@ -185,7 +191,7 @@ export class JobEngine<R> {
         }
         this.answerIdlers()
         const poll = this.options.pollMillis * (0.9 + 0.2 * ((this.member.worker * 0.618) % 1))
-        const pause = Math.min(probeMillis[probe++] ?? poll, this.nextDueMillis ?? poll)
+        const pause = Math.min(probeMillis[probe++] ?? poll, this.heart.nextDueMillis(now) ?? poll)
         yield* Effect.timeoutOption(this.rest(requests), Math.max(0, pause))
         busySince = yield* Clock.currentTimeMillis
       }
@@ -289,43 +295,8 @@ export class JobEngine<R> {
     })
   }
 
-  private get cron(): Effect.Effect<void> {
-    // A timetable that dies must not take the jobs with it.
-    return Effect.matchCauseEffect(this.store.tick(this.options.crons), {
-      onSuccess: () => Effect.void,
-      onFailure: (cause) => this.outage.failed("cron", cause)
-    })
-  }
-
-  private get heartbeat(): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function*() {
-      while (true) {
-        const beat = yield* Effect.exit(this.member.beat)
-        let pause = this.options.beatMillis
-        if (Exit.isFailure(beat)) yield* this.outage.failed("heartbeat", beat.cause)
-        else {
-          yield* this.outage.worked
-          if (!beat.value.alive) {
-            yield* Effect.logWarning(`jobs: worker ${this.member.worker} was declared dead: joining anew`)
-            yield* this.runner.stop(() => true, "lost")
-            yield* Deferred.succeed(this.ended, "lost")
-            return
-          }
-          if (beat.value.recovered > 0) {
-            yield* Effect.logWarning(
-              `jobs: ${beat.value.deadWorkers} dead worker(s), ${beat.value.recovered} job(s) recovered`
-            )
-          }
-          for (const id of beat.value.cancelled) yield* this.runner.cancel(id)
-          this.nextDueMillis = beat.value.nextDueMillis
-          pause = Math.max(5, Math.min(pause, (this.nextDueMillis ?? pause) + 1))
-          if (this.options.crons.length > 0 && !this.tally.draining) {
-            yield* this.cron
-          }
-        }
-        yield* Effect.sleep(pause)
-      }
-    })
+  private get lost(): Effect.Effect<void> {
+    return Effect.andThen(this.runner.stop(() => true, "lost"), Deferred.succeed(this.ended, "lost"))
   }
 
   // ----------------------------------------------------------- idle and drain

@@ -2,6 +2,9 @@ import * as Schema from "effect/Schema"
 import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
 
+/** The largest delay of a job: 100 years. */
+export const maxDelayMillis = 100 * 365 * 86_400_000
+
 /**
  * The storage behind the queue did not do what was asked; `reason` is what a caller branches on (see `SqlFailure.Reason`).
  */
@@ -35,10 +38,32 @@ export class JobPayloadInvalid extends Schema.TaggedError<JobPayloadInvalid>()("
   }
 }
 
+/**
+ * An option is not what it may be; nothing was stored. Kinds, handlers and workers throw it where they are made: there it is a mistake of the program.
+ */
+export class JobOptionInvalid extends Schema.TaggedError<JobOptionInvalid>()("JobOptionInvalid", {
+  /** Where it was given: `Job.make("mail")`, `JobQueue.enqueue`. */
+  where: Schema.String,
+  option: Schema.String,
+  given: Schema.String,
+  expected: Schema.String
+}) {
+  override get message() {
+    return `${this.where}: ${this.option} is ${this.given}: expected ${this.expected}`
+  }
+}
+
 /** No job, waiting, finished or dead, has this id. */
 export class JobNotFound extends Schema.TaggedError<JobNotFound>()("JobNotFound", { id: Schema.String }) {
   override get message() {
     return `No job has the id ${this.id}`
+  }
+}
+
+/** The dead letter cannot run again now: of one unique text one job is live at a time. */
+export class JobHeldBack extends Schema.TaggedError<JobHeldBack>()("JobHeldBack", { id: Schema.String }) {
+  override get message() {
+    return `Job ${this.id} stays dead for now: a live job of its kind has the same unique text`
   }
 }
 
@@ -62,7 +87,9 @@ export class JobDiscard extends Schema.TaggedError<JobDiscard>()("JobDiscard", {
 }
 
 /** Failed by a handler: the job runs again after `delayMillis`, and this attempt is not counted. */
-export class JobSnooze extends Schema.TaggedError<JobSnooze>()("JobSnooze", { delayMillis: Schema.Int }) {
+export class JobSnooze extends Schema.TaggedError<JobSnooze>()("JobSnooze", {
+  delayMillis: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: maxDelayMillis }))
+}) {
   override get message() {
     return `Snoozed for ${this.delayMillis} ms`
   }

@@ -1,7 +1,9 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as Foreign from "./Foreign.ts"
 import type { Attempt, Kind } from "./Job.ts"
+import * as JobOption from "./JobOption.ts"
 
 /** One job as a batch handler gets it. */
 export interface BatchItem<out Payload> {
@@ -38,6 +40,30 @@ export declare namespace Handler {
   export type Services<H> = H extends Handler<infer R> ? R : never
 }
 
+/** Somebody's codec: what it throws is its answer, and costs its own job only. */
+const guarded = <A>(codec: () => Result.Result<A, { readonly message: string }>): Result.Result<A, string> => {
+  const answer = Result.try({ try: codec, catch: (error) => `the codec threw ${Foreign.thrown(error)}` })
+  return Result.flatMap(answer, (result) => Result.mapError(result, (error) => error.message))
+}
+
+/** JavaScript may answer anything. */
+const effectOf = <A, E, R>(kind: string, answer: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.isEffect(answer)
+    ? answer
+    : Effect.die(new TypeError(`the handler of kind "${kind}" answered ${JobOption.shown(answer)} and no Effect`))
+
+/** One answer for each job, or none at all: with any other number nobody knows whose they are. */
+const oneEach = <A extends ReadonlyArray<unknown> | void>(kind: string, jobs: number, values: A) =>
+  values === undefined || (Array.isArray(values) && values.length === jobs)
+    ? Effect.succeed(values)
+    : Effect.die(
+      new TypeError(
+        `the handler of kind "${kind}" answered ${
+          Array.isArray(values) ? `${values.length} results` : JobOption.shown(values)
+        } for ${jobs} job(s)`
+      )
+    )
+
 const erase = <N extends string, P, S, F, R>(
   kind: Kind<N, P, S, F>,
   mode: Handler<R>["mode"],
@@ -48,28 +74,35 @@ const erase = <N extends string, P, S, F, R>(
   const payload = Schema.decodeUnknownResult(Schema.toCodecJson(kind.payload))
   const success = Schema.encodeUnknownResult(Schema.toCodecJson(kind.success))
   const failure = Schema.encodeUnknownResult(Schema.toCodecJson(kind.error))
+  const checked = (items: ReadonlyArray<BatchItem<P>>) =>
+    Effect.flatMap(
+      Foreign.confined(Effect.suspend(() => effectOf(kind.name, run(items)))),
+      (values) => oneEach(kind.name, items.length, values)
+    )
   return {
     mode,
     maxGroup,
     settlesFirst,
     kind,
-    decode: (input) => Result.mapError(payload(input), (error) => error.message),
+    decode: (input) => guarded(() => payload(input)),
     encodeSuccess: (value) =>
       value === undefined
         ? Result.succeed(null)
-        : Result.match(success(value), {
-          onFailure: (error) => Result.fail(error.message),
-          onSuccess: (encoded) => Result.succeed(JSON.stringify(encoded) ?? null)
-        }),
-    encodeError: (error) => Result.getOrUndefined(failure(error)),
+        : guarded(() => Result.map(success(value), (encoded) => JSON.stringify(encoded) ?? null)),
+    encodeError: (error) => Result.getOrUndefined(guarded(() => failure(error))),
     // Only what `decode` of this same handler answered comes in here.
-    run: run as Handler<R>["run"]
+    run: checked as Handler<R>["run"]
   }
 }
 
 /** X is an effect of S: TypeScript does not take a type parameter apart by itself. */
-const typed = <P, S, X extends Effect.Effect<S, unknown, unknown>>(run: (payload: P, attempt: Attempt) => X) =>
-  run as unknown as (payload: P, attempt: Attempt) => Effect.Effect<S, unknown, Effect.Services<X>>
+const typed = <P, S, X extends Effect.Effect<S, unknown, unknown>>(
+  kind: string,
+  run: (payload: P, attempt: Attempt) => X
+): (payload: P, attempt: Attempt) => Effect.Effect<S, unknown, Effect.Services<X>> => {
+  const one = run as unknown as (payload: P, attempt: Attempt) => Effect.Effect<S, unknown, Effect.Services<X>>
+  return (payload, attempt) => effectOf(kind, one(payload, attempt))
+}
 
 /**
  * A handler that may do anything. It runs at least once: after a crash between its work and its settling it runs again,
@@ -81,7 +114,7 @@ export const plain = <N extends string, P, S, F, X extends Effect.Effect<S, unkn
   kind: Kind<N, P, S, F>,
   run: (payload: P, attempt: Attempt) => X
 ): Handler<Effect.Services<X>> => {
-  const one = typed<P, S, X>(run)
+  const one = typed<P, S, X>(kind.name, run)
   return erase(kind, "plain", 1, (items) => {
     const item = items[0]
     return item === undefined ? Effect.void : Effect.map(one(item.payload, item.attempt), (value) => [value])
@@ -104,12 +137,13 @@ export const transactional = <N extends string, P, S, F, X extends Effect.Effect
   run: (payload: P, attempt: Attempt) => X,
   options?: { readonly maxGroup?: number }
 ): Handler<Effect.Services<X>> => {
-  const one = typed<P, S, X>(run)
+  JobOption.assertValid(`the handler of kind "${kind.name}"`, options, { maxGroup: JobOption.count })
+  const one = typed<P, S, X>(kind.name, run)
   // Sequential on purpose: handlers in one transaction must not see each other half done.
   return erase(
     kind,
     "transactional",
-    Math.max(1, options?.maxGroup ?? 32),
+    options?.maxGroup ?? 32,
     (items) => Effect.forEach(items, (item) => one(item.payload, item.attempt))
   )
 }
@@ -135,12 +169,17 @@ export const batch = <
   kind: Kind<N, P, S, F>,
   run: (items: ReadonlyArray<BatchItem<P>>) => X,
   options?: { readonly maxSize?: number; readonly settle?: "first" | "last" }
-): Handler<Effect.Services<X>> =>
-  erase(
+): Handler<Effect.Services<X>> => {
+  JobOption.assertValid(`the handler of kind "${kind.name}"`, options, {
+    maxSize: JobOption.count,
+    settle: JobOption.settle
+  })
+  return erase(
     kind,
     "batch",
-    Math.max(1, options?.maxSize ?? 500),
+    options?.maxSize ?? 500,
     // X is such an effect: TypeScript does not take a type parameter apart by itself.
     run as (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, unknown, Effect.Services<X>>,
     options?.settle === "first"
   )
+}

@@ -7,21 +7,26 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { JobEvent, JobId, JobInfo, Kind } from "./Job.ts"
-import { JobNotFound, JobPayloadInvalid, type JobQueueError } from "./JobError.ts"
+import * as Foreign from "./Foreign.ts"
+import { type JobEvent, JobId, type JobInfo, type Kind } from "./Job.ts"
+import { JobNotFound, JobOptionInvalid, JobPayloadInvalid, type JobQueueError } from "./JobError.ts"
+import * as JobOption from "./JobOption.ts"
 import { JobRecords, JobStore, type NewJob } from "./JobStore.ts"
 
 /** How one enqueueing differs from what its kind says. */
 export interface EnqueueOptions {
-  /** Not before so long from now, by the database's clock. */
+  /** Not before so long from now, by the database's clock; at most 100 years. */
   readonly delay?: Duration.Input
-  /** Not before this instant; wins over `delay`. */
+  /** Not before this instant; wins over `delay`. One that has passed means at once. */
   readonly runAt?: Date
   readonly priority?: number
   readonly unique?: string
   readonly key?: string
   readonly maxAttempts?: number
 }
+
+/** Why nothing was enqueued. */
+export type EnqueueError = JobPayloadInvalid | JobOptionInvalid | JobQueueError
 
 /**
  * The queue as producers see it: typed jobs in, ids out.
@@ -34,13 +39,13 @@ export class JobQueue extends Context.Service<JobQueue, {
     kind: Kind<N, P, S, F>,
     payload: P,
     options?: EnqueueOptions
-  ) => Effect.Effect<JobId, JobPayloadInvalid | JobQueueError>
+  ) => Effect.Effect<JobId, EnqueueError>
   /** Enqueues many jobs in one statement, all or none; the ids are in the order of the payloads. */
   readonly enqueueMany: <N extends string, P, S, F>(
     kind: Kind<N, P, S, F>,
     payloads: ReadonlyArray<P>,
     options?: EnqueueOptions
-  ) => Effect.Effect<ReadonlyArray<JobId>, JobPayloadInvalid | JobQueueError>
+  ) => Effect.Effect<ReadonlyArray<JobId>, EnqueueError>
   /** Runs an effect in one transaction of the queue's own database, together with what it enqueues. */
   readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | JobQueueError, R>
   /**
@@ -51,15 +56,17 @@ export class JobQueue extends Context.Service<JobQueue, {
     id: JobId
   ) => Effect.Effect<"cancelled" | "requested" | "finished", JobNotFound | JobQueueError>
   readonly find: (id: JobId) => Effect.Effect<Option.Option<JobInfo>, JobQueueError>
-  /** Waits until a job has ended. Looks every 50 ms; put your own timeout around it. */
+  /**
+   * Waits until a job has ended. Looks every 50 ms; put your own timeout around it. Of a kind with `history: "none"` a success leaves nothing to be found: one
+   * that was there when the wait began, and is gone, has succeeded (its result and times are not known); one that was not is `JobNotFound`.
+   */
   readonly ended: (id: JobId) => Effect.Effect<JobInfo, JobNotFound | JobQueueError>
   /** What ends from now on, over all processes, about a quarter of a second after it happened. */
   readonly events: Stream.Stream<JobEvent, JobQueueError>
 }>()("sluice/services/jobs/JobQueue") {}
 
-interface Encoder {
-  readonly encode: (payload: unknown) => Result.Result<string, string>
-}
+/** The JSON text of a payload, or why it has none. */
+type Encoder = (payload: unknown) => Result.Result<string, string>
 
 /** Compiling a codec costs far more than using it, so each kind's is kept as long as the kind itself. */
 const encoders = new WeakMap<object, Encoder>()
@@ -68,43 +75,86 @@ const encoderOf = <N extends string, P, S, F>(kind: Kind<N, P, S, F>): Encoder =
   const known = encoders.get(kind)
   if (known !== undefined) return known
   const encode = Schema.encodeUnknownResult(Schema.toCodecJson(kind.payload))
-  const encoder: Encoder = {
-    encode: (payload) =>
-      Result.match(encode(payload), {
-        onFailure: (error) => Result.fail(error.message),
-        onSuccess: (encoded) => Result.succeed(JSON.stringify(encoded) ?? "null")
-      })
+  const encoder: Encoder = (payload) => {
+    const encoded = encode(payload)
+    return Result.isFailure(encoded)
+      ? Result.fail(encoded.failure.message)
+      : Result.succeed(JSON.stringify(encoded.success) ?? "null")
   }
   encoders.set(kind, encoder)
   return encoder
 }
 
-/** The stored form of a job; fails when the payload does not fit its kind. */
+/** Somebody's codec: what it throws is its answer. */
+const encode = <N extends string, P, S, F>(kind: Kind<N, P, S, F>, payload: P): Result.Result<string, string> =>
+  Result.getOrElse(Result.try(() => encoderOf(kind)(payload)), (error) => Result.fail(Foreign.thrown(error)))
+
+const enqueueRules = {
+  delay: JobOption.delay,
+  runAt: JobOption.instant,
+  priority: JobOption.priority,
+  unique: JobOption.key,
+  key: JobOption.key,
+  maxAttempts: JobOption.maxAttempts
+} as const
+
+/** The text that the kind's own function says of a payload; null when it says none. */
+const textOf = <N extends string, P, S, F>(
+  kind: Kind<N, P, S, F>,
+  which: "unique" | "key",
+  payload: P
+): Result.Result<string | null, JobOptionInvalid> => {
+  const of = kind[which]
+  if (of === undefined) return Result.succeed(null)
+  const invalid = (given: string) =>
+    new JobOptionInvalid({
+      where: `kind "${kind.name}"`,
+      option: `${which}(payload)`,
+      given,
+      expected: `${JobOption.key.expected}, or undefined`
+    })
+  return Result.flatMap(
+    Result.try({ try: () => of(payload) ?? null, catch: (error) => invalid(`not said: ${Foreign.thrown(error)}`) }),
+    (text) =>
+      text === null || JobOption.key.holds(text) ? Result.succeed(text) : Result.fail(invalid(JobOption.shown(text)))
+  )
+}
+
+/** What is wrong with the options of an enqueueing. */
+export const invalidOptions = <N extends string, P, S, F>(
+  kind: Kind<N, P, S, F>,
+  options: EnqueueOptions | undefined
+): JobOptionInvalid | undefined => JobOption.invalid(`a job of kind "${kind.name}"`, options, enqueueRules)
+
+/** The stored form of a job with valid options; fails when the payload is not what it may be. */
 export const prepare = <N extends string, P, S, F>(
   kind: Kind<N, P, S, F>,
   payload: P,
   options: EnqueueOptions | undefined
-): Result.Result<NewJob, JobPayloadInvalid> => {
-  const encoded = encoderOf(kind).encode(payload)
+): Result.Result<NewJob, JobPayloadInvalid | JobOptionInvalid> => {
+  const encoded = encode(kind, payload)
   if (Result.isFailure(encoded)) {
     return Result.fail(new JobPayloadInvalid({ kind: kind.name, issue: encoded.failure }))
   }
+  const unique = options?.unique === undefined ? textOf(kind, "unique", payload) : Result.succeed(options.unique)
+  if (Result.isFailure(unique)) return Result.fail(unique.failure)
+  const key = options?.key === undefined ? textOf(kind, "key", payload) : Result.succeed(options.key)
+  if (Result.isFailure(key)) return Result.fail(key.failure)
   return Result.succeed({
     queue: kind.queue,
     kind: kind.name,
     payload: encoded.success,
-    priority: Math.max(-1000, Math.min(1000, options?.priority ?? kind.priority)),
-    maxAttempts: Math.max(1, options?.maxAttempts ?? kind.maxAttempts),
-    delayMillis: options?.delay === undefined
-      ? 0
-      : Math.max(0, Duration.toMillis(Duration.fromInputUnsafe(options.delay))),
+    priority: options?.priority ?? kind.priority,
+    maxAttempts: options?.maxAttempts ?? kind.maxAttempts,
+    delayMillis: options?.delay === undefined ? 0 : Duration.toMillis(Duration.fromInputUnsafe(options.delay)),
     runAtMillis: options?.runAt === undefined ? null : options.runAt.getTime(),
-    unique: options?.unique ?? kind.unique?.(payload) ?? null,
-    key: options?.key ?? kind.key?.(payload) ?? null,
+    unique: unique.success,
+    key: key.success,
     keyConcurrency: kind.keyConcurrency
   })
 }
 
+const isJobId = Schema.is(JobId)
 const isFinal = (info: JobInfo) => info.state === "succeeded" || info.state === "dead" || info.state === "cancelled"
 
 const make = Effect.gen(function*() {
@@ -112,7 +162,9 @@ const make = Effect.gen(function*() {
   const records = yield* JobRecords
 
   const enqueueMany: JobQueue["Service"]["enqueueMany"] = (kind, payloads, options) =>
-    Effect.suspend((): Effect.Effect<ReadonlyArray<JobId>, JobPayloadInvalid | JobQueueError> => {
+    Effect.suspend((): Effect.Effect<ReadonlyArray<JobId>, EnqueueError> => {
+      const wrong = invalidOptions(kind, options)
+      if (wrong !== undefined) return Effect.fail(wrong)
       const jobs: Array<NewJob> = []
       for (const payload of payloads) {
         const prepared = prepare(kind, payload, options)
@@ -122,7 +174,8 @@ const make = Effect.gen(function*() {
       return jobs.length === 0 ? Effect.succeed([]) : store.insert(jobs)
     })
 
-  const find = (id: JobId) => Effect.map(records.find(id), Option.fromUndefinedOr)
+  /** A text that is no id is nobody's: the store is not asked. */
+  const found = (id: JobId) => isJobId(id) ? records.find(id) : Effect.undefined
 
   return JobQueue.of({
     enqueue: (kind, payload, options) =>
@@ -134,15 +187,23 @@ const make = Effect.gen(function*() {
     enqueueMany,
     transaction: (effect) => store.transact(effect),
     cancel: Effect.fn("JobQueue.cancel")(function*(id: JobId) {
-      const outcome = yield* records.cancel(id)
+      const outcome = isJobId(id) ? yield* records.cancel(id) : "unknown"
       return outcome === "unknown" ? yield* new JobNotFound({ id }) : outcome
     }),
-    find,
+    find: (id) => Effect.map(found(id), Option.fromUndefinedOr),
     ended: Effect.fn("JobQueue.ended")(function*(id: JobId) {
-      return yield* records.find(id).pipe(
-        Effect.filterOrFail((info) => info !== undefined, () => new JobNotFound({ id })),
-        Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: isFinal })
-      )
+      let seen: JobInfo | undefined
+      const look = Effect.flatMap(found(id), (info): Effect.Effect<JobInfo, JobNotFound> => {
+        if (info === undefined) {
+          // Only a success of a kind that keeps no history leaves no trace.
+          return seen === undefined
+            ? Effect.fail(new JobNotFound({ id }))
+            : Effect.succeed({ ...seen, state: "succeeded", failure: null })
+        }
+        seen = info
+        return Effect.succeed(info)
+      })
+      return yield* Effect.repeat(look, { schedule: Schedule.spaced("50 millis"), until: isFinal })
     }),
     events: Stream.unwrap(
       Effect.map(records.ended(undefined), ({ cursor }) =>

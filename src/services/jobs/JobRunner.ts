@@ -99,7 +99,7 @@ export class JobRunner<R> {
         while (true) {
           const unit = slot.unit
           if (unit === undefined) break
-          unit.startedAtMillis = yield* Clock.currentTimeMillis
+          unit.startedAtMillis = yield* elapsedMillis
           unit.deadlineMillis += unit.startedAtMillis
           // Suspended: a handler that throws instead of failing throws here.
           const exit = yield* Effect.exit(restore(Effect.suspend(() => this.runUnit(unit))))
@@ -127,7 +127,7 @@ export class JobRunner<R> {
         items.push({ payload: decoded.success, attempt: attemptOf(job) })
         jobs.push(job)
       } else {
-        const failure = { reason: "PayloadInvalid", message: decoded.failure.slice(0, 4000) } as const
+        const failure = { reason: "PayloadInvalid", message: JobVerdict.clean(decoded.failure) } as const
         this.settler.settle(job, { _tag: "Dead", failure })
       }
     }
@@ -320,12 +320,15 @@ export class JobRunner<R> {
     return Effect.gen({ self: this }, function*() {
       while (true) {
         yield* Effect.sleep(100)
-        const now = yield* Clock.currentTimeMillis
+        const now = yield* elapsedMillis
         yield* this.stop((unit) => unit.startedAtMillis !== undefined && unit.deadlineMillis <= now, "timeout")
       }
     })
   }
 }
+
+/** A clock that nobody sets: a correction of the time must not time out what runs. */
+const elapsedMillis = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1_000_000n))
 
 const attemptOf = (job: ClaimedJob): Attempt => ({
   id: job.id,

@@ -10,7 +10,7 @@ const maxSettle = 2_000
 /** What was refused is written again after so long, doubling, at most. */
 const pauseFirstMillis = 200
 const pauseMaxMillis = 5_000
-/** So many refusals in a row, one by one, and it is not the settlements: the rest is tried together again, later. */
+/** So many refusals in a row, one by one, and it is not the settlements: the rest is tried again later. */
 const maxRefused = 3
 
 /**
@@ -129,10 +129,15 @@ export class JobSettler {
       while (true) {
         yield* this.trouble.await
         yield* Effect.sleep(pause)
-        const round = this.stuck.splice(0)
-        for (const one of round) if ((yield* this.write([one])) !== undefined) this.stuck.push(one)
-        const isBetter = this.stuck.length < round.length
-        pause = isBetter ? pauseFirstMillis : Math.min(pauseMaxMillis, pause * 2)
+        const before = this.stuck.length
+        for (let refused = 0, left = before; left > 0 && refused < maxRefused; left--) {
+          const one = this.stuck.shift()
+          if (one === undefined) break
+          const error = yield* this.write([one])
+          refused = error === undefined ? 0 : refused + 1
+          if (error !== undefined) this.stuck.push(one)
+        }
+        pause = this.stuck.length < before ? pauseFirstMillis : Math.min(pauseMaxMillis, pause * 2)
         if (this.stuck.length === 0) this.trouble.closeUnsafe()
       }
     })

@@ -59,19 +59,29 @@ export type Signal =
   | { readonly _tag: "Wake" }
   | { readonly _tag: "Cancel"; readonly id: JobId }
 
-/** What one heartbeat found and did. */
+/** What one heartbeat found. */
 export interface Beat {
   /** False: the fleet declared this worker dead and its jobs are no longer its own. */
   readonly alive: boolean
-  /** Workers found dead, and how many of their jobs went back to waiting. */
+  /** How many workers this beat declared dead. */
   readonly deadWorkers: number
-  readonly recovered: number
-  /** Jobs of dead workers that cannot be taken back yet: somebody has them locked. */
-  readonly held: number
-  /** Milliseconds until the next scheduled job is due; undefined when there is none. */
+  /** Workers that left or were declared dead, by whomever, and still have jobs to be taken back. */
+  readonly lost: ReadonlyArray<number>
+  /** Scheduled jobs are due, and to be made ready. */
+  readonly isDue: boolean
+  /** Milliseconds until the next one is; undefined when there is none. */
   readonly nextDueMillis: number | undefined
   /** Running jobs of this worker that someone asked to cancel. */
   readonly cancelled: ReadonlyArray<JobId>
+}
+
+/** What was done for the whole fleet. */
+export interface Chores {
+  /** Jobs of lost workers that went back to waiting. */
+  readonly recovered: number
+  /** Those that cannot be taken back yet: somebody has them locked. */
+  readonly held: number
+  readonly nextDueMillis: number | undefined
 }
 
 /** A worker as the fleet knows it. */
@@ -80,7 +90,10 @@ export interface Membership {
   readonly signals: Queue.Dequeue<Signal>
   /** Announces that this worker sleeps (enqueueing then wakes it) or is busy. */
   readonly idle: (idle: boolean) => Effect.Effect<void, JobQueueError>
+  /** Says that it lives. Waits for nobody, however busy handlers keep the store. */
   readonly beat: Effect.Effect<Beat, JobQueueError>
+  /** Takes back the jobs of lost workers, and makes due jobs ready when some are. */
+  readonly tend: (lost: ReadonlyArray<number>, isDue: boolean) => Effect.Effect<Chores, JobQueueError>
 }
 
 /** How a worker joins the fleet. */
@@ -106,7 +119,7 @@ export interface CronEntry {
   /** Changes whenever schedule or time zone do: the next tick is then computed anew. */
   readonly signature: string
   readonly job: NewJob
-  /** The first tick after an instant, both in epoch milliseconds of the store's clock. */
+  /** The first tick after an instant, both in epoch milliseconds of the store's clock; see `JobCron.nextTick`. */
   readonly next: (afterMillis: number) => number
 }
 
@@ -145,11 +158,18 @@ export class JobStore extends Context.Service<JobStore, {
    * Gives back, unspent, what this worker's claims up to the `nth` took and is not among `known`, and refuses those claims from now on: one may have been
    * committed although its answer got lost, or may only come later. Answers how many jobs.
    */
-  readonly giveBackUnknown: (worker: number, nth: number, known: ReadonlyArray<JobId>) => Effect.Effect<number, JobQueueError>
+  readonly giveBackUnknown: (
+    worker: number,
+    nth: number,
+    known: ReadonlyArray<JobId>
+  ) => Effect.Effect<number, JobQueueError>
   /** Joins the fleet until the scope closes. */
   readonly join: (options: JoinOptions) => Effect.Effect<Membership, JobQueueError, Scope.Scope>
-  /** Enqueues every due tick once over all processes; answers how many were. */
-  readonly tick: (entries: ReadonlyArray<CronEntry>) => Effect.Effect<number, JobQueueError>
+  /**
+   * Enqueues every due tick once over all processes; answers how many were. Of several timetables of one name that of the worker that joined last holds. An
+   * entry that cannot be enqueued, or that has no next tick, is told of once and leaves the others alone.
+   */
+  readonly tick: (worker: number, entries: ReadonlyArray<CronEntry>) => Effect.Effect<number, JobQueueError>
 }>()("sluice/services/jobs/JobStore") {}
 
 /** Which jobs an operator means. */
@@ -157,10 +177,17 @@ export interface JobFilter {
   readonly queue?: string
   readonly kind?: string
   readonly state?: JobInfo["state"]
-  /** Only ids below this one: the cursor of the page before. */
+  /** Only ids below this one: the `next` of the page before. */
   readonly before?: JobId
   /** @default 50, at most 1000 */
   readonly limit?: number
+}
+
+/** Jobs, newest first. A store looks at so many only; when few of them are meant, a page is short, or empty, and yet not the last. */
+export interface JobPage {
+  readonly jobs: ReadonlyArray<JobInfo>
+  /** Everything down to this id has been looked at: `before` of the next page. Undefined when nothing is left. */
+  readonly next: JobId | undefined
 }
 
 /** The counters of one queue: exact, and cheap at any size. */
@@ -186,21 +213,32 @@ export interface RedriveFilter {
   readonly kind?: string
   readonly reason?: JobFailure["reason"]
   readonly ids?: ReadonlyArray<JobId>
-  /** @default 1000 */
+  /** @default 1000, at most 100000 */
   readonly limit?: number
+}
+
+/** What a redrive with the same filter would do. */
+export interface RedrivePreview {
+  /** How many dead letters would run again, the limit at most. */
+  readonly matched: number
+  /** How many are meant and would stay: their unique text is that of a live job, or of another one among them. */
+  readonly held: number
+  /** The first ten that would run again. */
+  readonly sample: ReadonlyArray<JobInfo>
 }
 
 /** What operators and observers ask of job storage; `JobAdmin` and `JobQueue` are built on it. */
 export class JobRecords extends Context.Service<JobRecords, {
   readonly find: (id: JobId) => Effect.Effect<JobInfo | undefined, JobQueueError>
-  readonly list: (filter: JobFilter) => Effect.Effect<ReadonlyArray<JobInfo>, JobQueueError>
+  readonly list: (filter: JobFilter) => Effect.Effect<JobPage, JobQueueError>
   readonly stats: Effect.Effect<ReadonlyArray<QueueStats>, JobQueueError>
   readonly cancel: (id: JobId) => Effect.Effect<"cancelled" | "requested" | "finished" | "unknown", JobQueueError>
   readonly configure: (
     queue: string,
     settings: { readonly paused?: boolean; readonly ratePerSecond?: number | null }
   ) => Effect.Effect<void, JobQueueError>
-  /** Makes dead letters live again with fresh attempts, the n-th delayed by n / `ratePerSecond`. */
+  readonly preview: (filter: RedriveFilter) => Effect.Effect<RedrivePreview, JobQueueError>
+  /** Makes dead letters live again, oldest first, with fresh attempts, the n-th delayed by n / `ratePerSecond`. */
   readonly redrive: (
     filter: RedriveFilter,
     ratePerSecond: number | undefined

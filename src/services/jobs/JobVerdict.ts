@@ -1,28 +1,22 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Formatter from "effect/Formatter"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
+import * as Foreign from "./Foreign.ts"
 import type { JobFailure } from "./Job.ts"
-import { JobDiscard, JobQueueError, JobSnooze } from "./JobError.ts"
+import { JobDiscard, JobQueueError, JobSnooze, maxDelayMillis } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
 import type { ClaimedJob, Verdict } from "./JobStore.ts"
 
 /** Stored messages are cut here: an error must not be heavier than its job. */
 const messageMax = 4_000
 
-const text = (error: unknown): string => {
-  if (typeof error === "string") return clean(error)
-  return clean(
-    error instanceof Error && error.message !== "" ? `${error.name}: ${error.message}` : Formatter.format(error)
-  )
-}
-
-/** Postgres takes no NUL in text. */
-const clean = (message: string): string => message.replaceAll("\u0000", "\uFFFD").slice(0, messageMax)
+/** A message as it is stored: not long, without NUL, and without the half of an emoji that a cut leaves. */
+export const clean = (message: string): string =>
+  message.slice(0, messageMax).toWellFormed().replaceAll("\u0000", "\uFFFD")
 
 /**
  * The delay before the attempt after `attempt`: the schedule is replayed from its start, since each attempt may run in
@@ -44,8 +38,24 @@ export const retryDelayMillis = Effect.fnUntraced(function*(
   return Math.ceil(Duration.toMillis(delay))
 })
 
-/** The delay when the schedule that should say it died. */
+/** The delay when the schedule that should say it died, says none within its time, or one that no clock has. */
 const deadScheduleMillis = 60_000
+const scheduleTimeoutMillis = 1_000
+
+const isDelay = (millis: number): boolean => millis >= 0 && millis <= maxDelayMillis
+
+/** Somebody's schedule: its defect must not become the worker's. */
+const delayOf = (kind: Handler<never>["kind"], attempt: number): Effect.Effect<number> =>
+  retryDelayMillis(kind.retry, attempt).pipe(
+    Effect.timeout(scheduleTimeoutMillis),
+    Effect.filterOrFail(isDelay, (millis) => `it said ${millis} ms`),
+    Effect.catchCause((cause) =>
+      Effect.as(
+        Effect.logError(`jobs: the retry schedule of kind "${kind.name}" died: ${Foreign.prettyOf(cause)}`),
+        deadScheduleMillis
+      )
+    )
+  )
 
 /** The verdict on an attempt that failed for this reason: again by the schedule, or dead when it was the last. */
 export const failed = (
@@ -55,15 +65,7 @@ export const failed = (
 ): Effect.Effect<Verdict> =>
   job.attempt >= job.maxAttempts
     ? Effect.succeed({ _tag: "Dead", failure })
-    : Effect.map(
-      Effect.catchCause(retryDelayMillis(handler.kind.retry, job.attempt), (cause) =>
-        // Somebody's schedule: its defect must not become the worker's.
-        Effect.as(
-          Effect.logError(`jobs: the retry schedule of kind "${handler.kind.name}" died`, cause),
-          deadScheduleMillis
-        )),
-      (delayMillis) => ({ _tag: "Retry", delayMillis, failure })
-    )
+    : Effect.map(delayOf(handler.kind, job.attempt), (delayMillis) => ({ _tag: "Retry", delayMillis, failure }))
 
 /** An attempt that ran into its timeout. */
 export const timedOut = (handler: Pick<Handler<never>, "kind">): JobFailure => ({
@@ -79,7 +81,7 @@ export const ofCause = (
 ): Effect.Effect<Verdict> => {
   const fail = cause.reasons.find(Cause.isFailReason)
   if (fail === undefined) {
-    return failed(handler, job, { reason: "Defect", message: clean(Cause.pretty(cause)) })
+    return failed(handler, job, { reason: "Defect", message: clean(Foreign.prettyOf(cause)) })
   }
   const error = fail.error
   if (error instanceof JobDiscard) {
@@ -89,7 +91,7 @@ export const ofCause = (
   const encoded = handler.encodeError(error)
   return failed(handler, job, {
     reason: "Failed",
-    message: text(error),
+    message: clean(Foreign.textOf(error)),
     ...(encoded === undefined ? {} : { error: encoded })
   })
 }

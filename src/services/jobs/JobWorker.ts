@@ -14,8 +14,9 @@ import * as Supervisor from "../tasks/Supervisor.ts"
 import * as TaskGroup from "../tasks/TaskGroup.ts"
 import { ClaimWatch } from "./ClaimWatch.ts"
 import { JobEngine } from "./JobEngine.ts"
-import type { JobQueueError } from "./JobError.ts"
+import { JobQueueError } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
+import * as JobOption from "./JobOption.ts"
 import type { EngineOptions, Tally } from "./JobSession.ts"
 import { type CronEntry, JobStore, type Membership } from "./JobStore.ts"
 
@@ -38,19 +39,22 @@ export interface WorkerStatus {
 
 /** How a worker works. */
 export interface WorkerOptions {
-  /** Handlers (or batches) at the same time. @default 20 */
+  /** Handlers (or batches) at the same time, at most 10000. @default 20 */
   readonly concurrency?: number
-  /** Transactions of transactional and batch handlers at the same time; each holds a connection. @default 4 */
+  /** Transactions of transactional and batch handlers at the same time, within `concurrency`; each holds a connection. @default 4 */
   readonly transactions?: number
   /** Jobs claimed in one statement at most. @default 1000 */
   readonly maxClaim?: number
-  /** A worker that has not beaten for so long is declared dead by the others. @default 4 seconds */
+  /** A worker that has not beaten for so long is declared dead by the others; at least three beats. @default 4 seconds */
   readonly lease?: Duration.Input
-  /** Time between heartbeats; they also find dead workers and due jobs. @default 500 millis */
+  /** Time between heartbeats; they also find dead workers and due jobs. @default 500 millis, or an eighth of the lease if that is shorter */
   readonly beat?: Duration.Input
   /** How often an idle worker looks without being woken. @default 1 second */
   readonly poll?: Duration.Input
-  /** How long a drain waits for running handlers before it interrupts them. @default 10 seconds */
+  /**
+   * How long a drain waits for running handlers before it interrupts them, how long it then waits again, and how long those that cannot be interrupted
+   * still have (a second at least) before they are left behind. @default 10 seconds
+   */
   readonly drainGrace?: Duration.Input
   /** What to enqueue on a timetable; see `JobCron.make`. */
   readonly crons?: ReadonlyArray<CronEntry>
@@ -70,20 +74,46 @@ export class JobWorker extends Context.Service<JobWorker, {
   readonly idle: Effect.Effect<void>
 }>()("sluice/services/jobs/JobWorker") {}
 
+const rules = {
+  concurrency: JobOption.count,
+  transactions: JobOption.count,
+  maxClaim: JobOption.count,
+  lease: JobOption.lease,
+  beat: JobOption.pace,
+  poll: JobOption.pace,
+  drainGrace: JobOption.grace,
+  label: JobOption.name
+} as const
+
 const engineOptions = (options: WorkerOptions): EngineOptions => {
   const millis = (input: Duration.Input) => Duration.toMillis(Duration.fromInputUnsafe(input))
-  const concurrency = Math.max(1, options.concurrency ?? 20)
+  const concurrency = options.concurrency ?? 20
+  const leaseMillis = Math.ceil(millis(options.lease ?? "4 seconds"))
   return {
     concurrency,
-    transactions: Math.max(1, Math.min(concurrency, options.transactions ?? 4)),
-    maxClaim: Math.max(1, options.maxClaim ?? 1000),
-    beatMillis: Math.max(10, millis(options.beat ?? "500 millis")),
-    leaseMillis: Math.max(100, millis(options.lease ?? "4 seconds")),
-    pollMillis: Math.max(10, millis(options.poll ?? "1 second")),
+    transactions: Math.min(concurrency, options.transactions ?? 4),
+    maxClaim: options.maxClaim ?? 1000,
+    beatMillis: Math.ceil(options.beat === undefined ? Math.min(500, leaseMillis / 8) : millis(options.beat)),
+    leaseMillis,
+    pollMillis: millis(options.poll ?? "1 second"),
     drainGraceMillis: millis(options.drainGrace ?? "10 seconds"),
     crons: options.crons ?? []
   }
 }
+
+/** A beat that is a little late must not be missed, and who looks for the dead has to be well himself: that takes a few beats in a lease. */
+const minBeats = 3
+
+const checkLease = ({ beatMillis, leaseMillis }: EngineOptions): Effect.Effect<void, JobQueueError> =>
+  leaseMillis >= minBeats * beatMillis ? Effect.void : Effect.fail(
+    new JobQueueError({
+      operation: "join",
+      reason: "Rejected",
+      detail: `a lease of ${leaseMillis} ms is too short for a beat every ${beatMillis} ms: it has to be ${
+        minBeats * beatMillis
+      } ms at least`
+    })
+  )
 
 /** The defect of a session that ended by an interruption of its own. */
 const interrupted = "jobs: the session was interrupted from within"
@@ -94,6 +124,7 @@ const make = Effect.fnUntraced(function*<R>(
 ): Effect.fn.Return<JobWorker["Service"], JobQueueError, JobStore | R | Scope.Scope> {
   const store = yield* JobStore
   const settings = engineOptions(options)
+  yield* checkLease(settings)
   const label = options.label ?? "worker"
   const claims = new ClaimWatch(yield* Clock.currentTimeMillis)
   const tally: Tally = { running: 0, buffered: 0, settled: 0, lost: 0, draining: false, claims }
@@ -118,7 +149,10 @@ const make = Effect.fnUntraced(function*<R>(
     })
 
   const sessionOf = (member: Membership) =>
-    TaskGroup.use({ name: `jobs ${label}`, onFailure: "cancel" })((group) =>
+    // A handler that cannot be interrupted is left behind, as if its worker had died: it must not keep the program from ending.
+    TaskGroup.use({ name: `jobs ${label}`, onFailure: "cancel", grace: Math.max(1_000, settings.drainGraceMillis) })((
+      group
+    ) =>
       Effect.gen(function*() {
         const engine = new JobEngine(store, member, group, handlers, settings, tally)
         yield* Effect.addFinalizer((exit) =>
@@ -200,16 +234,18 @@ const make = Effect.fnUntraced(function*<R>(
 
 /**
  * A worker with these handlers, running until the layer closes. Compose it into any app: it needs a job store (for example
- * `PostgresJobQueue.layer`) and what its handlers need.
+ * `PostgresJobQueue.layer`) and what its handlers need. Throws `JobOptionInvalid` for an option that is not what it may be.
  *
  * @example JobWorker.layer([JobHandler.plain(Welcome, sendMail)], { concurrency: 50 })
  */
 export const layer = <const H extends ReadonlyArray<Handler<unknown>>>(
   handlers: H,
   options: WorkerOptions = {}
-): Layer.Layer<JobWorker, JobQueueError, JobStore | Handler.Services<H[number]>> =>
-  Layer.effect(
+): Layer.Layer<JobWorker, JobQueueError, JobStore | Handler.Services<H[number]>> => {
+  JobOption.assertValid("JobWorker.layer", options, rules)
+  return Layer.effect(
     JobWorker,
     // The union of what the handlers need is what H says; an array of one type cannot say it.
     make(handlers as ReadonlyArray<Handler<Handler.Services<H[number]>>>, options)
   )
+}

@@ -20,6 +20,25 @@ export const NewAccount = Schema.Struct({
 /** An account to open. */
 export type NewAccount = typeof NewAccount.Type
 
+const clearingPrefix = "card-clearing."
+
+/** The account that stands for the money which the card provider owes us; it may be negative. */
+export const cardClearing = (currency: string): string => `${clearingPrefix}${currency}`
+
+/** Whether the name is one of the house's own: such an account neither buys nor sells. */
+export const isClearing = (id: string): boolean => id.startsWith(clearingPrefix)
+
+/** The clearing account of a currency, as it is opened by the first order that a card pays. */
+export const clearingAccount = (currency: string): NewAccount => ({
+  id: cardClearing(currency),
+  currency,
+  allowNegative: true
+})
+
+/** Whether an account may be opened so: the house's names stand for its own accounts only. */
+export const isOpenable = ({ allowNegative, currency, id }: NewAccount): boolean =>
+  !isClearing(id) || id === cardClearing(currency) && allowNegative
+
 /** An account as the ledger knows it. */
 export const Account = Schema.Struct({
   id: AccountId,

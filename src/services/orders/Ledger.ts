@@ -19,8 +19,9 @@ export interface Receipt<A> {
   readonly isReplayed: boolean
 }
 
-/** One currency of an audit. All four differences are zero in a sound ledger. */
+/** One currency of an audit. All differences are zero in a sound ledger. */
 export interface AuditLine {
+  /** `none` for entries and pending transfers of accounts that are not there. */
   readonly currency: string
   readonly accounts: number
   /** The sum of all entries: zero. */
@@ -33,13 +34,15 @@ export interface AuditLine {
   readonly unheldAccounts: number
   /** Accounts that have less than nothing to spend without being allowed to. */
   readonly overdrawnAccounts: number
+  /** Names that entries or pending transfers have and no account, in the order of the alphabet; at most 20. */
+  readonly unknownAccounts: ReadonlyArray<string>
 }
 
 /** Whether an audit found nothing wrong. */
 export const isSound = (lines: ReadonlyArray<AuditLine>): boolean =>
   lines.every((line) =>
     line.entriesSum === 0n && line.balancesSum === 0n && line.unbalancedAccounts === 0 && line.unheldAccounts === 0 &&
-    line.overdrawnAccounts === 0
+    line.overdrawnAccounts === 0 && line.unknownAccounts.length === 0
   )
 
 /** Accounts, transfers and the entries that they leave. */

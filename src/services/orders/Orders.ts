@@ -27,6 +27,13 @@ export interface OrderFilter {
 /** The most orders on one page. */
 export const maxPage = 200
 
+/** A page of a list. */
+export interface OrderPage {
+  readonly orders: ReadonlyArray<Order>
+  /** What the next page is `before`; undefined on the last one. A page of what is rare may be short, or empty, and still have a next one. */
+  readonly next: string | undefined
+}
+
 /** The sums of the orders in one status. */
 export const OrderCount = Schema.Struct({ status: Schema.String, orders: Schema.Int })
 
@@ -45,8 +52,8 @@ export class Orders extends Context.Service<Orders, {
     requestId?: string
   ) => Effect.Effect<Receipt<Order>, OrderRefused | KeyReused | KeyInFlight | OrdersStoreError>
   readonly find: (id: string) => Effect.Effect<Order, OrderNotFound | OrdersStoreError>
-  /** Orders, the latest first. */
-  readonly list: (filter: OrderFilter) => Effect.Effect<ReadonlyArray<Order>, OrdersStoreError>
+  /** Orders, the latest first. A page costs no more than a bounded look, however many orders there are. */
+  readonly list: (filter: OrderFilter) => Effect.Effect<OrderPage, OrdersStoreError>
   /** Cancels an order that is accepted or paid; money and stock go back in the same transaction. */
   readonly cancel: (
     id: string,

@@ -1,6 +1,7 @@
 /** Why orders, stock or the ledger did not do what was asked. */
 import { Schema } from "effect"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
+import { isClearing } from "./Account.ts"
 
 /** The store did not do what was asked; `reason` is what a caller branches on (see `SqlFailure.Reason`). */
 export class OrdersStoreError extends Schema.TaggedError<OrdersStoreError>()("OrdersStoreError", {
@@ -34,10 +35,14 @@ export class AccountNotFound extends Schema.TaggedError<AccountNotFound>()("Acco
   }
 }
 
-/** An account with this id is open, with another currency or rule. */
+/** An account with this id is open with another currency or rule, or could not be opened so: the names of clearing accounts are the house's. */
 export class AccountDiffers extends Schema.TaggedError<AccountDiffers>()("AccountDiffers", { id: Schema.String }) {
   override get message(): string {
-    return `the account ${JSON.stringify(this.id)} is open with another currency or rule`
+    return isClearing(this.id)
+      ? `the account ${
+        JSON.stringify(this.id)
+      } is the house's: it is in the currency of its name and may fall below zero`
+      : `the account ${JSON.stringify(this.id)} is open with another currency or rule`
   }
 }
 

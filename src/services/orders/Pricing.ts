@@ -1,5 +1,6 @@
 /** Whether an order can be accepted, and what it costs. */
 import { Result } from "effect"
+import { isClearing } from "./Account.ts"
 import { maxAmount } from "./Money.ts"
 import type { Order, OrderLine, OrderRequest } from "./Order.ts"
 import { OrderRefused } from "./OrdersError.ts"
@@ -21,7 +22,7 @@ export const place = (
   now: Date
 ): Result.Result<Order, OrderRefused> => {
   const currency = books.currencyOf(request.customerId)
-  if (currency === undefined) {
+  if (currency === undefined || isClearing(request.customerId)) {
     return refuse("UnknownCustomer", `there is no customer ${JSON.stringify(request.customerId)}`)
   }
   const items: Array<OrderLine> = []

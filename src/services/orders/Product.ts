@@ -9,7 +9,7 @@ export const Sku = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/u, { expected: "1 to 64 letters, digits, \".\", \"_\" or \"-\"" })
 )
 
-/** The most of one product that there can be. */
+/** The most of one product that there can be, to sell and reserved together: what a cancelled order gives back always finds room. */
 export const maxStock = 2_000_000_000
 
 const Units = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: maxStock }))
@@ -64,7 +64,7 @@ export type StockAdjustment = typeof StockAdjustment.Type
 /** Why a product is refused. */
 export const ProductRefusalReason = Schema.Literals(["UnknownSeller", "CurrencyMismatch"])
 
-/** A change would leave less than nothing to sell, or more than there can be; nothing was written. */
+/** A change would leave less than nothing to sell, or more than there can be with what is reserved; nothing was written. */
 export class StockRefused extends Schema.TaggedError<StockRefused>()("StockRefused", {
   sku: Schema.String,
   onHand: Schema.Int,
@@ -77,11 +77,11 @@ export class StockRefused extends Schema.TaggedError<StockRefused>()("StockRefus
 
 /** What there is after an adjustment. */
 export const adjusted = (
-  product: Pick<Product, "sku" | "onHand">,
+  product: Pick<Product, "sku" | "onHand" | "reserved">,
   units: number
 ): Result.Result<number, StockRefused> => {
   const after = product.onHand + units
-  return after < 0 || after > maxStock
+  return after < 0 || after + product.reserved > maxStock
     ? Result.fail(new StockRefused({ sku: product.sku, onHand: product.onHand, units }))
     : Result.succeed(after)
 }

@@ -3,13 +3,11 @@
  * account and product that the batch touches, and writes what the plan says. A hot account appears once in the plan however many orders touch it.
  * Orders are decided in the order given, so an order that cannot be paid fails alone and its neighbours see what the earlier ones left.
  */
-import type { Account } from "./Account.ts"
+import { type Account, canSpend, cardClearing } from "./Account.ts"
 import { maxBalance } from "./Money.ts"
-import type { Order, OrderAction, OrderFailure } from "./Order.ts"
-import { apply } from "./Order.ts"
+import { apply, type Order, type OrderAction, type OrderFailure } from "./Order.ts"
 import type { Product } from "./Product.ts"
-import type { EntryKind, Transfer } from "./Transfer.ts"
-import { chargePrefix } from "./Transfer.ts"
+import { chargePrefix, type EntryKind, type Transfer } from "./Transfer.ts"
 
 /** An account as the plan needs it. */
 export type AccountState = Pick<Account, "id" | "currency" | "balance" | "held" | "allowNegative">
@@ -67,9 +65,6 @@ const emptyPlan = (): Plan => ({
   toShip: []
 })
 
-/** The account that stands for the money which the card provider owes us; it may be negative. */
-export const cardClearing = (currency: string): string => `card-clearing.${currency}`
-
 /** The idempotency key of the transfer that waits for a card's answer. */
 export const chargeKey = (orderId: string): string => `${chargePrefix}${orderId}`
 
@@ -120,7 +115,7 @@ export const settle = (orders: ReadonlyArray<Order>, books: Books, now: Date): P
 export const charge = (order: Order, books: Books, transfer: Transfer, now: Date): Plan | undefined => {
   if (order.status !== "accepted") return undefined
   const plan = emptyPlan()
-  const failure = stockRefusal(plan, order, books)
+  const failure = chargeRefusal(plan, order, books) ?? stockRefusal(plan, order, books)
   if (failure !== undefined) {
     change(plan, order, "fail", now, failure)
     return plan
@@ -132,11 +127,15 @@ export const charge = (order: Order, books: Books, transfer: Transfer, now: Date
   return plan
 }
 
-/** The second half: the provider's answer. Undefined when the order is no longer being charged, for instance because the answer came twice. */
+/**
+ * The second half: the provider's answer. Undefined when the order is no longer being charged, for instance because the answer came twice. Should a seller
+ * have no room any more for money that the card has paid, the order fails and the money stays on its customer's account.
+ */
 export const charged = (
   order: Order,
   transfer: Transfer,
   answer: "charged" | "declined",
+  books: Books,
   now: Date
 ): Plan | undefined => {
   if (order.status !== "charging") return undefined
@@ -150,6 +149,12 @@ export const charged = (
   }
   post(plan, transfer.id, "transfer", transfer.from, -transfer.amount)
   post(plan, transfer.id, "transfer", transfer.to, transfer.amount)
+  const failure = creditRefusal(plan, order, books)
+  if (failure !== undefined) {
+    moveStock(plan, order, "release")
+    change(plan, order, "fail", now, failure)
+    return plan
+  }
   if (!isShipped(order)) moveStock(plan, order, "ship")
   pay(plan, order, now)
   return plan
@@ -165,10 +170,14 @@ export const ship = (orders: ReadonlyArray<Order>, now: Date): Plan => {
 }
 
 /**
- * Cancels an order: a paid one gets its money and stock back by new entries. `"InsufficientFunds"` when a seller has already spent the money;
- * undefined when the order's status does not allow it.
+ * Cancels an order: a paid one gets its money and stock back by new entries. `"InsufficientFunds"` when a seller has already spent the money,
+ * `"BalanceOutOfRange"` when its customer has no room for it; undefined when the order's status does not allow it.
  */
-export const cancel = (order: Order, books: Books, now: Date): Plan | "InsufficientFunds" | undefined => {
+export const cancel = (
+  order: Order,
+  books: Books,
+  now: Date
+): Plan | "InsufficientFunds" | "BalanceOutOfRange" | undefined => {
   const plan = emptyPlan()
   if (!change(plan, order, "cancel", now)) return undefined
   if (order.status !== "paid") return plan
@@ -176,8 +185,10 @@ export const cancel = (order: Order, books: Books, now: Date): Plan | "Insuffici
   movePayment(plan, order, "refund", -1n)
   for (const [id, delta] of plan.accounts) {
     const account = books.account(id)
-    const left = (account?.balance ?? 0n) - (account?.held ?? 0n) + delta.balance
+    const after = (account?.balance ?? 0n) + delta.balance
+    const left = after - (account?.held ?? 0n)
     if (left < 0n && delta.balance < 0n && account?.allowNegative !== true) return "InsufficientFunds"
+    if (after > maxBalance || left < -maxBalance) return "BalanceOutOfRange"
   }
   return plan
 }
@@ -203,7 +214,23 @@ const fundsRefusal = (plan: Plan, order: Order, books: Books): OrderFailure | un
   if (customer.currency !== order.currency) return "CurrencyMismatch"
   const left = customer.balance - customer.held + (plan.accounts.get(customer.id)?.balance ?? 0n) - order.total
   if (left < 0n && !customer.allowNegative) return "InsufficientFunds"
-  if (left < -maxBalance) return "BalanceOutOfRange"
+  return left < -maxBalance ? "BalanceOutOfRange" : creditRefusal(plan, order, books)
+}
+
+/** Whether the pending transfer of a card can be made, and both ways that its money may go later. */
+const chargeRefusal = (plan: Plan, order: Order, books: Books): OrderFailure | undefined => {
+  const customer = books.account(order.customerId)
+  if (customer === undefined) return "UnknownCustomer"
+  const clearing = books.account(cardClearing(order.currency))
+  if (clearing?.currency !== order.currency || customer.currency !== order.currency) return "CurrencyMismatch"
+  if (!canSpend(clearing, order.total)) return "InsufficientFunds"
+  const isOut = clearing.balance - clearing.held - order.total < -maxBalance ||
+    clearing.held + order.total > maxBalance || customer.balance + order.total > maxBalance
+  return isOut ? "BalanceOutOfRange" : creditRefusal(plan, order, books)
+}
+
+/** Whether the sellers can take the money. */
+const creditRefusal = (plan: Plan, order: Order, books: Books): OrderFailure | undefined => {
   for (const item of order.items) {
     const seller = books.account(item.seller)
     if (seller === undefined || seller.currency !== order.currency) return "CurrencyMismatch"

@@ -101,6 +101,7 @@ export const open = (
   if (!isInRange(from.balance - from.held - request.amount) || !isInRange(to.balance + request.amount)) {
     return refuse("BalanceOutOfRange")
   }
+  if (request.pendingSeconds !== undefined && !isInRange(from.held + request.amount)) return refuse("BalanceOutOfRange")
   return Result.succeed(
     request.pendingSeconds === undefined
       ? { from: { balance: -request.amount, held: 0n }, to: { balance: request.amount }, isPosted: true }

@@ -18,3 +18,10 @@ export const effectiveMillis = (node: DeadlineNode | undefined): number => {
 export const CurrentDeadline = Context.Reference<DeadlineNode | undefined>("sluice/services/tasks/CurrentDeadline", {
   defaultValue: () => undefined
 })
+
+/** The node that a deadline opened now is below: one that has passed binds nothing that is opened after it, which is cleanup. */
+export const openBelow = (parent: DeadlineNode | undefined, nowMillis: number, atMillis: number): DeadlineNode => {
+  let live = parent
+  while (live !== undefined && live.atMillis <= nowMillis) live = live.parent
+  return { parent: live, depth: (parent?.depth ?? 0) + 1, atMillis }
+}

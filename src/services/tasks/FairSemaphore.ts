@@ -1,4 +1,5 @@
 import { Effect, Exit, type Option, type Scheduler, Schema, type Scope } from "effect"
+import { limit, wholeNumber } from "./InvalidOption.ts"
 import { type Label, render } from "./TaskNode.ts"
 import * as Tasks from "./Tasks.ts"
 
@@ -21,7 +22,7 @@ export class PermitsUnavailable extends Schema.TaggedError<PermitsUnavailable>()
 export interface FairSemaphore {
   /** Runs the effect with one permit. With a total of zero it waits until the semaphore is resized. */
   readonly withPermit: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  /** Runs the effect with so many permits; fails when there are not so many in all, now or after a resize. */
+  /** Runs the effect with so many permits; fails when there are not so many in all (of zero: none), now or after a resize. */
   readonly withPermits: (
     permits: number
   ) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | PermitsUnavailable, R>
@@ -40,6 +41,7 @@ export interface FairSemaphore {
 /**
  * Makes a semaphore.
  *
+ * @param permits how many there are in all: a whole number; zero pauses it until it is resized, Infinity is no limit
  * @default options.name "semaphore": waiting tasks show "permit of <name>"
  */
 export const make = (permits: number, options?: { readonly name?: Label | undefined }): Effect.Effect<FairSemaphore> =>
@@ -52,10 +54,14 @@ export const makeUnsafe = (permits: number, options?: { readonly name?: Label | 
 interface Waiter {
   readonly permits: number
   readonly resume: (effect: Effect.Effect<void>) => void
+  /** Whether it waits also while there are not so many permits in all. */
+  readonly isPatient: boolean
   state: "queued" | "given" | "refused"
   previous: Waiter | undefined
   next: Waiter | undefined
 }
+
+const asked = (permits: number): number => wholeNumber("FairSemaphore permits", permits, 0)
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
@@ -70,7 +76,7 @@ class Permits implements FairSemaphore {
   private readonly showWait: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
   constructor(total: number, name: Label) {
-    this.total = total
+    this.total = limit("FairSemaphore permits", total, 0)
     this.name = name
     this.showWait = Tasks.waiting(() => `permit of ${render(name)}`)
   }
@@ -80,14 +86,14 @@ class Permits implements FairSemaphore {
   readonly withPermit = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.uninterruptibleMask((restore) =>
       // A request for one permit is never refused: it waits, even for a total of zero to grow.
-      Effect.flatMap(this.acquire(1, restore), () => this.holding(1, restore(self)))
+      Effect.flatMap(this.acquire(1, true, restore), () => this.holding(1, restore(self)))
     )
 
   withPermits(permits: number) {
     return <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | PermitsUnavailable, R> =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(
-          this.acquire(permits, restore),
+          this.acquire(permits, false, restore),
           (isGiven): Effect.Effect<A, E | PermitsUnavailable, R> =>
             isGiven ? this.holding(permits, restore(self)) : this.refused(permits)
         )
@@ -97,7 +103,7 @@ class Permits implements FairSemaphore {
   withPermitsIfAvailable(permits: number) {
     return <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Option.Option<A>, E, R> =>
       Effect.uninterruptibleMask((restore) => {
-        if (!this.take(permits)) return Effect.succeedNone
+        if (!this.take(asked(permits))) return Effect.succeedNone
         return Effect.asSome(this.holding(permits, restore(self)))
       })
   }
@@ -105,7 +111,7 @@ class Permits implements FairSemaphore {
   takeScoped(permits: number): Effect.Effect<void, PermitsUnavailable, Scope.Scope> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
-        this.acquire(permits, restore),
+        this.acquire(permits, false, restore),
         (isGiven) =>
           isGiven ? Effect.addFinalizer(() => Effect.sync(() => this.release(permits))) : this.refused(permits)
       )
@@ -114,11 +120,11 @@ class Permits implements FairSemaphore {
 
   resize(total: number): Effect.Effect<void> {
     return Effect.sync(() => {
-      const isSmaller = total < this.total
+      const isSmaller = limit("FairSemaphore resize", total, 0) < this.total
       this.total = total
       for (let waiter = isSmaller ? this.head : undefined; waiter !== undefined;) {
         const next: Waiter | undefined = waiter.next
-        if (waiter.permits > 1 && waiter.permits > total) this.wake(waiter, "refused")
+        if (!waiter.isPatient && waiter.permits > total) this.wake(waiter, "refused")
         waiter = next
       }
       this.grant()
@@ -153,14 +159,14 @@ class Permits implements FairSemaphore {
   }
 
   /** Only called uninterruptibly; `false` when there are not so many permits in all. */
-  private acquire(permits: number, restore: Restore): Effect.Effect<boolean> {
+  private acquire(permits: number, isPatient: boolean, restore: Restore): Effect.Effect<boolean> {
     return Effect.withFiber((fiber) => {
-      if (this.take(permits)) return Effect.succeed(true)
+      if (this.take(asked(permits))) return Effect.succeed(true)
       this.dispatcher ??= fiber.cache.scheduler.makeDispatcher()
-      if (permits > 1 && permits > this.total) return Effect.succeed(false)
+      if (!isPatient && permits > this.total) return Effect.succeed(false)
       let waiter: Waiter | undefined
       const wait = Effect.callback<void>((resume) => {
-        waiter = { permits, resume, state: "queued", previous: undefined, next: undefined }
+        waiter = { permits, isPatient, resume, state: "queued", previous: undefined, next: undefined }
         this.enqueue(waiter)
         // Permits may have become free since the first look.
         this.grant()

@@ -1,5 +1,6 @@
 import { Cause, type Duration, Effect, Exit, Queue, Schema, Stream } from "effect"
 import type { GroupCore } from "./GroupCore.ts"
+import { limit, wholeNumber } from "./InvalidOption.ts"
 import * as TaskGroup from "./TaskGroup.ts"
 import type { Label } from "./TaskNode.ts"
 
@@ -13,7 +14,7 @@ export class NoTasks extends Schema.TaggedError<NoTasks>()("NoTasks", {}) {
 /** How many run at once, and what they are called in the live tree. */
 export interface Options<in A = unknown> {
   /**
-   * How many tasks live at once: there are never more fibers than that, however many items.
+   * How many tasks live at once, at least one: there are never more fibers than that, however many items.
    *
    * @default 16 for items, "unbounded" for effects that are given one by one
    */
@@ -28,12 +29,22 @@ export interface Options<in A = unknown> {
 
 type Hook<B, E> = (exit: Exit.Exit<B, E>, index: number) => boolean
 
-const concurrencyDefault = 16
+/** What each of the functions below chooses where the caller does not. */
+interface Defaults {
+  readonly concurrency: number
+  readonly name: string
+}
+
+const itemDefaults: Defaults = { concurrency: 16, name: "fan-out" }
+const effectDefaults: Defaults = { concurrency: Number.POSITIVE_INFINITY, name: "fan-out" }
+const raceDefaults: Defaults = { concurrency: Number.POSITIVE_INFINITY, name: "race" }
+
 const keptMax = 64
 
 /**
  * Runs the function on every item and gives the results in the order of the items. The first failure cancels the rest;
- * the others' failures are behind it in the cause. The items are pulled one by one as tasks become free.
+ * the others' failures are behind it in the cause. An item whose task is cancelled has no result, so that the whole is
+ * cancelled with it. The items are pulled one by one as tasks become free.
  *
  * @default options.concurrency 16
  */
@@ -41,24 +52,55 @@ export const forEach = <A, B, E, R>(
   items: Iterable<A>,
   f: (item: A, index: number) => Effect.Effect<B, E, R>,
   options?: Options<A>
+): Effect.Effect<Array<B>, E, R> => results(items, f, options, itemDefaults)
+
+const results = <A, B, E, R>(
+  items: Iterable<A>,
+  f: (item: A, index: number) => Effect.Effect<B, E, R>,
+  options: Options<A> | undefined,
+  defaults: Defaults
 ): Effect.Effect<Array<B>, E, R> =>
   Effect.suspend(() => {
-    const results: Array<B> = []
+    const values: Array<B> = []
     return Effect.as(
-      run<A, B, E, R>(items, f, options, () => (exit, index) => {
-        if (Exit.isSuccess(exit)) results[index] = exit.value
-        return false
+      whole<A, B, E, R>(items, f, options, defaults, (value, index) => {
+        values[index] = value
       }),
-      results
+      values
     )
   })
 
-/** `forEach` for its effects alone: memory does not grow with the number of items. */
+/** Runs all items, each of which must give its value: the first that is cancelled cancels the whole. */
+const whole = <A, B, E, R>(
+  items: Iterable<A>,
+  f: (item: A, index: number) => Effect.Effect<B, E, R>,
+  options: Options<A> | undefined,
+  defaults: Defaults,
+  onValue: (value: B, index: number) => void
+): Effect.Effect<void, E, R> =>
+  Effect.suspend(() => {
+    let cancelled: Exit.Exit<never, E> | undefined
+    const all = run<A, B, E, R>(items, f, options, defaults, (core) => (exit, index) => {
+      if (Exit.isSuccess(exit)) {
+        onValue(exit.value, index)
+      } else if (Cause.hasInterruptsOnly(exit.cause) && core.phase === "open") {
+        cancelled = Exit.failCause(exit.cause)
+        core.stop(true, "another one was cancelled")
+      }
+      return false
+    })
+    return Effect.flatMap(all, () => cancelled ?? Effect.void)
+  })
+
+/**
+ * `forEach` for its effects alone: memory does not grow with the number of items. There are no results to miss: a
+ * cancelled item counts as done.
+ */
 export const forEachDiscard = <A, E, R>(
   items: Iterable<A>,
   f: (item: A, index: number) => Effect.Effect<unknown, E, R>,
   options?: Options<A>
-): Effect.Effect<void, E, R> => run<A, unknown, E, R>(items, f, options, () => () => false)
+): Effect.Effect<void, E, R> => run<A, unknown, E, R>(items, f, options, itemDefaults, () => () => false)
 
 type Any = Effect.Effect<unknown, unknown, unknown>
 type Unified<Eff extends Any> = Effect.Effect<Effect.Success<Eff>, Effect.Error<Eff>, Effect.Services<Eff>>
@@ -71,7 +113,7 @@ export const all = <Eff extends Any>(
   effects: Iterable<Eff>,
   options?: Options<Eff>
 ): Effect.Effect<Array<Effect.Success<Eff>>, Effect.Error<Eff>, Effect.Services<Eff>> =>
-  forEach(effects, unified, { concurrency: "unbounded", ...options })
+  results(effects, unified<Eff>, options, effectDefaults)
 
 /** Runs the function on every item and gives every exit, failures and defects included, in the order of the items. */
 export const collect = <A, B, E, R>(
@@ -82,8 +124,10 @@ export const collect = <A, B, E, R>(
   Effect.suspend(() => {
     const exits: Array<Exit.Exit<B, E>> = []
     return Effect.as(
-      run<A, B, never, R, E>(items, f, options, () => (exit, index) => {
+      run<A, B, never, R, E>(items, f, options, itemDefaults, (core) => (exit, index) => {
         exits[index] = exit
+        // Of a whole that is being interrupted nobody gets the exits.
+        if (core.phase !== "open" && Exit.isFailure(exit)) core.noteDefect(exit.cause)
         return true
       }),
       exits
@@ -101,14 +145,22 @@ export const stream = <A, B, E, R>(
   f: (item: A, index: number) => Effect.Effect<B, E, R>,
   options?: Options<A> & { readonly bufferSize?: number | undefined }
 ): Stream.Stream<B, E, R> =>
-  Stream.callback<B, E, R>(
-    (queue) =>
-      Effect.andThen(
-        forEachDiscard(items, (item, index) => Effect.flatMap(f(item, index), (b) => Queue.offer(queue, b)), options),
-        Queue.end(queue)
-      ),
-    { bufferSize: options?.bufferSize ?? Math.min(1024, limitOf(options)) }
-  )
+  Stream.suspend(() => {
+    const concurrency = concurrencyOf(options, itemDefaults)
+    const bufferSize = limit("FanOut bufferSize", options?.bufferSize ?? Math.min(1024, concurrency), 1)
+    return Stream.callback<B, E, R>(
+      (queue) => {
+        const offered = (item: A, index: number) => Effect.flatMap(f(item, index), (b) => Queue.offer(queue, b))
+        const all = Effect.onExit(whole(items, offered, options, itemDefaults, () => {}), (exit) =>
+          // A reader that has left gets no cause any more.
+          Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) && Cause.hasDies(exit.cause)
+            ? Effect.logError("a task of a stream died when its reader had left", exit.cause)
+            : Effect.void)
+        return Effect.andThen(all, Queue.end(queue))
+      },
+      { bufferSize }
+    )
+  })
 
 /** One batch of items at a time, each run like `forEach`; the next one starts when the reader asks for it. */
 export const batches = <A, B, E, R>(
@@ -117,14 +169,17 @@ export const batches = <A, B, E, R>(
   f: (item: A, index: number) => Effect.Effect<B, E, R>,
   options?: Options<A>
 ): Stream.Stream<ReadonlyArray<B>, E, R> =>
-  Stream.fromIterable(items).pipe(
-    Stream.grouped(size),
-    Stream.rechunk(1),
-    Stream.zipWithIndex,
-    Stream.mapEffect(([batch, number]) =>
-      forEach(batch, (item, index) => f(item, number * size + index), { concurrency: size, ...options })
+  Stream.suspend(() => {
+    const concurrency = wholeNumber("FanOut batches size", size, 1)
+    return Stream.fromIterable(items).pipe(
+      Stream.grouped(size),
+      Stream.rechunk(1),
+      Stream.zipWithIndex,
+      Stream.mapEffect(([batch, number]) =>
+        results(batch, (item, index) => f(item, number * size + index), options, { ...itemDefaults, concurrency })
+      )
     )
-  )
+  })
 
 /** The first success; the others are cancelled. When all fail, the cause has all their failures, in order of time. */
 export const firstSuccess = <Eff extends Any>(
@@ -152,10 +207,11 @@ const race = <Item, A, E, R>(
     const runners = run<Item, A, never, R, E>(
       items,
       f,
-      { concurrency: "unbounded", name: "race", ...options },
+      options,
+      raceDefaults,
       (core) => (exit) => {
-        if (winner !== undefined) {
-          // A loser has lost; only a defect in its cleanup is worth a line.
+        if (winner !== undefined || core.phase !== "open") {
+          // A loser has lost, and so have all when they are interrupted; only a defect in their cleanup is worth a line.
           if (Exit.isFailure(exit)) core.noteDefect(exit.cause)
         } else if (isWinner(exit)) {
           winner = exit
@@ -172,10 +228,11 @@ const race = <Item, A, E, R>(
     })
   })
 
-const limitOf = (options: Options<never> | undefined): number =>
-  options?.concurrency === "unbounded"
-    ? Number.POSITIVE_INFINITY
-    : Math.max(1, options?.concurrency ?? concurrencyDefault)
+/** Explicitly undefined is the default too. */
+const concurrencyOf = (options: Options<never> | undefined, defaults: Defaults): number => {
+  const given = options?.concurrency ?? defaults.concurrency
+  return given === "unbounded" ? Number.POSITIVE_INFINITY : limit("FanOut concurrency", given, 1)
+}
 
 /**
  * The dispatcher is the body of a group: it forks the next item when fewer than the limit live, and ends early when the
@@ -185,45 +242,56 @@ const run = <A, B, E, R, EItem = E>(
   items: Iterable<A>,
   f: (item: A, index: number) => Effect.Effect<B, EItem, R>,
   options: Options<A> | undefined,
+  defaults: Defaults,
   makeHook: (core: GroupCore<E>) => Hook<B, EItem>
 ): Effect.Effect<void, E, R> =>
-  TaskGroup.withCore<E, void, never, R>(
-    { name: options?.name ?? "fan-out", grace: options?.grace },
-    (core) =>
-      Effect.withFiber((fiber) => {
-        const hook = makeHook(core)
-        const limit = limitOf(options)
-        const iterator = items[Symbol.iterator]()
-        let next: IteratorResult<A> | undefined
-        let count = 0
-        const slot = Effect.callback<void>((resume) => {
-          const isFree = () => core.live < limit || core.phase !== "open"
-          // A task may have ended since the dispatcher looked.
-          if (isFree()) return resume(Effect.void)
-          const forget: Effect.Effect<void> = core.observe(() => {
-            if (isFree()) resume(forget)
-          })
-          return forget
-        })
-        const fork = (item: A): Effect.Effect<unknown, never, R> => {
-          const index = count++
-          const label = options?.taskName === undefined
-            ? () => `#${index}`
-            : () => options.taskName?.(item, index) ?? ""
-          const effect = Effect.suspend(() => f(item, index))
-          return core.fork(effect, label, (exit) => hook(exit, index), fiber)
-        }
-        return Effect.onExit(
-          Effect.whileLoop({
-            while: () => core.phase === "open" && (next = iterator.next()).done !== true,
-            body: () => {
-              const item: A = next?.value
-              return core.live < limit ? fork(item) : Effect.flatMap(slot, () => fork(item))
-            },
-            step: () => {}
-          }),
-          // A generator that is left early gets its `finally`.
-          () => Effect.sync(() => next?.done === true ? undefined : iterator.return?.())
-        )
+  Effect.suspend(() => {
+    const concurrency = concurrencyOf(options, defaults)
+    return TaskGroup.withCore<E, void, never, R>(
+      { name: options?.name ?? defaults.name, grace: options?.grace },
+      (core) => dispatch(core, items, f, options, concurrency, makeHook(core))
+    )
+  })
+
+const dispatch = <A, B, E, R, EItem>(
+  core: GroupCore<E>,
+  items: Iterable<A>,
+  f: (item: A, index: number) => Effect.Effect<B, EItem, R>,
+  options: Options<A> | undefined,
+  concurrency: number,
+  hook: Hook<B, EItem>
+): Effect.Effect<void, never, R> =>
+  Effect.withFiber((fiber) => {
+    const iterator = items[Symbol.iterator]()
+    let next: IteratorResult<A> | undefined
+    let count = 0
+    const slot = Effect.callback<void>((resume) => {
+      const isFree = () => core.live < concurrency || core.phase !== "open"
+      // A task may have ended since the dispatcher looked.
+      if (isFree()) return resume(Effect.void)
+      const forget: Effect.Effect<void> = core.observe(() => {
+        if (isFree()) resume(forget)
       })
-  )
+      return forget
+    })
+    const fork = (item: A): Effect.Effect<unknown, never, R> => {
+      const index = count++
+      const label = options?.taskName === undefined
+        ? () => `#${index}`
+        : () => options.taskName?.(item, index) ?? ""
+      const effect = Effect.suspend(() => f(item, index))
+      return core.fork(effect, label, (exit) => hook(exit, index), fiber)
+    }
+    return Effect.onExit(
+      Effect.whileLoop({
+        while: () => core.phase === "open" && (next = iterator.next()).done !== true,
+        body: () => {
+          const item: A = next?.value
+          return core.live < concurrency ? fork(item) : Effect.flatMap(slot, () => fork(item))
+        },
+        step: () => {}
+      }),
+      // A generator that is left early gets its `finally`.
+      () => Effect.sync(() => next?.done === true ? undefined : iterator.return?.())
+    )
+  })

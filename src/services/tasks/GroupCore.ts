@@ -2,16 +2,10 @@ import { Cause, Clock, Context, Duration, Effect, Exit, type Fiber, Option } fro
 import { because } from "./CancelReason.ts"
 import { CurrentDeadline, type DeadlineNode } from "./CurrentDeadline.ts"
 import * as Grace from "./Grace.ts"
-import { CurrentTask, type Label, render, TaskNode } from "./TaskNode.ts"
+import { CurrentTask, type Label, render, type Stoppable, TaskNode } from "./TaskNode.ts"
 
 /** How many failures are kept beside the first one, and how many defects are logged; the rest is counted. */
 const siblingsMax = 64
-
-/**
- * A nest may be ten thousand groups deep, and starting, ending and interrupting run synchronously through it: every so
- * many levels the chain goes through the scheduler, so that the stack stays small.
- */
-const yieldEveryLevels = 32
 
 const notForked: Effect.Effect<undefined> = Effect.as(Effect.void, undefined)
 
@@ -26,7 +20,7 @@ export type OnFailure = "cancel" | "keep"
  *
  * @internal
  */
-export class GroupCore<E> {
+export class GroupCore<E> implements Stoppable {
   readonly node: TaskNode
   readonly onFailure: OnFailure
   readonly grace: Duration.Duration
@@ -37,6 +31,8 @@ export class GroupCore<E> {
   private bodyFiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   private isBodyRunning = true
   private isBodyStopped = false
+  /** Cancelled as a whole: whatever its body gave, its owner is interrupted. */
+  private isCancelled = false
   private first: Cause.Cause<E> | undefined = undefined
   private readonly siblings: Array<Cause.Reason<E>> = []
   private readonly defects: Array<Cause.Cause<unknown>> = []
@@ -49,6 +45,7 @@ export class GroupCore<E> {
     this.deadline = deadline
     this.onFailure = onFailure
     this.grace = grace
+    node.group = this
   }
 
   /** Forks a child that starts at once. `undefined` when the group is no longer open: then nothing has run. */
@@ -61,7 +58,7 @@ export class GroupCore<E> {
     if (this.phase !== "open") return notForked
     const node = new TaskNode("task", label, this.node, parent.getRef(Clock.Clock).currentTimeMillisUnsafe())
     return Effect.map(
-      Effect.forkDetach(this.child(node, effect, hook), { startImmediately: true }),
+      Effect.forkDetach(this.child(node, effect, hook, node.startsBelow(parent)), { startImmediately: true }),
       // A fiber that was not attached found the group closed under its feet.
       (fiber) => node.fiber === undefined ? undefined : { node, fiber }
     )
@@ -70,7 +67,8 @@ export class GroupCore<E> {
   private child<A, E1, R>(
     node: TaskNode,
     effect: Effect.Effect<A, E1, R>,
-    hook: ExitHook<A, E1> | undefined
+    hook: ExitHook<A, E1> | undefined,
+    isPutOff: boolean
   ): Effect.Effect<A, E1, R> {
     // The first step registers: between a fork and a step of the spawner, an interruption could lose the child.
     return Effect.withFiber((fiber) => {
@@ -87,7 +85,7 @@ export class GroupCore<E> {
         context = Context.add(context, CurrentDeadline, this.deadline)
       }
       fiber.setContext(context)
-      return this.isYieldLevel ? Effect.andThen(Effect.yieldNow, effect) : effect
+      return isPutOff ? Effect.andThen(Effect.yieldNow, effect) : effect
     })
   }
 
@@ -134,22 +132,36 @@ export class GroupCore<E> {
   stop(isBodyIncluded: boolean, why: Label): void {
     if (this.phase === "open") this.phase = "closing"
     this.node.isCancelling = true
-    const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+    const children: Array<TaskNode> = []
     for (let child = this.node.firstChild; child !== undefined; child = child.next) {
       if (child.fiber === undefined || child.isCancelling) continue
+      // Marked before the first interruption: cleanup that cancels its siblings finds nothing left to do.
       child.isCancelling = true
-      fibers.push(child.fiber)
+      children.push(child)
     }
-    if (isBodyIncluded && this.isBodyRunning && this.bodyFiber !== undefined) {
-      this.isBodyStopped = true
-      fibers.push(this.bodyFiber)
-    }
+    const body = isBodyIncluded && this.isBodyRunning ? this.bodyFiber : undefined
     // Interruption may run cleanup synchronously, which changes the list: it was copied first.
-    if (fibers.length > 0) {
+    if (children.length > 0 || body !== undefined) {
       const reason = because(render(why))
-      for (const fiber of fibers) fiber.interruptUnsafe(undefined, reason)
+      for (const child of children) if (child.fiber !== undefined) child.interrupt(child.fiber, reason)
+      if (body !== undefined) {
+        this.isBodyStopped = true
+        this.node.interrupt(body, reason)
+      }
     }
     this.notify()
+  }
+
+  /** Interrupts children and body, and waits until all have ended: the owner goes on as interrupted. */
+  get cancelled(): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      this.isCancelled = true
+      this.stop(true, () => `${render(this.node.label)} was cancelled`)
+      if (this.phase === "closed") return resume(Effect.void)
+      return this.observe(() => {
+        if (this.phase === "closed") resume(Effect.void)
+      })
+    })
   }
 
   private notify(): void {
@@ -164,10 +176,6 @@ export class GroupCore<E> {
     })
   }
 
-  get isYieldLevel(): boolean {
-    return this.node.depth % yieldEveryLevels === 0
-  }
-
   private ended(): void {
     if (this.phase === "closed") return
     this.phase = "closed"
@@ -175,15 +183,13 @@ export class GroupCore<E> {
     const onEnded = this.onEnded
     this.onEnded = undefined
     onEnded?.()
+    this.notify()
   }
 
   private awaitEnd(owner: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> {
     return Effect.callback<void>((resume) => {
       if (this.phase === "closed") return resume(Effect.void)
-      this.onEnded = () =>
-        this.isYieldLevel
-          ? owner.currentDispatcher.scheduleTask(() => resume(Effect.void), 0)
-          : resume(Effect.void)
+      this.onEnded = () => this.node.stack.call(owner.currentDispatcher, () => resume(Effect.void))
     })
   }
 
@@ -225,21 +231,21 @@ export class GroupCore<E> {
         this.bodyEnded(exit)
       })
       fiber.setContext(Context.add(fiber.context, CurrentTask, this.node))
-      return this.isYieldLevel ? Effect.andThen(Effect.yieldNow, restore(body)) : restore(body)
+      // Only the group can interrupt this fiber, and it must, also where the owner is uninterruptible: a finalizer, say.
+      const started = Effect.interruptible(body)
+      return isPutOff ? Effect.andThen(Effect.yieldNow, started) : started
     })
+    const isPutOff = this.node.startsBelow(owner)
     const settle = Effect.suspend(() => this.settle(bodyExit))
     return Effect.flatMap(
       Effect.forkDetach(start, { startImmediately: true, uninterruptible: true }),
       () =>
         Effect.matchCauseEffect(restore(this.awaitSettling(owner)), {
           onFailure: (cause) => {
-            const stop = Effect.sync(() =>
-              this.stop(true, () => `the owner of ${render(this.node.label)} was interrupted`)
-            )
-            return Effect.andThen(
-              this.isYieldLevel ? Effect.andThen(Effect.yieldNow, stop) : stop,
-              Effect.andThen(this.drain(owner), Effect.andThen(this.report, Effect.failCause(this.withFailures(cause))))
-            )
+            this.stop(true, () => `the owner of ${render(this.node.label)} was interrupted`)
+            // What fails on the way out is known when all have ended.
+            const failed = Effect.suspend(() => Effect.failCause(this.withFailures(cause)))
+            return Effect.andThen(this.drain(owner), Effect.andThen(this.report, failed))
           },
           onSuccess: () => Effect.andThen(this.phase === "closed" ? Effect.void : this.drain(owner), settle)
         })
@@ -252,7 +258,9 @@ export class GroupCore<E> {
     return Effect.callback<void>((resume) => {
       const check = () => {
         const isStopping = this.phase === "closing" && (!this.isBodyRunning || this.isBodyStopped)
-        if (isStopping || this.phase === "closed") resume(Effect.void)
+        if (isStopping || this.phase === "closed") {
+          this.node.stack.call(owner.currentDispatcher, () => resume(Effect.void))
+        }
       }
       this.onEnded = check
       const forget = this.observe(check)
@@ -276,7 +284,7 @@ export class GroupCore<E> {
     if (this.first !== undefined) {
       return Effect.andThen(this.report, Effect.failCause(this.withFailures(Cause.fromReasons<E>([]))))
     }
-    return Effect.andThen(this.report, bodyExit ?? Effect.interrupt)
+    return Effect.andThen(this.report, this.isCancelled || bodyExit === undefined ? Effect.interrupt : bodyExit)
   }
 
   private withFailures(cause: Cause.Cause<E>): Cause.Cause<E> {

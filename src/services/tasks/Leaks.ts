@@ -1,4 +1,5 @@
 import { Clock, Context, Duration, Effect, Metric, Schema } from "effect"
+import { duration } from "./InvalidOption.ts"
 import { CurrentTask, render, type TaskNode } from "./TaskNode.ts"
 
 /** Something that was there after the work and not before it. */
@@ -38,6 +39,7 @@ const pollMillis = 5
 export const check =
   (options?: Options) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LeakFound, R> =>
     Effect.gen(function*() {
+      const settleMillis = Duration.toMillis(duration("Leaks settle", options?.settle ?? "2 seconds"))
       const node = yield* CurrentTask
       let fibers = 0
       const counter: Metric.FiberRuntimeMetricsService = {
@@ -55,7 +57,7 @@ export const check =
       }))
       const before = yield* Effect.andThen(Effect.yieldNow, count)
       const result = yield* Effect.provideService(self, Metric.FiberRuntimeMetrics, counter)
-      yield* settled(before, count, Duration.toMillis(options?.settle ?? "2 seconds"), node)
+      yield* settled(before, count, settleMillis, node)
       return result
     })
 

@@ -16,7 +16,7 @@ export class OffloadFull extends Schema.TaggedError<OffloadFull>()("OffloadFull"
   maxQueued: Schema.Int
 }) {
   override get message(): string {
-    return `${this.job} was not taken: ${this.maxQueued} jobs wait for a thread already`
+    return `${this.job} was not taken: no thread is free, and ${this.maxQueued} jobs wait for one already`
   }
 }
 
@@ -47,7 +47,7 @@ export interface Job<in out I, in out A, in out E, EncodedI = unknown, EncodedA 
   readonly run: (input: I) => Effect.Effect<A, E>
 }
 
-/** Defines a job. */
+/** Defines a job. A job that can fail has a schema for its error; without one it cannot fail. */
 export const job = <I, A, E = never, EI = unknown, EA = unknown, EE = unknown>(definition: {
   readonly name: string
   readonly module: string
@@ -55,7 +55,8 @@ export const job = <I, A, E = never, EI = unknown, EA = unknown, EE = unknown>(d
   readonly output: Schema.Codec<A, EA>
   /** @default Schema.Never */
   readonly error?: Schema.Codec<E, EE> | undefined
-  readonly run: (input: I) => Effect.Effect<A, E>
+  // The schema alone says what the job fails with: an error that it does not describe could not be sent.
+  readonly run: (input: I) => Effect.Effect<A, NoInfer<E>>
 }): Job<I, A, E> => ({
   ...definition,
   // Without a schema the error type is `never`, which is what Schema.Never describes.
@@ -63,11 +64,18 @@ export const job = <I, A, E = never, EI = unknown, EA = unknown, EE = unknown>(d
 })
 
 /**
- * Runs CPU-bound or blocking work away from the event loop. Interrupting the effect stops the work: it is asked first,
- * and its thread is terminated and replaced when it does not listen.
+ * Runs CPU-bound or blocking work away from the event loop. What goes there and back is copied, services and closures do
+ * not go. Interrupting the effect stops the work: it is asked first, and its thread is terminated and replaced when it does
+ * not listen. A native call cannot be stopped by anybody: its thread is left to end by itself.
  */
 export class Offload extends Context.Service<Offload, {
   readonly run: <I, A, E>(job: Job<I, A, E>, input: I) => Effect.Effect<A, E | OffloadError>
   /** Figures of this moment. */
-  readonly stats: Effect.Effect<{ readonly threads: number; readonly busy: number; readonly queued: number }>
+  readonly stats: Effect.Effect<{
+    readonly threads: number
+    readonly busy: number
+    readonly queued: number
+    /** Threads that were terminated and have not ended yet: they are in a native call. */
+    readonly ending: number
+  }>
 }>()("sluice/services/tasks/Offload") {}

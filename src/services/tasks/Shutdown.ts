@@ -1,4 +1,5 @@
-import { Context, Deferred, Duration, Effect, Exit, Fiber, type Scope } from "effect"
+import { Context, Deferred, type Duration, Effect, Exit, type Fiber, Latch, type Scope } from "effect"
+import { duration } from "./InvalidOption.ts"
 import * as Tasks from "./Tasks.ts"
 
 /** Why the program is asked to stop. */
@@ -7,6 +8,7 @@ export type Reason = "SIGINT" | "SIGTERM" | "request"
 interface Step {
   readonly name: string
   readonly effect: Effect.Effect<void>
+  fiber: Fiber.Fiber<void> | undefined
 }
 
 /**
@@ -18,9 +20,15 @@ export interface Shutdown {
   readonly isDraining: Effect.Effect<boolean>
   /** Waits until draining begins, and gives the reason. */
   readonly awaitDraining: Effect.Effect<Reason>
-  /** Registers what to do when draining begins, until the scope closes. */
+  /**
+   * Registers what to do when draining begins, until the scope closes. When it has begun already, the step begins at
+   * once, beside what registered it.
+   */
   readonly onDrain: (name: string, step: Effect.Effect<void>) => Effect.Effect<void, never, Scope.Scope>
-  /** Begins; later calls wait for the same end. Returns when all steps have ended or the grace is over. */
+  /**
+   * Begins; later calls wait for the same end. Returns when all steps have ended or the grace is over. Draining goes on
+   * when a caller is interrupted.
+   */
   readonly drain: (reason: Reason, grace: Duration.Input) => Effect.Effect<Drained>
 }
 
@@ -57,50 +65,86 @@ export const awaitDraining: Effect.Effect<Reason> = Effect.flatMap(
 export const isDraining: Effect.Effect<boolean> = Effect.flatMap(CurrentShutdown, (shutdown) => shutdown.isDraining)
 
 const makeUnsafe = (): Shutdown => {
-  const begun = Deferred.makeUnsafe<Reason>()
-  const ended = Deferred.makeUnsafe<Drained>()
-  const steps = new Set<Step>()
-
-  const run = Effect.fnUntraced(function*(reason: Reason, grace: Duration.Duration) {
-    const running = new Set(steps)
-    const all = Effect.forEach(
-      running,
-      (step) =>
-        step.effect.pipe(
-          Effect.catchCause((cause) => Effect.logError(`drain step ${step.name} died`, cause)),
-          Effect.andThen(Effect.sync(() => running.delete(step))),
-          Tasks.named(`drain ${step.name}`)
-        ),
-      { concurrency: "unbounded", discard: true }
-    )
-    // In a fiber of its own that is not waited for: a step that cannot be interrupted must not hold up the shutdown.
-    const fiber = yield* Effect.forkDetach(all, { startImmediately: true })
-    yield* Effect.timeoutOption(Fiber.await(fiber), grace)
-    fiber.interruptUnsafe(undefined)
-    return { reason, overstayed: Array.from(running, (step) => step.name) }
-  })
-
+  const draining = new Draining()
   return {
-    isDraining: Effect.sync(() => Deferred.isDoneUnsafe(begun)),
-    awaitDraining: Deferred.await(begun),
+    isDraining: Effect.sync(() => draining.isBegun),
+    awaitDraining: Deferred.await(draining.begun),
     onDrain: (name, effect) =>
       Effect.asVoid(
-        Effect.acquireRelease(
-          Effect.sync(() => {
-            const step = { name, effect }
-            steps.add(step)
-            return step
-          }),
-          (step) => Effect.sync(() => steps.delete(step))
-        )
+        Effect.acquireRelease(draining.register({ name, effect, fiber: undefined }), (step) =>
+          Effect.sync(() => draining.forget(step)))
       ),
     drain: (reason, grace) =>
-      Effect.suspend(() => {
-        if (!Deferred.doneUnsafe(begun, Exit.succeed(reason))) return Deferred.await(ended)
-        return Effect.tap(
-          run(reason, Duration.fromInputUnsafe(grace)),
-          (drained) => Deferred.succeed(ended, drained)
-        )
+      Effect.uninterruptibleMask((restore) =>
+        Effect.suspend(() => {
+          const time = duration("Shutdown grace", grace)
+          // Begun and forked in one uninterruptible piece: whoever waits, waits for a fiber that will end.
+          return Effect.andThen(draining.begin(reason, time), restore(Deferred.await(draining.ended)))
+        })
+      )
+  }
+}
+
+class Draining {
+  readonly begun = Deferred.makeUnsafe<Reason>()
+  readonly ended = Deferred.makeUnsafe<Drained>()
+  private readonly registered = new Set<Step>()
+  private readonly running = new Set<Step>()
+  private readonly idle = Latch.makeUnsafe(true)
+
+  get isBegun(): boolean {
+    return Deferred.isDoneUnsafe(this.begun)
+  }
+
+  register(step: Step): Effect.Effect<Step> {
+    return Effect.suspend(() => {
+      this.registered.add(step)
+      return this.isBegun ? Effect.as(this.start(step), step) : Effect.succeed(step)
+    })
+  }
+
+  forget(step: Step): void {
+    this.registered.delete(step)
+    // Nobody else ends a step that began when the grace was over.
+    if (Deferred.isDoneUnsafe(this.ended)) step.fiber?.interruptUnsafe(undefined)
+  }
+
+  begin(reason: Reason, grace: Duration.Duration): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (!Deferred.doneUnsafe(this.begun, Exit.succeed(reason))) return Effect.void
+      const all = Effect.onExit(this.run(reason, grace), (exit) => Deferred.done(this.ended, exit))
+      return Effect.asVoid(Effect.forkDetach(all, { startImmediately: true, uninterruptible: true }))
+    })
+  }
+
+  private run(reason: Reason, grace: Duration.Duration): Effect.Effect<Drained> {
+    return Effect.gen({ self: this }, function*() {
+      for (const step of Array.from(this.registered)) yield* this.start(step)
+      yield* Effect.timeoutOption(this.idle.await, grace)
+      const overstayed = Array.from(this.running)
+      // Not waited for: a step that cannot be interrupted must not hold up the shutdown.
+      for (const step of overstayed) step.fiber?.interruptUnsafe(undefined)
+      return { reason, overstayed: overstayed.map((step) => step.name) }
+    })
+  }
+
+  private start(step: Step): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.running.add(step)
+      this.idle.closeUnsafe()
+      const effect = Effect.suspend(() => step.effect).pipe(
+        Effect.catchCause((cause) => Effect.logError(`drain step ${step.name} died`, cause)),
+        Tasks.named(`drain ${step.name}`),
+        Effect.onExit(() => Effect.sync(() => this.stepEnded(step)))
+      )
+      return Effect.map(Effect.forkDetach(effect, { startImmediately: true }), (fiber) => {
+        step.fiber = fiber
       })
+    })
+  }
+
+  private stepEnded(step: Step): void {
+    this.running.delete(step)
+    if (this.running.size === 0) this.idle.openUnsafe()
   }
 }

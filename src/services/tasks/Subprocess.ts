@@ -1,7 +1,8 @@
-import { Duration, Effect, Schema, Stream } from "effect"
+import { type Duration, Effect, Schema, Stream } from "effect"
 import type { PlatformError } from "effect/PlatformError"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
+import { duration, wholeNumber } from "./InvalidOption.ts"
 import * as Tasks from "./Tasks.ts"
 
 /** The program ended with another code than zero. */
@@ -12,8 +13,20 @@ export class SubprocessFailed extends Schema.TaggedError<SubprocessFailed>()("Su
   stderr: Schema.String
 }) {
   override get message(): string {
-    const said = this.stderr.trim()
-    return `${this.command} ended with code ${this.exitCode}${said === "" ? "" : `: ${said}`}`
+    return withStderr(`${this.command} ended with code ${this.exitCode}`, this.stderr)
+  }
+}
+
+/** The program was ended by a signal that this task did not send: the kernel's out-of-memory killer, a crash, an operator. */
+export class SubprocessKilled extends Schema.TaggedError<SubprocessKilled>()("SubprocessKilled", {
+  command: Schema.String,
+  /** "SIGKILL", "SIGSEGV", ... */
+  signal: Schema.String,
+  /** The end of what it wrote to its error output. */
+  stderr: Schema.String
+}) {
+  override get message(): string {
+    return withStderr(`${this.command} was killed by ${this.signal}`, this.stderr)
   }
 }
 
@@ -23,7 +36,7 @@ export class SubprocessUnavailable extends Schema.TaggedError<SubprocessUnavaila
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `${this.command} could not be run`
+    return `${this.command} could not be run${this.cause instanceof Error ? `: ${this.cause.message}` : ""}`
   }
 }
 
@@ -44,9 +57,20 @@ export interface Options {
    * @default "5 seconds"
    */
   readonly grace?: Duration.Input | undefined
-  /** @default 1_048_576 */
+  /**
+   * How much of each output is kept, from its end.
+   *
+   * @default 1_048_576
+   */
   readonly maxOutputBytes?: number | undefined
 }
+
+const withStderr = (what: string, stderr: string): string => {
+  const said = stderr.trim()
+  return said === "" ? what : `${what}: ${said}`
+}
+
+const stderrMax = 2000
 
 const commandLine = (command: string, args: ReadonlyArray<string>): string => [command, ...args].join(" ").slice(0, 200)
 
@@ -60,41 +84,53 @@ export const run = (
   options?: Options
 ): Effect.Effect<
   Output,
-  SubprocessFailed | SubprocessUnavailable,
+  SubprocessFailed | SubprocessKilled | SubprocessUnavailable,
   ChildProcessSpawner.ChildProcessSpawner
 > => {
   const line = commandLine(command, args)
-  const maxBytes = options?.maxOutputBytes ?? 1_048_576
   return Effect.gen(function*() {
+    const maxBytes = wholeNumber("Subprocess maxOutputBytes", options?.maxOutputBytes ?? 1_048_576, 0)
     const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
     const child = yield* spawner.spawn(
       ChildProcess.make(command, args, {
         stdin: "ignore",
         killSignal: "SIGTERM",
-        forceKillAfter: options?.grace ?? Duration.seconds(5),
+        forceKillAfter: duration("Subprocess grace", options?.grace ?? "5 seconds"),
         extendEnv: true,
         ...(options?.cwd === undefined ? {} : { cwd: options.cwd }),
         ...(options?.env === undefined ? {} : { env: options.env })
       })
     )
-    const { stderr, stdout } = yield* Effect.all(
+    const output = yield* Effect.all(
       { stdout: tail(child.stdout, maxBytes), stderr: tail(child.stderr, maxBytes) },
       { concurrency: 2 }
     )
-    const exitCode = yield* child.exitCode
-    return { exitCode, stderr, stdout }
+    const end = yield* Effect.catchIf(
+      child.exitCode,
+      (error) => signalOf(error) !== undefined,
+      (error) => Effect.succeed(signalOf(error) ?? "")
+    )
+    return { end, output }
   }).pipe(
     Effect.scoped,
     Effect.mapError((cause) => new SubprocessUnavailable({ command: line, cause })),
-    Effect.flatMap(({ exitCode, stderr, stdout }) =>
-      exitCode === 0
-        ? Effect.succeed({ stdout, stderr })
-        : new SubprocessFailed({ command: line, exitCode, stderr: stderr.slice(-2000) })
-    ),
+    Effect.flatMap(({ end, output }): Effect.Effect<Output, SubprocessFailed | SubprocessKilled> => {
+      if (end === 0) return Effect.succeed(output)
+      const said = { command: line, stderr: output.stderr.slice(-stderrMax) }
+      return typeof end === "number"
+        ? new SubprocessFailed({ ...said, exitCode: end })
+        : new SubprocessKilled({ ...said, signal: end })
+    }),
     Effect.withSpan("Subprocess.run", { attributes: { command } }),
     Tasks.named(line)
   )
 }
+
+/** The spawner tells the signal in words only. */
+const signalOf = (error: PlatformError): string | undefined =>
+  error.reason.cause instanceof Error
+    ? /receipt of signal: '(SIG\w+)'/u.exec(error.reason.cause.message)?.[1]
+    : undefined
 
 /** The last bytes of an output; the program is never held up by a full pipe. */
 const tail = (
@@ -117,7 +153,15 @@ const tail = (
             bytes.set(chunk, at)
             at += chunk.length
           }
-          return new TextDecoder().decode(bytes.subarray(Math.max(0, size - maxBytes)))
+          return new TextDecoder().decode(bytes.subarray(wholeCharacters(bytes, Math.max(0, size - maxBytes))))
         })
       )
   })
+
+/** The first start of a character from there: UTF-8 continues a character with at most three bytes of the form 10xxxxxx. */
+const wholeCharacters = (bytes: Uint8Array, from: number): number => {
+  const last = from === 0 ? 0 : from + 3
+  let at = from
+  while (at < last && ((bytes[at] ?? 0) & 0xc0) === 0x80) at++
+  return at
+}

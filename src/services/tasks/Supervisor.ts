@@ -1,13 +1,15 @@
 import { Cause, Clock, Duration, Effect, Exit, Pull, Schedule, Schema } from "effect"
 import * as FanOut from "./FanOut.ts"
-import { type Label, render } from "./TaskNode.ts"
+import { limit, period } from "./InvalidOption.ts"
+import { CurrentTask, type Label, render } from "./TaskNode.ts"
 import * as Tasks from "./Tasks.ts"
 
 /** A child kept failing: the supervisor gives up and hands the last failure to whoever supervises it. */
 export class RestartsExhausted extends Schema.TaggedError<RestartsExhausted>()("RestartsExhausted", {
   name: Schema.String,
   maxRestarts: Schema.Int,
-  windowMillis: Schema.Finite,
+  /** Infinity when all failures ever count. */
+  windowMillis: Schema.Number,
   /** The last failure. */
   cause: Schema.Defect()
 }) {
@@ -22,13 +24,14 @@ export interface Options {
   /** @default "supervised" */
   readonly name?: Label | undefined
   /**
-   * `onFailure`: a child that succeeds is done; `always`: it is restarted too.
+   * `onFailure`: a child that succeeds is done; `always`: it is restarted too, with the same backoff. In both, only
+   * failures count towards `maxRestarts`.
    *
    * @default "onFailure"
    */
   readonly restart?: "onFailure" | "always" | undefined
   /**
-   * More failures than this within the window, and the supervisor gives up.
+   * More failures than this within the window, and the supervisor gives up; Infinity: never.
    *
    * @default 5
    */
@@ -64,8 +67,8 @@ class Intensity {
   givenUp: RestartsExhausted | undefined = undefined
 
   constructor(options: Options | undefined) {
-    this.maxRestarts = options?.maxRestarts ?? 5
-    this.windowMillis = Duration.toMillis(options?.window ?? "30 seconds")
+    this.maxRestarts = limit("Supervisor maxRestarts", options?.maxRestarts ?? 5, 0)
+    this.windowMillis = Duration.toMillis(period("Supervisor window", options?.window ?? "30 seconds"))
   }
 
   isExceededBy(nowMillis: number): boolean {
@@ -88,26 +91,30 @@ const backoffDefault = Schedule.jittered(
 export const run = (options?: Options) =>
 <A, E, R>(
   self: Effect.Effect<A, E, R>
-): Effect.Effect<A, RestartsExhausted, R> => Effect.suspend(() => supervise(self, options, new Intensity(options)))
+): Effect.Effect<A, RestartsExhausted, R> =>
+  Effect.suspend(() => {
+    const label = options?.name ?? "supervised"
+    return Tasks.named(label)(supervise(self, label, options, new Intensity(options)))
+  })
 
 const supervise = <A, E, R>(
   self: Effect.Effect<A, E, R>,
+  label: Label,
   options: Options | undefined,
   intensity: Intensity
 ): Effect.Effect<A, RestartsExhausted, R> =>
   Effect.gen(function*() {
-    const label = options?.name ?? "supervised"
     const schedule = options?.backoff ?? backoffDefault
     const clock = yield* Clock.Clock
     let step = yield* Schedule.toStep(schedule)
     while (true) {
       const startedAtMillis = clock.currentTimeMillisUnsafe()
-      const exit = yield* Effect.exit(Tasks.named(label)(self))
+      const exit = yield* Effect.exit(self)
       if (Exit.isSuccess(exit)) {
         if (options?.restart !== "always") return exit.value
       } else {
-        // Stopped, or gave up below: both end this supervisor too.
-        if (Cause.hasInterruptsOnly(exit.cause)) return yield* Effect.interrupt
+        // It was cancelled from within, or gave up below: both end this supervisor too.
+        if (Cause.hasInterruptsOnly(exit.cause)) return yield* Effect.andThen(notRestarted(label), Effect.interrupt)
         const given = intensity.givenUp
         if (
           given !== undefined &&
@@ -115,37 +122,47 @@ const supervise = <A, E, R>(
         ) {
           return yield* given
         }
+        if (intensity.isExceededBy(clock.currentTimeMillisUnsafe())) {
+          intensity.givenUp = new RestartsExhausted({
+            name: render(label),
+            maxRestarts: intensity.maxRestarts,
+            windowMillis: intensity.windowMillis,
+            cause: Cause.squash(exit.cause)
+          })
+          return yield* intensity.givenUp
+        }
       }
       const nowMillis = clock.currentTimeMillisUnsafe()
-      const name = render(label)
-      if (intensity.isExceededBy(nowMillis)) {
-        intensity.givenUp = new RestartsExhausted({
-          name,
-          maxRestarts: intensity.maxRestarts,
-          windowMillis: intensity.windowMillis,
-          cause: Exit.isFailure(exit) ? Cause.squash(exit.cause) : "it ended"
-        })
-        return yield* intensity.givenUp
-      }
       if (nowMillis - startedAtMillis >= intensity.windowMillis) step = yield* Schedule.toStep(schedule)
       const delay = yield* Pull.matchEffect(step(nowMillis, undefined), {
         onSuccess: ([, duration]) => Effect.succeed(duration),
-        onFailure: () => Effect.succeed(Duration.zero),
+        onFailure: Effect.failCause,
         onDone: () => Effect.succeed(Duration.zero)
       })
       if (Exit.isFailure(exit)) {
-        yield* Effect.logWarning(
-          `${name} failed, restarting in ${Duration.format(Duration.millis(Math.round(Duration.toMillis(delay))))}`,
-          exit.cause
-        )
+        const rounded = Duration.millis(Math.round(Duration.toMillis(delay)))
+        yield* Effect.logWarning(`${render(label)} failed, restarting in ${Duration.format(rounded)}`, exit.cause)
       }
-      yield* Tasks.named(label)(Tasks.backoff(delay))
+      yield* Tasks.backoff(delay)
     }
   })
 
+/** A cancelled child is no failure and is not restarted; when only it was cancelled, that is worth a line. */
+const notRestarted = (label: Label): Effect.Effect<void> =>
+  Effect.logWarning(`${render(label)} was cancelled: it is not restarted`)
+
+/** Says so when the child's own task was cancelled, and not the whole it belongs to. */
+const watched = <A, E, R>(label: Label, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.onInterrupt(
+    self,
+    () =>
+      Effect.flatMap(CurrentTask, (node) =>
+        node.isCancelling && node.parent?.isCancelling === false ? notRestarted(label) : Effect.void)
+  )
+
 /**
- * Supervises several children, whose failures count together. Ends when all have succeeded, or with
- * `RestartsExhausted`.
+ * Supervises several children, whose failures count together. Ends when all have succeeded or were cancelled (see
+ * `Tasks.cancel`), or with `RestartsExhausted`.
  *
  * @default options.strategy "oneForOne"
  */
@@ -164,18 +181,18 @@ export const all = <E, R>(
       })
     const supervised = (child: Child<unknown, R>): Child<RestartsExhausted, R> => ({
       name: child.name,
-      effect: supervise(child.effect, { ...options, name: child.name }, intensity)
+      effect: watched(child.name, supervise(child.effect, child.name, options, intensity))
     })
     const strategy = options?.strategy ?? "oneForOne"
     if (strategy === "oneForOne") return group(children.map(supervised))
-    if (strategy === "oneForAll") return supervise(group(children), options, intensity)
+    if (strategy === "oneForAll") return supervise(group(children), name, options, intensity)
     // Built from the last: a failure of one restarts it with everything after it, which supervises itself.
     const restForOne = (index: number): Effect.Effect<void, RestartsExhausted, R> => {
       const child = children[index]
       if (child === undefined) return Effect.void
       const rest = { name: "and after", effect: Effect.suspend(() => restForOne(index + 1)) }
       const members = group<E | RestartsExhausted>(index + 1 < children.length ? [child, rest] : [child])
-      return supervise(members, { ...options, name: child.name }, intensity)
+      return supervise(members, child.name, options, intensity)
     }
     return restForOne(0)
   })

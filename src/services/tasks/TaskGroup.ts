@@ -1,6 +1,7 @@
-import { Clock, Deferred, Duration, Effect, Exit, Fiber, Schema } from "effect"
+import { Clock, Deferred, Duration, Effect, Exit, Schema } from "effect"
 import { CurrentDeadline } from "./CurrentDeadline.ts"
 import { type ForkedTask, GroupCore, type OnFailure } from "./GroupCore.ts"
+import { duration } from "./InvalidOption.ts"
 import { CurrentTask, type Label, render, TaskNode } from "./TaskNode.ts"
 
 /** A task was spawned into a group that no longer takes any: it has not run. */
@@ -111,7 +112,7 @@ export const withCore = <E, A, E2, R>(
         new TaskNode("group", options?.name ?? "group", owner.getRef(CurrentTask), now),
         owner.getRef(CurrentDeadline),
         options?.onFailure ?? "cancel",
-        options?.grace === undefined ? Duration.infinity : Duration.fromInputUnsafe(options.grace)
+        options?.grace === undefined ? Duration.infinity : duration("TaskGroup grace", options.grace)
       )
       return core.run(body(core), owner, restore)
     })
@@ -129,15 +130,15 @@ class ForkedHandle<A, E> implements Task<A, E> {
     return render(this.forked.node.label)
   }
   get await(): Effect.Effect<Exit.Exit<A, E>> {
-    return Fiber.await(this.forked.fiber)
+    return this.forked.node.stack.exitOf(this.forked.fiber)
   }
   get join(): Effect.Effect<A, E> {
-    return Fiber.join(this.forked.fiber)
+    return Effect.flatten(this.await)
   }
   get cancel(): Effect.Effect<void> {
     return Effect.suspend(() => {
-      this.forked.node.isCancelling = true
-      return Fiber.interrupt(this.forked.fiber)
+      this.forked.node.interrupt(this.forked.fiber)
+      return Effect.asVoid(this.await)
     })
   }
 }
@@ -191,11 +192,13 @@ class Group<E> implements TaskGroup<E> {
       Effect.withFiber((fiber) => {
         const ready = Deferred.makeUnsafe<A, E1 | TaskNotReady>()
         let isReady = false
+        const settle = (exit: Exit.Exit<A, E1 | TaskNotReady>): void =>
+          this.core.node.stack.call(fiber.currentDispatcher, () => Deferred.doneUnsafe(ready, exit))
         const child = Effect.suspend(() =>
           effect((value) =>
             Effect.sync(() => {
               isReady = true
-              Deferred.doneUnsafe(ready, Exit.succeed(value))
+              settle(Exit.succeed(value))
             })
           )
         )
@@ -204,7 +207,7 @@ class Group<E> implements TaskGroup<E> {
           const why = Exit.isFailure(exit)
             ? Exit.failCause(exit.cause)
             : Exit.fail(new TaskNotReady({ task: render(label) }))
-          Deferred.doneUnsafe(ready, why)
+          settle(why)
           return true
         }
         return Effect.flatMap(

@@ -1,5 +1,6 @@
-import { Clock, Context } from "effect"
+import { Clock, Context, type Effect, Result } from "effect"
 import type * as Fiber from "effect/Fiber"
+import * as CallStack from "./CallStack.ts"
 
 /** What a node of the live tree stands for. */
 export type Kind = "root" | "task" | "group"
@@ -7,8 +8,25 @@ export type Kind = "root" | "task" | "group"
 /** A text, or the way to make it: a name that nobody reads is never built. */
 export type Label = string | (() => string)
 
-/** @internal */
-export const render = (label: Label): string => typeof label === "string" ? label : label()
+const nameMax = 1000
+
+/**
+ * The text of a label. It is called where nothing may go wrong (a fiber's observer, the dump of the tree): a label that
+ * throws, or gives no text, is a name too.
+ *
+ * @internal
+ */
+export const render = (label: Label): string => {
+  if (typeof label === "string") return label
+  const text = Result.try(() => label().slice(0, nameMax))
+  return Result.isSuccess(text) ? text.success : "(a name that throws)"
+}
+
+/** What stands behind a group's node: it can be told to stop. */
+export interface Stoppable {
+  /** Interrupts all that belongs to it and waits for its end. */
+  readonly cancelled: Effect.Effect<void>
+}
 
 /**
  * One node of the live task tree: attached while the task lives, unlinked in O(1) when it ends.
@@ -26,6 +44,10 @@ export class TaskNode {
   readonly startedAtMillis: number
   /** The fiber that runs the task, where the task has one of its own. */
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** The fiber in which named work runs: its caller's. */
+  host: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** The group whose node this is. */
+  group: Stoppable | undefined = undefined
   isCancelling = false
   isOverstaying = false
   childCount = 0
@@ -38,6 +60,9 @@ export class TaskNode {
   /** Root only: the last id given out, and how many nodes below it live now. */
   private lastId = 0
   liveCount = 0
+  /** The one of its tree. */
+  readonly stack: CallStack.CallStack
+  private place: CallStack.StackPlace
 
   constructor(kind: Kind, label: Label, parent: TaskNode | undefined, startedAtMillis: number) {
     this.kind = kind
@@ -47,6 +72,25 @@ export class TaskNode {
     this.depth = parent === undefined ? 0 : parent.depth + 1
     this.id = ++this.root.lastId
     this.startedAtMillis = startedAtMillis
+    this.stack = parent === undefined ? new CallStack.CallStack() : parent.stack
+    this.place = parent === undefined ? CallStack.bottom : parent.place
+  }
+
+  /** Notes that this task starts on the stack of the spawner, and gives whether it had better wait for the next turn. */
+  startsBelow(spawner: Fiber.Fiber<unknown, unknown>): boolean {
+    const above = spawner.getRef(CurrentTask)
+    // The places of another tree are of other turns.
+    this.place = this.stack.below(above.root === this.root ? above.place : CallStack.bottom, spawner.currentDispatcher)
+    return CallStack.isTooDeep(this.place)
+  }
+
+  /**
+   * Marks the task as cancelled and interrupts it, in one step: whoever sees the mark may rely on the interruption, also
+   * when the one who set it is interrupted right after.
+   */
+  interrupt(fiber: Fiber.Fiber<unknown, unknown>, reason?: Context.Context<never>): void {
+    this.isCancelling = true
+    this.stack.call(fiber.currentDispatcher, () => fiber.interruptUnsafe(undefined, reason))
   }
 
   /** Links this node below its parent. */

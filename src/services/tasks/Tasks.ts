@@ -1,4 +1,5 @@
 import { Clock, Context, Duration, Effect, Fiber, Schema } from "effect"
+import { limit, timeLeft } from "./InvalidOption.ts"
 import { CurrentTask, type Kind, type Label, makeRoot, render, TaskNode } from "./TaskNode.ts"
 
 /** What a task is doing: `cancelling` has been interrupted and cleans up, `overstaying` was left behind after its grace. */
@@ -87,7 +88,7 @@ export const snapshot = (options?: {
     return Effect.succeed(
       walk(
         options?.scope === "current" ? node : node.root,
-        options?.maxTasks ?? 10_000,
+        limit("Tasks.snapshot maxTasks", options?.maxTasks ?? 10_000, 0),
         fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
       )
     )
@@ -124,6 +125,7 @@ export const named = (name: Label) => <A, E, R>(self: Effect.Effect<A, E, R>): E
       const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
       const node = new TaskNode("task", name, fiber.getRef(CurrentTask), now)
       node.attach()
+      node.host = fiber
       fiber.setContext(Context.add(context, CurrentTask, node))
       leave = () => {
         node.detach()
@@ -156,23 +158,32 @@ export const waiting = (what: Label) => <A, E, R>(self: Effect.Effect<A, E, R>):
 
 /** Sleeps as a visible wait: "backoff 3.2s". */
 export const backoff = (duration: Duration.Input): Effect.Effect<void> =>
-  waiting(() => `backoff ${Duration.format(Duration.fromInputUnsafe(duration))}`)(Effect.sleep(duration))
+  Effect.suspend(() => {
+    const time = timeLeft("Tasks.backoff duration", duration)
+    return waiting(() => `backoff ${Duration.format(time)}`)(Effect.sleep(time))
+  })
 
 /**
- * Cancels the task with this id (see `TaskInfo.id`) and waits for its cleanup; `false` when there is none, or when it is
- * the caller itself.
+ * Cancels the task or the group with this id (see `TaskInfo.id`) and waits for its cleanup; `false` when there is none, or
+ * when it is the caller itself. Named work runs in the fiber of its caller, which is cancelled with it; who opened a group
+ * that is cancelled goes on as interrupted.
  */
 export const cancel = (id: number): Effect.Effect<boolean> =>
   Effect.withFiber((fiber) => {
-    const root = fiber.getRef(CurrentTask).root
-    const stack: Array<TaskNode> = [root]
-    for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
-      if (node.next !== undefined) stack.push(node.next)
-      if (node.firstChild !== undefined) stack.push(node.firstChild)
-      if (node.id === id && node.fiber !== undefined && node.fiber !== fiber) {
-        node.isCancelling = true
-        return Effect.as(Fiber.interrupt(node.fiber), true)
-      }
-    }
-    return Effect.succeed(false)
+    const node = find(fiber.getRef(CurrentTask).root, id)
+    if (node?.group !== undefined) return Effect.as(node.group.cancelled, true)
+    const runner = node?.fiber ?? node?.host
+    if (node === undefined || runner === undefined || runner === fiber) return Effect.succeed(false)
+    node.interrupt(runner)
+    return Effect.as(Fiber.await(runner), true)
   })
+
+const find = (root: TaskNode, id: number): TaskNode | undefined => {
+  const stack: Array<TaskNode> = [root]
+  for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+    if (node.id === id) return node
+    if (node.next !== undefined) stack.push(node.next)
+    if (node.firstChild !== undefined) stack.push(node.firstChild)
+  }
+  return undefined
+}

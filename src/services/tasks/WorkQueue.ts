@@ -1,5 +1,6 @@
-import { type Cause, Effect, Exit, MutableList, Queue, Schema } from "effect"
+import { type Cause, Effect, Exit, Queue, Schema } from "effect"
 import * as FanOut from "./FanOut.ts"
+import { limit, wholeNumber } from "./InvalidOption.ts"
 import { type Label, render } from "./TaskNode.ts"
 import * as Tasks from "./Tasks.ts"
 
@@ -18,9 +19,8 @@ export interface WorkQueue<in out A> {
   /** Puts an item in; waits while the queue is full. */
   readonly offer: (item: A) => Effect.Effect<void, QueueClosed>
   /**
-   * Takes one item and runs the function on it; the item is done when the function has ended, failed or was
-   * interrupted. An interruption before the function has begun leaves the item first in the queue, or, when that has
-   * been shut down, among what `shutdownNow` gives back.
+   * Takes one item and runs the function on it, in one step: an interruption comes before, and the item stays in the
+   * queue, or after, and the item is the function's. It is done when the function has ended, failed or was interrupted.
    */
   readonly process: <B, E, R>(f: (item: A) => Effect.Effect<B, E, R>) => Effect.Effect<B, E | QueueClosed, R>
   /** Waits until nothing is unfinished. */
@@ -34,7 +34,7 @@ export interface WorkQueue<in out A> {
 }
 
 /**
- * Makes a queue for at most `capacity` items (at least one).
+ * Makes a queue for at most `capacity` items: a whole number of at least one, or Infinity.
  *
  * @default options.name "queue"
  */
@@ -42,9 +42,11 @@ export const make = <A>(
   capacity: number,
   options?: { readonly name?: Label | undefined }
 ): Effect.Effect<WorkQueue<A>> =>
-  Effect.map(
-    Queue.bounded<A, Cause.Done>(Math.max(1, capacity)),
-    (queue) => new Bounded(queue, options?.name ?? "queue")
+  Effect.suspend(() =>
+    Effect.map(
+      Queue.bounded<A, Cause.Done>(limit("WorkQueue capacity", capacity, 1)),
+      (queue) => new Bounded(queue, options?.name ?? "queue")
+    )
   )
 
 /**
@@ -68,20 +70,20 @@ export const consume = <A, E, R>(
   const worker = Effect.gen(function*() {
     while ((yield* one).isOpen) { /* until closed */ }
   })
-  return FanOut.forEachDiscard(Array.from({ length: options?.concurrency ?? 1 }), () => worker, {
-    concurrency: "unbounded",
-    name: options?.name ?? "consumers",
-    taskName: (_, index) => `consumer ${index + 1}`
+  return Effect.suspend(() => {
+    const length = wholeNumber("WorkQueue.consume concurrency", options?.concurrency ?? 1, 1)
+    return FanOut.forEachDiscard(Array.from({ length }), () => worker, {
+      concurrency: "unbounded",
+      name: options?.name ?? "consumers",
+      taskName: (_, index) => `consumer ${index + 1}`
+    })
   })
 }
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 class Bounded<A> implements WorkQueue<A> {
   private readonly queue: Queue.Queue<A, Cause.Done>
   private readonly name: Label
   private inFlight = 0
-  private readonly orphans: Array<A> = []
   private readonly joiners = new Set<() => void>()
 
   constructor(queue: Queue.Queue<A, Cause.Done>, name: Label) {
@@ -99,16 +101,23 @@ class Bounded<A> implements WorkQueue<A> {
   }
 
   process<B, E, R>(f: (item: A) => Effect.Effect<B, E, R>): Effect.Effect<B, E | QueueClosed, R> {
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(this.take(restore), (item) => {
-        let hasBegun = false
-        const begin = Effect.suspend(() => {
-          hasBegun = true
-          return f(item)
-        })
-        return Effect.onExit(restore(begin), () => Effect.sync(() => hasBegun ? this.done() : this.putBack(item)))
+    return Effect.suspend(() => {
+      let isTaken = false
+      // Nothing can come between the item leaving the queue and the call of the function.
+      const attempt: Effect.Effect<B, E | QueueClosed, R> = Effect.suspend((): Effect.Effect<
+        B,
+        E | QueueClosed,
+        R
+      > => {
+        const exit = Queue.takeUnsafe(this.queue)
+        if (exit === undefined) return Effect.flatMap(this.awaitItem, () => attempt)
+        if (!Exit.isSuccess(exit)) return this.closed
+        isTaken = true
+        this.inFlight++
+        return f(exit.value)
       })
-    )
+      return Effect.onExit(attempt, () => Effect.sync(() => isTaken ? this.done() : undefined))
+    })
   }
 
   get join(): Effect.Effect<void> {
@@ -131,7 +140,7 @@ class Bounded<A> implements WorkQueue<A> {
   get shutdownNow(): Effect.Effect<Array<A>> {
     return Effect.sync(() => {
       Queue.endUnsafe(this.queue)
-      const items = this.orphans.splice(0)
+      const items: Array<A> = []
       for (let exit = Queue.takeUnsafe(this.queue); exit !== undefined; exit = Queue.takeUnsafe(this.queue)) {
         if (!Exit.isSuccess(exit)) break
         items.push(exit.value)
@@ -155,32 +164,8 @@ class Bounded<A> implements WorkQueue<A> {
     return Effect.suspend(() => new QueueClosed({ queue: render(this.name) }))
   }
 
-  /**
-   * Only the waiting is interruptible; the item leaves the queue in one uninterruptible step, so that none can be lost
-   * between the queue and who takes it.
-   */
-  private take(restore: Restore): Effect.Effect<A, QueueClosed> {
-    return Effect.suspend((): Effect.Effect<A, QueueClosed> => {
-      const exit = Queue.takeUnsafe(this.queue)
-      if (exit === undefined) return Effect.flatMap(restore(this.awaitItem), () => this.take(restore))
-      if (!Exit.isSuccess(exit)) return this.closed
-      this.inFlight++
-      return Effect.succeed(exit.value)
-    })
-  }
-
   private get awaitItem(): Effect.Effect<void> {
     return Tasks.waiting(() => `an item of ${render(this.name)}`)(Effect.exit(Queue.peek(this.queue)))
-  }
-
-  private putBack(item: A): void {
-    if (this.queue.state._tag === "Done") {
-      this.orphans.push(item)
-    } else {
-      MutableList.prepend(this.queue.messages, item)
-      Queue.flushUnsafe(this.queue)
-    }
-    this.done()
   }
 
   private done(): void {

@@ -7,8 +7,8 @@ import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
 import * as FileBodyStore from "../../../src/layers/fetch/FileBodyStore.ts"
+import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
-import * as UndiciHttpClient from "../../../src/layers/fetch/UndiciHttpClient.ts"
 import * as BodyName from "../../../src/services/fetch/BodyName.ts"
 import { BodyStore } from "../../../src/services/fetch/BodyStore.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
@@ -87,7 +87,7 @@ describe("FileBodyStore", () => {
         )
       }).pipe(
         Effect.provide(
-          Layer.merge(Layer.provide(HttpFetcher.layer, UndiciHttpClient.layer()), FileBodyStore.layer(directory))
+          Layer.merge(Layer.provide(HttpFetcher.layer, Http1Client.layer()), FileBodyStore.layer(directory))
         )
       )
       const saved = outcomes.filter((each) => each.ok)

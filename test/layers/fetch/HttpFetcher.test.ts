@@ -355,7 +355,8 @@ describe("redirects", () => {
       "http://one.test/file": [302, "file:///etc/passwd"],
       "http://one.test/1": [302, "/2"],
       "http://one.test/2": [302, "/3"],
-      "http://one.test/3": [302, "/4"]
+      "http://one.test/3": [302, "/4"],
+      "http://one.test/4": [302, "/5"]
     })
     return Effect.gen(function*() {
       const problem = (url: string) =>
@@ -363,8 +364,34 @@ describe("redirects", () => {
       assert.deepStrictEqual(yield* problem(url), ["RedirectError", "loop"])
       assert.deepStrictEqual(yield* problem("http://one.test/file"), ["RedirectError", "location"])
       assert.deepStrictEqual(yield* problem("http://one.test/1"), ["RedirectError", "limit"])
-    }).pipe(withPolicy({ maxRedirects: 2 }), provide(script), leakFree)
+    }).pipe(withPolicy({ maxRedirects: 3 }), provide(script), leakFree)
   })
+
+  for (let length = 1; length <= 6; length++) {
+    it.effect(`a loop of ${length} is gone round twice; one that opens the second time is followed`, () => {
+      const step = (n: number) => `http://one.test/${n % length}`
+      const closed = ScriptedClient.make((n) => ({ status: 302, headers: { location: step(n + 1) } }))
+      const opening = ScriptedClient.make((n) =>
+        n <= length - 1 ? { status: 302, headers: { location: step(n + 1) } } : { body: "here" }
+      )
+      return Effect.gen(function*() {
+        const outcome = yield* outcomeOf({ url: step(0) })
+        assert.deepStrictEqual([outcome.error?._tag, outcome.error?.["problem"]], ["RedirectError", "loop"])
+        assert.lengthOf(closed.sent, 2 * length)
+      }).pipe(
+        withPolicy({ maxRedirects: 20 }),
+        provide(closed),
+        Effect.andThen(
+          Effect.gen(function*() {
+            const outcome = yield* outcomeOf({ url: step(0) })
+            assert.isTrue(outcome.ok)
+            assert.lengthOf(opening.sent, length + 1)
+          }).pipe(provide(opening))
+        ),
+        leakFree
+      )
+    })
+  }
 
   it.effect("across origins only harmless headers go along; POST becomes GET", () => {
     const script = moves({ [url]: [302, "http://two.test/b"] })

@@ -1,7 +1,8 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
+import { OID } from "@effect/sql-pg/PgTypes"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Latch, Layer } from "effect"
-import * as FrontierStatements from "../../../src/layers/fetch/FrontierStatements.ts"
+import { array } from "../../../src/layers/fetch/FrontierStatements.ts"
 import * as PostgresFrontier from "../../../src/layers/fetch/PostgresFrontier.ts"
 import type { Fetched } from "../../../src/services/fetch/Fetcher.ts"
 import { Frontier } from "../../../src/services/fetch/Frontier.ts"
@@ -12,7 +13,6 @@ frontierSuite("PostgresFrontier", {
   layer: Layer.provideMerge(PostgresFrontier.layer, TestDatabase.layer),
   crash: Effect.fnUntraced(function*(name) {
     const sql = yield* PgClient.PgClient
-    const statements = FrontierStatements.make(sql)
     const members = yield* sql<
       { readonly run: number; readonly id: number }
     >`select run_id as run, id from sluice.fetch_member
@@ -21,11 +21,7 @@ frontierSuite("PostgresFrontier", {
     if (first === undefined) return
     const ids = members.map(({ id }) => id)
     // What another process does when their heartbeats have stopped.
-    yield* sql.withTransaction(Effect.gen(function*() {
-      yield* statements.lockRun(first.run)
-      yield* statements.leave(first.run, ids)
-      yield* statements.orphan(first.run, ids)
-    }))
+    yield* sql`select sluice.fetch_dismiss(${first.run}, ${array(ids, OID.int4)})`
   }, Effect.orDie)
 })
 

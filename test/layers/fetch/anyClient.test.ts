@@ -8,8 +8,8 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import * as zlib from "node:zlib"
+import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
-import * as UndiciHttpClient from "../../../src/layers/fetch/UndiciHttpClient.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 import * as Origin from "../../support/fetch/Origin.ts"
@@ -21,10 +21,10 @@ const manual = Layer.succeed(NodeHttpClient.RequestInit)({ redirect: "manual" })
 /** An app's own client: its token on every request, over ours. */
 const tokened = Layer.effect(HttpClient.HttpClient)(
   Effect.map(HttpClient.HttpClient, HttpClient.mapRequest(HttpClientRequest.setHeader("authorization", "Bearer app")))
-).pipe(Layer.provide(UndiciHttpClient.layer()))
+).pipe(Layer.provide(Http1Client.layer()))
 
 const clients: Record<string, Layer.Layer<HttpClient.HttpClient>> = {
-  "Sluice's own": UndiciHttpClient.layer(),
+  "Sluice's own": Http1Client.layer(),
   "Sluice's own with an app's token on every request": tokened,
   "Effect's undici layer": NodeHttpClient.layerUndici,
   "Effect's node:http layer": NodeHttpClient.layerNodeHttp,
@@ -63,7 +63,7 @@ const expected: Record<string, number | string> = {
   "/big": 500_000,
   "/moved": 5,
   "/missing": "StatusError",
-  "/cut": "TruncatedBody|ProtocolError",
+  "/cut": "TruncatedBody",
   "/stall": "IdleTimeout",
   "/silent": "HeadersTimeout"
 }
@@ -83,7 +83,7 @@ describe("any HttpClient", () => {
           for (const outcome of outcomes) {
             const wanted = expected[new URL(outcome.url).pathname]
             if (typeof wanted === "number") assert.strictEqual(outcome.bytes, wanted, JSON.stringify(outcome))
-            else assert.include(wanted?.split("|") ?? [], outcome.error?._tag, JSON.stringify(outcome))
+            else assert.strictEqual(outcome.error?._tag, wanted, JSON.stringify(outcome))
           }
           assert.lengthOf(outcomes, Object.keys(expected).length)
           if (name.includes("token")) {

@@ -1,8 +1,6 @@
 /** The API over a real socket, on the memory layers: what each answer is, to the header. */
 import { assert, it, layer as withLayer } from "@effect/vitest"
 import { Duration, Effect, Layer, Redacted, Schema } from "effect"
-import * as HttpServer from "effect/http/HttpServer"
-import { connect } from "node:net"
 import * as Addresses from "../../../src/layers/http/Addresses.ts"
 import * as Bodies from "../../../src/layers/http/Bodies.ts"
 import { waitSeconds } from "../../../src/layers/http/RequestHeaders.ts"
@@ -16,6 +14,7 @@ import { KeyInFlight, OrdersStoreError } from "../../../src/services/orders/Orde
 import * as Shutdown from "../../../src/services/tasks/Shutdown.ts"
 import { type Answer, post, request } from "../../support/ApiClient.ts"
 import * as Harness from "../../support/ApiHarness.ts"
+import { exchange } from "../../support/RawHttp.ts"
 import * as Shop from "../../support/Shop.ts"
 
 const isProblem = (answer: Answer, status: number, type: string) => {
@@ -250,20 +249,11 @@ withLayer(layer, { excludeTestServices: true })("API", (it) => {
 
   it.effect("a page elsewhere whose name was bent to this machine gets nothing", () =>
     Effect.gen(function*() {
-      const address = yield* Effect.map(HttpServer.HttpServer, (server) => server.address)
-      const port = "port" in address ? address.port : 0
-      // fetch does not let a test set Host, so the bytes are written by hand.
-      const { connect } = yield* Effect.promise(() => import("node:net"))
-      const reply = yield* Effect.callback<string>((resume) => {
-        const socket = connect(port, "127.0.0.1", () =>
-          socket.write("GET /v1/orders HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"))
-        let text = ""
-        socket.on("data", (chunk) =>
-          text += String(chunk))
-        socket.on("close", () =>
-          resume(Effect.succeed(text)))
-      })
-      assert.match(reply, /^HTTP\/1\.1 401 /)
+      const reply = yield* exchange(
+        yield* Harness.baseUrl,
+        "GET /v1/orders HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+      )
+      assert.match(reply, /^HTTP\/1\.1 403 /)
     }))
 })
 
@@ -447,18 +437,6 @@ it("every problem type that a route can answer has its page", () => {
   assert.deepStrictEqual([...documented].filter((type) => !told.has(type) && !unrouted.has(type)), [])
 })
 
-/** Everything that the server sends until it closes the connection. */
-const untilClosed = (url: string, text: string) =>
-  Effect.callback<string>((resume) => {
-    const { hostname, port } = new URL(url)
-    let received = ""
-    const socket = connect(Number(port), hostname, () => socket.write(text))
-    socket.on("data", (chunk) => received += chunk.toString())
-    socket.on("error", () => {})
-    socket.on("close", () => resume(Effect.succeed(received)))
-    return Effect.sync(() => void socket.destroy())
-  })
-
 it.live("a request that dribbles in is answered 408 within the deadline, in its head or in its body", () =>
   Effect.gen(function*() {
     const app = Harness.serve({ deadline: Duration.millis(300) }).pipe(
@@ -467,15 +445,15 @@ it.live("a request that dribbles in is answered 408 within the deadline, in its 
     )
     const answers = yield* Effect.flatMap(Harness.baseUrl, (base) =>
       Effect.all([
-        untilClosed(
+        exchange(
           base,
           "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\nidempotency-key: d\r\ncontent-length: 50\r\n\r\n{"
         ),
-        untilClosed(
+        exchange(
           base,
           "POST /v1/transfers HTTP/1.1\r\nhost: localhost\r\nidempotency-key: d\r\ncontent-length: 50\r\n\r\n{"
         ),
-        untilClosed(base, "GET /v1/orders HTTP/1.1\r\nhost: loc")
+        exchange(base, "GET /v1/orders HTTP/1.1\r\nhost: loc")
       ], { concurrency: "unbounded" })).pipe(Effect.provide(app))
     assert.match(answers[0], /^HTTP\/1\.1 408 /)
     assert.match(answers[1], /^HTTP\/1\.1 408 /)

@@ -11,18 +11,11 @@ import { isSound, Ledger } from "../../../src/services/orders/Ledger.ts"
 import { type Answer, request } from "../../support/ApiClient.ts"
 import * as Harness from "../../support/ApiHarness.ts"
 import { app } from "../../support/orders.ts"
+import { random } from "../../support/Random.ts"
 import * as Shop from "../../support/Shop.ts"
 
 const rounds = process.env["SLUICE_LONG"] === "1" ? 4000 : 250
 const seed = Number(process.env["SLUICE_SEED"] ?? 20_261_120)
-
-/** A small generator of our own, so that a failure is repeated by its seed (mulberry32). */
-const random = (state: number) => () => {
-  state = state + 0x6d2b79f5 | 0
-  let bits = Math.imul(state ^ state >>> 15, 1 | state)
-  bits = bits + Math.imul(bits ^ bits >>> 7, 61 | bits) ^ bits
-  return ((bits ^ bits >>> 14) >>> 0) / 4_294_967_296
-}
 
 const nastyText = [
   "",

@@ -5,6 +5,7 @@ import { Clock, Effect, Layer, Schema } from "effect"
 import { ClaimFloors } from "../../../src/layers/jobs/ClaimFloors.ts"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
 import { claim } from "../../../src/layers/jobs/PostgresJobSettle.ts"
+import * as Columns from "../../../src/layers/postgres/Columns.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
@@ -18,19 +19,30 @@ const layer = PostgresJobQueue.layer.pipe(Layer.provideMerge(TestDatabase.layer)
 const N = Job.make("cost", { payload: Schema.Struct({ n: Schema.Int }) })
 const payloads = (count: number) => Array.from({ length: count }, (_, n) => ({ n }))
 
-/** Pages touched by one claim of 100. */
-const pagesOfClaim = Effect.gen(function*() {
-  const sql = yield* PgClient.PgClient
-  return yield* sql.withTransaction(Effect.gen(function*() {
-    const rows = yield* sql.unsafe<{ readonly "QUERY PLAN": unknown }>(
-      `explain (analyze, buffers, format json) select * from sluice.job_claim(1, array['cost'], array[100])`
-    )
-    const [plan] = JSON.parse(JSON.stringify(rows[0]?.["QUERY PLAN"])) as ReadonlyArray<
-      { readonly Plan: Record<string, number> }
-    >
-    return (plan?.Plan["Shared Hit Blocks"] ?? 0) + (plan?.Plan["Shared Read Blocks"] ?? 0)
-  }))
-})
+const joining = { queues: ["cost"], label: "t", leaseMillis: 60_000, beatMillis: 1_000 }
+
+/** Pages touched by one statement, which is undone. */
+const pagesOf = (statement: string, parameters: ReadonlyArray<unknown> = []) =>
+  Effect.gen(function*() {
+    const sql = yield* PgClient.PgClient
+    const undone = yield* Effect.flip(sql.withTransaction(Effect.gen(function*() {
+      const rows = yield* sql.unsafe<{ readonly "QUERY PLAN": unknown }>(
+        `explain (analyze, buffers, format json) ${statement}`,
+        parameters
+      )
+      const [plan] = JSON.parse(JSON.stringify(rows[0]?.["QUERY PLAN"])) as ReadonlyArray<
+        { readonly Plan: Record<string, number> }
+      >
+      return yield* Effect.fail((plan?.Plan["Shared Hit Blocks"] ?? 0) + (plan?.Plan["Shared Read Blocks"] ?? 0))
+    })))
+    return typeof undone === "number" ? undone : yield* Effect.die(undone)
+  })
+
+/** Pages touched by one claim of 100, as `PostgresJobSettle` makes it from the front. */
+const pagesOfClaim = (worker: number) =>
+  pagesOf(
+    `select * from sluice.job_claim_from(${worker}, 1000, array['cost'], array[100], array['-infinity']::timestamptz[], array[0]::int8[])`
+  )
 
 const test = (title: string, body: () => Effect.Effect<void, unknown, Layer.Success<typeof layer>>) =>
   it.live(title, () => Effect.provide(body(), layer), isLong ? 300_000 : 60_000)
@@ -39,20 +51,22 @@ describe("the cost of a claim", () => {
   test(`does not grow with the backlog (${backlog} waiting, never analyzed)`, () =>
     Effect.gen(function*() {
       const queue = yield* JobQueue
+      const { worker } = yield* (yield* JobStore).join(joining)
       yield* queue.enqueueMany(N, payloads(1000))
-      const few = yield* pagesOfClaim
+      const few = yield* pagesOfClaim(worker)
       for (let i = 1000; i < backlog; i += 10_000) yield* queue.enqueueMany(N, payloads(10_000))
-      const many = yield* pagesOfClaim
+      const many = yield* pagesOfClaim(worker)
       assert.isAbove(few, 100, "the plan was read")
       // 100 rows: found, locked, copied, and their index entries. The tree is a level or two deeper, no more.
       assert.isBelow(many, 2_000)
       assert.isBelow(many, few * 2)
-    }))
+    }).pipe(Effect.scoped))
 
   test("stays bounded while an old snapshot keeps every dead row alive", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const queue = yield* JobQueue
+      const { worker: observer } = yield* (yield* JobStore).join(joining)
       const rounds = isLong ? 200 : 20
       const perRound = 1_000
       yield* sql.withTransaction(Effect.gen(function*() {
@@ -69,7 +83,7 @@ describe("the cost of a claim", () => {
             const [table] = yield* sql<{ readonly bytes: number }>`
               select pg_relation_size('sluice.job')::float8 as bytes`
             yield* queue.enqueueMany(N, payloads(200))
-            const pages = yield* pagesOfClaim
+            const pages = yield* pagesOfClaim(observer)
             yield* Effect.logInfo(`a claim of 100 over ${rounds * perRound} dead jobs touches ${pages} pages`)
             // Two versions of each job (waiting, running) that nobody may clean up yet, and no more than that.
             assert.isBelow(table?.bytes ?? Infinity, rounds * perRound * 2 * 400)
@@ -80,14 +94,14 @@ describe("the cost of a claim", () => {
           )
         )
       }))
-    }))
+    }).pipe(Effect.scoped))
 
   test("begins behind what is dead while claims from the front are slow, and misses nothing before it", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const queue = yield* JobQueue
       const store = yield* JobStore
-      const { worker } = yield* store.join({ queues: ["cost"], label: "t", leaseMillis: 60_000, beatMillis: 1_000 })
+      const { worker } = yield* store.join(joining)
       yield* queue.enqueueMany(N, payloads(300))
       const floors = new ClaimFloors()
       const first = yield* claim(sql, worker, 1, [{ queue: "cost", limit: 100 }], floors)
@@ -106,7 +120,7 @@ describe("the cost of a claim", () => {
     Effect.gen(function*() {
       const queue = yield* JobQueue
       const store = yield* JobStore
-      const { worker } = yield* store.join({ queues: ["cost"], label: "t", leaseMillis: 60_000, beatMillis: 1_000 })
+      const { worker } = yield* store.join(joining)
       yield* queue.enqueueMany(N, payloads(5))
       const claimed = yield* store.claim(worker, 1, [{ queue: "cost", limit: 5 }])
       const [known] = claimed
@@ -134,3 +148,68 @@ describe("the cost of a claim", () => {
       )
     }))
 })
+
+/** What the planner knew when a session made its plans, which it keeps. */
+const knowledge = {
+  "an empty table of one page, vacuumed and analyzed": (sql: PgClient.PgClient) =>
+    Effect.andThen(sql`delete from sluice.job`, sql`vacuum analyze sluice.job`),
+  "a table that was never analyzed": () => Effect.void,
+  "a table full of other jobs, analyzed": (sql: PgClient.PgClient) => sql`vacuum analyze sluice.job`
+}
+const settled = 1_000
+const others = 30_000
+
+const settles = {
+  job_succeed: "select sluice.job_succeed($1, $2, $3)",
+  job_end: `select sluice.job_end($1, $2, $3, array_fill(4, array[$4::int4]), array_fill(0, array[$4::int4]),
+    array_fill(null::text, array[$4::int4]), array_fill(null::text, array[$4::int4]))`,
+  job_again:
+    `select count(*) from sluice.job_again($1, $2, $3, array_fill(1000::float8, array[$4::int4]), array_fill(0, array[$4::int4]),
+    array_fill('{}'::text, array[$4::int4]))`
+}
+
+/** Pages of each settle of 1,000 jobs among 31,000, with plans that were made when the planner knew that. */
+const pagesOfSettles = (known: (sql: PgClient.PgClient) => Effect.Effect<unknown, unknown>) =>
+  Effect.gen(function*() {
+    const sql = yield* PgClient.PgClient
+    const queue = yield* JobQueue
+    const { worker } = yield* (yield* JobStore).join(joining)
+    yield* queue.enqueueMany(
+      N,
+      payloads(known === knowledge["an empty table of one page, vacuumed and analyzed"] ? 1 : others)
+    )
+    yield* known(sql)
+    const parametersOf = (ids: ReadonlyArray<bigint>) => [worker, Columns.bigints(ids), Columns.ints(ids.map(() => 1))]
+    for (const [name, statement] of Object.entries(settles)) {
+      yield* pagesOf(statement, [...parametersOf([0n]), ...(name === "job_succeed" ? [] : [1])])
+    }
+    yield* queue.enqueueMany(N, payloads(others + settled))
+    const claimed = yield* sql<
+      { readonly id: bigint }
+    >`select id from sluice.job_claim_from(${worker}, 1, array['cost'],
+      array[${settled}::int4], array['-infinity']::timestamptz[], array[0]::int8[])`
+    assert.strictEqual(claimed.length, settled)
+    const parameters = parametersOf(claimed.map(({ id }) => id))
+    return yield* Effect.forEach(
+      Object.entries(settles),
+      ([name, statement]) => pagesOf(statement, [...parameters, ...(name === "job_succeed" ? [] : [settled])])
+    )
+  }).pipe(Effect.scoped)
+
+it.live("a settle touches the same pages whatever the planner knew when it made the plans", () =>
+  Effect.gen(function*() {
+    const pages = yield* Effect.forEach(Object.values(knowledge), (known) =>
+      pagesOfSettles(known).pipe(Effect.provide(
+        // One session: its plans are kept.
+        Layer.provideMerge(
+          Layer.fresh(PostgresJobQueue.layer),
+          Layer.provideMerge(TestDatabase.secondPool({ poolMax: 1 }), Layer.fresh(TestDatabase.layer))
+        )
+      )))
+    yield* Effect.logInfo(`settles of ${settled} touch ${pages.join(" / ")} pages`)
+    const [first = []] = pages
+    // A plan that walks over the table or over what is running touches fewer or more, and compares each of the one with each of the other.
+    for (const other of pages) {
+      for (const [index, count] of other.entries()) assert.closeTo(count, first[index] ?? 0, (first[index] ?? 0) * 0.05)
+    }
+  }))

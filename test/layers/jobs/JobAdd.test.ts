@@ -53,7 +53,7 @@ withLayer(layer, { excludeTestServices: true })("job_add", (it) => {
         }).pipe(Effect.provide(JobWorker.layer([handler], { poll: "1 hour" })))
         assert.deepInclude(yield* statsOf, { ready: 0, running: 0, succeeded: 502, dead: 1 })
         const dead = yield* Effect.flatMap(JobAdmin, (admin) => admin.list({ queue: "mail.welcome", state: "dead" }))
-        assert.deepStrictEqual(dead.map(({ failure }) => failure?.reason), ["PayloadInvalid"])
+        assert.deepStrictEqual(dead.jobs.map(({ failure }) => failure?.reason), ["PayloadInvalid"])
       }),
     30_000
   )

@@ -13,9 +13,9 @@ it.live("an interrupted accept leaves its key free as soon as its flush is over"
     const queue = yield* AcceptQueue.make((placements) =>
       Effect.as(
         Effect.yieldNow,
-        placements.map(({ id }) =>
+        placements.map(({ key }) =>
           Exit.succeed({
-            value: Result.getOrThrow(Pricing.place(id, request, {
+            value: Result.getOrThrow(Pricing.place(key, request, {
               currencyOf: () => "EUR",
               product: () => ({ price: 1n, currency: "EUR", seller: "s", isShipped: false })
             }, new Date(0))),

@@ -39,8 +39,8 @@ describe("Inputs", () => {
           { url: "http://a.test/" },
           "list:2: \"nonsense\": not an absolute URL; write it as https://host/path",
           "list:4: \"ftp://a.test/\": scheme \"ftp:\" is not fetched; only http: and https: are",
-          "list:5: not a request; write it as {\"url\": \"https://host/path\"}, with \"method\", \"headers\" and \"body\" if you like",
-          "list:6: not a request; write it as {\"url\": \"https://host/path\"}, with \"method\", \"headers\" and \"body\" if you like",
+          "list:5: has no \"url\", or one that is no text; write it as {\"url\": \"https://host/path\"}, with \"method\", \"headers\" and \"body\" if you like",
+          "list:6: not JSON; write it as {\"url\": \"https://host/path\"}, with \"method\", \"headers\" and \"body\" if you like",
           { url: "http://b.test/" }
         ]
       )
@@ -52,7 +52,7 @@ describe("Inputs", () => {
       const text = `${JSON.stringify(line)}\nhttp://b.test/\n{"url":"http://c.test/","more":1}\n`
       assert.deepStrictEqual(yield* read(text), [line, { url: "http://b.test/" }, { url: "http://c.test/" }])
       const [, plain] = yield* read(text, "ndjson")
-      assert.include(plain, "list:2: not a request")
+      assert.include(plain, "list:2: not JSON")
     }))
 
   it.effect("reads CSV by its url column, quoted cells and other delimiters included", () =>
@@ -83,7 +83,7 @@ describe("Inputs", () => {
     Effect.gen(function*() {
       const text = `http://a.test/${"x".repeat(lineLengthMax)}\nhttp://b.test/\n`
       assert.deepStrictEqual(yield* read(text, "detect", 65_536), [
-        `list:1: line is longer than ${lineLengthMax} characters`,
+        `list:1: line is longer than ${lineLengthMax} bytes`,
         { url: "http://b.test/" }
       ])
     }))

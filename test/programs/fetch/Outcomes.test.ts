@@ -56,6 +56,36 @@ describe("Outcomes", () => {
       assert.strictEqual(yield* text("a.csv"), Outcomes.csvHeader + row.repeat(4))
     }).pipe(Effect.provide(NodeFileSystem.layer)))
 
+  it.effect("cuts a last line that is torn at any byte, and ends one that lacks its end only", () =>
+    Effect.gen(function*() {
+      const files = yield* FileSystem.FileSystem
+      const directory = yield* files.makeTempDirectoryScoped()
+      const appended = Effect.fnUntraced(function*(name: string, before: string) {
+        yield* files.writeFileString(`${directory}/${name}`, before)
+        yield* Effect.scoped(
+          Effect.flatMap(Outcomes.file(`${directory}/${name}`, true), (output) => output.write([outcome]))
+        )
+        return yield* files.readFileString(`${directory}/${name}`)
+      })
+      for (let cut = 0; cut <= line.length; cut++) {
+        const whole = cut >= line.length - 1 ? line : ""
+        assert.strictEqual(yield* appended("a.ndjson", line + line.slice(0, cut)), line + whole + line, `${cut}`)
+      }
+      const head = Outcomes.csvHeader
+      for (let cut = 0; cut <= row.length; cut++) {
+        const text = yield* appended("a.csv", head + row + row.slice(0, cut))
+        // What is cut within the last cell or after it cannot be told from a shorter one.
+        const isWhole = cut > row.lastIndexOf(",")
+        const kept = isWhole ? row.slice(0, cut).replace(/\r?\n?$/, "\r\n") : ""
+        assert.strictEqual(text, head + row + kept + row, `${cut}`)
+      }
+      for (let cut = 1; cut < head.length - 2; cut++) {
+        const text = yield* appended("b.csv", head.slice(0, cut))
+        if (cut <= head.lastIndexOf(",")) assert.strictEqual(text, head + row, `${cut}`)
+      }
+      assert.strictEqual(yield* appended("notes", "of another hand"), `of another hand\n${line}`, "is not cut")
+    }).pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer)))
+
   it.effect("has written everything to standard output when its scope closes", () =>
     Effect.gen(function*() {
       const written: Array<string | Uint8Array> = []
@@ -90,6 +120,9 @@ describe("Outcomes", () => {
       const closed = yield* Effect.flip(Effect.provide(writeOn, breaking("EPIPE")))
       assert.strictEqual(closed._tag, "OutputClosed")
       const full = yield* Effect.flip(Effect.provide(writeOn, breaking("ENOSPC")))
-      assert.strictEqual(full._tag, "PlatformError")
+      assert.strictEqual(
+        full._tag === "OutputError" ? full.message : "",
+        "cannot write standard output: no space left on the device (ENOSPC)"
+      )
     }))
 })

@@ -4,10 +4,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import * as AddressPolicy from "../../../src/layers/fetch/AddressPolicy.ts"
-import { type FetchRequest, target } from "../../../src/services/fetch/FetchRequest.ts"
+import { type FetchRequest, type FetchTarget, target } from "../../../src/services/fetch/FetchRequest.ts"
 import * as Redact from "../../../src/services/fetch/Redact.ts"
 import * as Redirect from "../../../src/services/fetch/Redirect.ts"
 import * as Retry from "../../../src/services/fetch/Retry.ts"
+import { chanceOf } from "../../support/fetch/SimulatedHost.ts"
 
 describe("Retry-After", () => {
   const now = Date.UTC(2026, 0, 1, 12, 0, 0)
@@ -65,8 +66,16 @@ describe("Redact", () => {
 })
 
 describe("redirects", () => {
-  const next = (request: FetchRequest, status: number, location: string) =>
-    Result.flatMap(target(request), (from) => Redirect.next(from, status, location))
+  const next = (
+    request: FetchRequest,
+    status: number,
+    header: string | ReadonlyArray<string>
+  ): Result.Result<FetchTarget, unknown> => {
+    const from = Result.getOrThrow(target(request))
+    const location = Redirect.location(header)
+    if (Result.isFailure(location)) return Result.fail(location.failure)
+    return location.success === undefined ? Result.fail("none") : Redirect.next(from, status, location.success)
+  }
   const methods: ReadonlyArray<readonly [number, FetchRequest["method"], string]> = [
     [301, "POST", "GET"],
     [302, "POST", "GET"],
@@ -83,14 +92,41 @@ describe("redirects", () => {
       assert.strictEqual(Result.getOrThrow(next(request, status, "/x")).request.method, expected)
     })
   }
-  const locations: ReadonlyArray<readonly [string, string | undefined]> = [
+  const locations: ReadonlyArray<readonly [string | ReadonlyArray<string>, string | undefined]> = [
     ["/x", "http://one.test/x"],
     ["x", "http://one.test/a/x"],
     ["?q", "http://one.test/a/b?q"],
     ["//two.test/x", "http://two.test/x"],
     ["https://two.test", "https://two.test/"],
     ["http://two.test/\r\nx", "http://two.test/x"],
-    ["", "http://one.test/a/b"],
+    ["", undefined],
+    ["  ", undefined],
+    [[], undefined],
+    [["", ""], undefined],
+    ["  /x\t", "http://one.test/x"],
+    ["/a b", "http://one.test/a%20b"],
+    ["/a, b", "http://one.test/a,%20b"],
+    ["/x#part", "http://one.test/x"],
+    ["#part", "http://one.test/a/b"],
+    [".", "http://one.test/a/"],
+    ["../x", "http://one.test/x"],
+    ["../../../x", "http://one.test/x"],
+    ["./x/./y/../z", "http://one.test/a/x/z"],
+    ["\\x", "http://one.test/x"],
+    ["HTTP://TWO.test:80/X", "http://two.test/X"],
+    ["http:x", "http://one.test/a/x"],
+    ["/%7Ex%2f", "http://one.test/%7Ex%2f"],
+    ["/caf\xc3\xa9", "http://one.test/caf%C3%A9"],
+    ["/caf\xe9", "http://one.test/caf%E9"],
+    ["/caf%C3%A9\xc3\xa9", "http://one.test/caf%C3%A9%C3%A9"],
+    ["?q=\xe7\x8c\xab", "http://one.test/a/b?q=%E7%8C%AB"],
+    ["http://b\xc3\xbccher.test/", "http://xn--bcher-kva.test/"],
+    ["http://b\xfccher.test/", undefined],
+    [["/x"], "http://one.test/x"],
+    [["/x", "/x"], "http://one.test/x"],
+    ["/x, /x", "http://one.test/x"],
+    ["/x, /x, /x", "http://one.test/x"],
+    [["/x", "/y"], undefined],
     ["file:///etc/passwd", undefined],
     ["data:text/plain,x", undefined],
     ["javascript:alert(1)", undefined],
@@ -103,6 +139,20 @@ describe("redirects", () => {
       assert.strictEqual(Result.isSuccess(found) ? found.success.url : undefined, expected)
     })
   }
+  it("any path of any script leads where its bytes say", () => {
+    const chance = chanceOf(3)
+    const letters = ["a", "Z", "~", "é", "ü", "猫", "ツ", "😀", "/", "-", " ", "%41"]
+    for (let n = 0; n < 2000; n++) {
+      const text = `/p${
+        Array.from({ length: 8 }, () => letters[Math.floor(chance() * letters.length)] ?? "").join("")
+      }x`
+      // As it comes over the wire: UTF-8 read as Latin-1.
+      const raw = Buffer.from(text, "utf8").toString("latin1")
+      const expected = new URL(text, "http://one.test/").href
+      assert.strictEqual(Result.getOrThrow(next({ url: "http://one.test/" }, 302, raw)).url, expected, text)
+    }
+  })
+
   it("307 to another origin takes the body and what describes it, and no credentials", () => {
     const headers = { Authorization: "x", Cookie: "y", "Content-Type": "text/csv", "X-Key": "z" }
     const found = Result.getOrThrow(

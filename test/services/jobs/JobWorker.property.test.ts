@@ -133,7 +133,7 @@ const scenario = Effect.fnUntraced(function*(events: ReadonlyArray<typeof Event.
   yield* Effect.forEach(Object.values(kinds), (kind) => admin.resume(kind.queue))
   for (let i = 0; i < 200; i++) yield* TestClock.adjust(500)
   yield* stop(scope)
-  return { world, ids, cancelled, stats: yield* admin.stats, jobs: yield* admin.list({ limit: 1000 }) }
+  return { world, ids, cancelled, stats: yield* admin.stats, jobs: (yield* admin.list({ limit: 1000 })).jobs }
 })
 
 it.effect.prop(

@@ -32,6 +32,36 @@ layer(NodeServices.layer, { excludeTestServices: true })("Subprocess", (it) => {
       assert.strictEqual(error._tag, "SubprocessUnavailable")
     })))
 
+  for (const signal of ["SIGKILL", "SIGSEGV", "SIGTERM"]) {
+    it.effect(`a program that somebody else kills with ${signal} is a typed error that says so`, () =>
+      leakFree(Effect.gen(function*() {
+        const error = yield* Effect.flip(
+          Subprocess.run("sh", ["-c", `echo 'too much memory' >&2; kill -${signal.slice(3)} $$`])
+        )
+        assert.strictEqual(error._tag, "SubprocessKilled")
+        assert.include(error.message, `was killed by ${signal}: too much memory`)
+      })))
+  }
+
+  it.effect("a program that cannot be run says why", () =>
+    leakFree(Effect.gen(function*() {
+      const error = yield* Effect.flip(Subprocess.run("/no/such/program", []))
+      assert.match(error.message, /^\/no\/such\/program could not be run: .*ENOENT|NotFound/u)
+    })))
+
+  it.effect("what is kept begins with a whole character, wherever it is cut", () =>
+    leakFree(Effect.gen(function*() {
+      for (const [text, size] of [["é", 2], ["€", 3], ["😀", 4]] as const) {
+        for (let maxOutputBytes = 0; maxOutputBytes <= 2 * size + 1; maxOutputBytes++) {
+          const { stdout } = yield* Subprocess.run("printf", [`a${text}${text}`], { maxOutputBytes })
+          const expected = maxOutputBytes > 2 * size
+            ? `a${text}${text}`
+            : text.repeat(Math.floor(maxOutputBytes / size))
+          assert.strictEqual(stdout, expected, `${text} of ${maxOutputBytes} bytes`)
+        }
+      }
+    })))
+
   it.effect("more output than is kept neither blocks the program nor fills the memory", () =>
     leakFree(Effect.gen(function*() {
       const { stdout } = yield* node("for (let i = 0; i < 20000; i++) console.log('line ' + i)", {
@@ -49,7 +79,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Subprocess", (it) => {
         const child = require("node:child_process").spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"])
         require("node:fs").writeFileSync(process.argv[1] + "/pids", process.pid + " " + child.pid)
         setInterval(() => {}, 1000)`
-      const pids = yield* TaskGroup.use<Subprocess.SubprocessFailed | Subprocess.SubprocessUnavailable>()((group) =>
+      const pids = yield* TaskGroup.use<Effect.Error<ReturnType<typeof node>>>()((group) =>
         Effect.gen(function*() {
           yield* group.spawn(Subprocess.run(execPath, ["-e", script, directory]))
           const read = Effect.map(fs.readFileString(`${directory}/pids`), (text) => text.split(" ").map(Number))

@@ -3,8 +3,8 @@
  */
 import { Duration, Effect, Layer, Stream } from "effect"
 import * as FileBodyStore from "../../../src/layers/fetch/FileBodyStore.ts"
+import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
-import * as UndiciHttpClient from "../../../src/layers/fetch/UndiciHttpClient.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 
@@ -29,7 +29,7 @@ await program.pipe(
     FetchPolicy.make({ concurrency: 64, perHost: 64, retry: { times: 1, base: Duration.millis(10) } })
   ),
   Effect.provide(
-    Layer.merge(Layer.provide(HttpFetcher.layer, UndiciHttpClient.layer()), FileBodyStore.layer(directory))
+    Layer.merge(Layer.provide(HttpFetcher.layer, Http1Client.layer()), FileBodyStore.layer(directory))
   ),
   Effect.runPromise
 )

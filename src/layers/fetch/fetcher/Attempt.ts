@@ -47,13 +47,16 @@ export class Attempt implements TransportWatch {
   /** Ends it. */
   interrupt: () => void = () => {}
   private readonly alarm: Alarm
-  private readonly startedAtMillis: number
+  /** When its connecting began, without the waits for this side. */
+  private startedAtMillis: number
   private readonly attemptEndsAtMillis: number
   private readonly totalEndsAtMillis: number
   private readonly totalMillis: number
   private phaseEndsAtMillis: number
   private phaseLimit: PhaseLimit = "sent"
   private isHolding = false
+  private heldAtMillis = 0
+  private queuedAtMillis = Infinity
   private speedEndsAtMillis = Infinity
   private speedFromBytes = 0
 
@@ -94,6 +97,8 @@ export class Attempt implements TransportWatch {
 
   enter(phase: TransportPhase): void {
     this.phase = phase
+    if (phase === "queue") return this.queue()
+    this.unqueue()
     const { connectMillis, dnsMillis, headersMillis, idleMillis, speedOverMillis, tlsMillis } = this.limits
     // DNS, TCP and TLS share one limit, and two of them have one of their own.
     const connectedBy = this.startedAtMillis + connectMillis
@@ -112,18 +117,37 @@ export class Attempt implements TransportWatch {
     this.alarm.scanBy(this.endsAt())
   }
 
+  /** It waits for this side: of its limits only those of the attempt and of the whole go on. */
+  private queue(): void {
+    if (this.queuedAtMillis === Infinity) this.queuedAtMillis = this.alarm.now()
+    this.phaseEndsAtMillis = Infinity
+  }
+
+  private unqueue(): void {
+    if (this.queuedAtMillis === Infinity) return
+    this.startedAtMillis += this.alarm.now() - this.queuedAtMillis
+    this.queuedAtMillis = Infinity
+  }
+
   received(bytes: number): void {
     this.bytesReceived += bytes
     this.phaseEndsAtMillis = this.alarm.now() + this.limits.idleMillis
   }
 
-  /** The body waits for this side (a slow disk), or does not any more: its standing still is not the server's doing. */
+  /**
+   * The body waits for this side (decoding, hashing, a slow disk), or does not any more: its standing still is not the server's doing, and
+   * that time counts for no limit of its own.
+   */
   hold(isHolding: boolean): void {
+    if (this.isHolding === isHolding) return
     this.isHolding = isHolding
-    if (isHolding) return
     const nowMillis = this.alarm.now()
+    if (isHolding) {
+      this.heldAtMillis = nowMillis
+      return
+    }
     this.phaseEndsAtMillis = nowMillis + this.limits.idleMillis
-    this.judgeSpeedFrom(nowMillis)
+    this.speedEndsAtMillis += nowMillis - this.heldAtMillis
     this.alarm.scanBy(this.endsAt())
   }
 

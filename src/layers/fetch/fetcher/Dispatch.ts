@@ -6,7 +6,7 @@ import type * as HttpClientError from "effect/http/HttpClientError"
 import type { Fetched } from "../../../services/fetch/Fetcher.ts"
 import type { FetchError } from "../../../services/fetch/FetchError.ts"
 import type { FetchOutcome } from "../../../services/fetch/FetchOutcome.ts"
-import type { FetchSource } from "../../../services/fetch/FetchSource.ts"
+import type { FetchSource, Lending } from "../../../services/fetch/FetchSource.ts"
 import type { HostState } from "../../../services/fetch/HostState.ts"
 import * as Deadline from "../../../services/tasks/Deadline.ts"
 import { CurrentTask } from "../../../services/tasks/TaskNode.ts"
@@ -20,6 +20,8 @@ import * as Task from "./Task.ts"
 export interface DispatchOptions {
   readonly engine: Engine
   readonly limits: Limits
+  /** For targets that came over the network. */
+  readonly untrustedLimits: Limits
   readonly wants: Sink.Wants
   /** The fiber that fetches: its deadline and its place in the live tree hold for all. */
   readonly fiber: Fiber.Fiber<unknown, unknown>
@@ -33,7 +35,7 @@ export const stream = <E, R>(
   makeSource: (onInvalid: (fetched: Fetched) => void) => Effect.Effect<FetchSource<E, R>, never, R | Scope.Scope>
 ): Stream.Stream<Fetched, E, R> =>
   Stream.unwrap(Effect.gen(function*() {
-    const { engine, fiber, limits, wants, window } = options
+    const { engine, fiber, limits, untrustedLimits, wants, window } = options
     // Added before the fibers, so run after them: what they leave of bodies is thrown away when they have ended.
     const sinks = new Set<Sink.Sink>()
     yield* Effect.addFinalizer(() => Sink.closeAll(sinks))
@@ -53,16 +55,34 @@ export const stream = <E, R>(
       parent: fiber.getRef(CurrentTask),
       sinks,
       remainingMillis: () => Deadline.remainingMillisUnsafe(fiber),
-      hasRoom: () => session.active + outlet.size < limits.concurrency + outletMax,
-      onRoom: () => state.wake()
+      hasRoom: () => session.active + outlet.size < limits.concurrency + outletMax && lending.isSure(),
+      onRoom: () => {
+        state.wake()
+        if (session.isIdle) outlet.wake()
+      }
     })
     yield* Effect.addFinalizer(() => Effect.sync(() => session.close()))
     session.node.attach()
     const settle: Task.Settle = (outcome, _end, _error, task, cause) => {
+      lent.delete(task)
       if (outcome !== undefined) outlet.push(fetched(engine, limits, task, outcome))
       else if (cause !== undefined) outlet.fail(cause)
     }
     const source = yield* makeSource((fetched) => outlet.push(fetched))
+    const lending = source.lending ?? kept
+    const lent = new Set<Task.Task>()
+    const unlisten = lending.listen((change) => {
+      if (change === "lost") {
+        const lost = Array.from(lent)
+        // Before they end, which makes room for others that are not lost.
+        lent.clear()
+        session.forget(lost)
+      }
+      session.pump()
+      state.wake()
+      outlet.wake()
+    })
+    yield* Effect.addFinalizer(() => Effect.sync(unlisten))
 
     const room = () => window - session.queued - session.waiting
     /** Waits until something was taken or has opened; `isDue` is looked at again each time. */
@@ -91,7 +111,11 @@ export const stream = <E, R>(
           return Effect.flatMap(Effect.raceFirst(supply.wake, opened), () => feed)
         }
         if (supply.hosts !== undefined) recall(engine, limits, supply.hosts)
-        for (const target of supply.targets) session.add(Task.make(target, limits, wants, undefined, settle))
+        for (const target of supply.targets) {
+          const task = Task.make(target, target.untrusted === true ? untrustedLimits : limits, wants, undefined, settle)
+          if (source.lending !== undefined) lent.add(task)
+          session.add(task)
+        }
         session.pump()
         return feed
       })
@@ -99,6 +123,9 @@ export const stream = <E, R>(
     yield* Effect.forkScoped(Effect.catchCause(feed, (cause) => Effect.sync(() => outlet.fail(cause))))
     return Stream.fromPull(Effect.succeed(outlet.pull))
   }))
+
+/** What nobody else can take. */
+const kept: Lending = { isSure: () => true, listen: () => () => {} }
 
 const fetched = (engine: Engine, limits: Limits, task: Task.Task, outcome: FetchOutcome): Fetched => {
   const nowMillis = engine.alarm.now()

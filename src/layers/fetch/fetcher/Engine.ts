@@ -7,7 +7,7 @@ import * as HttpBody from "effect/http/HttpBody"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { FetchTarget } from "../../../services/fetch/FetchRequest.ts"
-import { HostGates } from "../../../services/fetch/HostGate.ts"
+import { HostGates } from "../../../services/fetch/HostGates.ts"
 import { Alarm } from "./Alarm.ts"
 import type { Attempt } from "./Attempt.ts"
 import { acceptEncoding } from "./BodyDecoder.ts"
@@ -34,7 +34,7 @@ export class Engine {
     this.clock = clock
     this.random = random
     this.alarm = new Alarm(clock, fork, (nowMillis) => this.scan(nowMillis))
-    this.robots = new RobotsCache(() => this.alarm.now())
+    this.robots = new RobotsCache(() => this.now())
   }
 
   now(): Now {

@@ -18,8 +18,8 @@ export interface Flight {
   readonly gate: HostGate
   readonly node: TaskNode
   readonly startedAtMillis: number
-  /** How many were in flight to its host when it started, itself included. */
-  readonly startedWith: number
+  /** Which of the requests to its host it is. */
+  readonly ticket: number
   fiber: Fiber.Fiber<AttemptEnd, AttemptError> | undefined
   /** Another attempt of the same task was first. */
   isLoser: boolean

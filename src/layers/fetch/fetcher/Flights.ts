@@ -86,7 +86,7 @@ export class Flights {
       gate,
       node: new TaskNode("task", () => `fetch ${Redact.url(current.url)}`, parent, task.startedAt),
       startedAtMillis: nowMillis,
-      startedWith: gate.inFlight,
+      ticket: gate.started,
       fiber: undefined,
       isLoser: false
     }
@@ -134,7 +134,7 @@ export class Flights {
 
   /** What a response tells of its host, and what follows it for the task. */
   private afterResponse(task: Task.Task, flight: Flight, end: Reception.AttemptEnd, now: Task.Now): Task.Step {
-    const { attempt, gate, startedAtMillis, startedWith } = flight
+    const { attempt, gate, ticket } = flight
     if (end.status === 416 && attempt.sink !== undefined) {
       // The rest of the body is not to be had: it is asked for whole again.
       const code = "RANGE_REFUSED"
@@ -142,21 +142,13 @@ export class Flights {
       return Task.afterFailure(task, new ProtocolError({ url, code, bytesReceived: attempt.sink.bytes }), now)
     }
     if (!Retry.isThrottling(end.status)) {
-      gate.answered(task.limits)
+      gate.answered(task.limits, now.nowMillis)
       return Task.afterResponse(task, end, now, undefined)
     }
     const askedMillis = Retry.retryAfterMillis(Reception.headerOf(end.headers, "retry-after"), now.wallMillis)
-    const chance = now.chance()
-    const blockMillis = gate.throttled(
-      task.limits,
-      end.status,
-      askedMillis,
-      startedAtMillis,
-      startedWith,
-      now.nowMillis,
-      chance
-    )
-    return Task.afterResponse(task, end, now, blockMillis)
+    const refused = { status: end.status, askedMillis, ticket, isAgain: task.attempts > 1 }
+    gate.refused(task.limits, refused, now.nowMillis, now.chance())
+    return Task.afterResponse(task, end, now, askedMillis)
   }
 
   private follow(task: Task.Task, flight: Flight, step: Task.Step, now: Task.Now): void {

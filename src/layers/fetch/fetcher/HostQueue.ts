@@ -32,6 +32,23 @@ export class HostQueue {
     this.last = task
   }
 
+  /** Takes out what nobody wants any more; says how many that were. */
+  dropCancelled(): number {
+    let dropped = 0
+    let kept: Task | undefined
+    for (let task = this.first; task !== undefined; task = task.next) {
+      if (!task.isCancelled) {
+        kept = task
+        continue
+      }
+      if (kept === undefined) this.first = task.next
+      else kept.next = task.next
+      dropped++
+    }
+    this.last = kept
+    return dropped
+  }
+
   shift(): Task | undefined {
     const task = this.first
     if (task === undefined) return undefined

@@ -16,6 +16,7 @@ export interface Limits extends HostLimits {
   readonly attemptMillis: number
   readonly totalMillis: number
   readonly retries: number
+  readonly baseMillis: number
   readonly capMillis: number
   readonly retriesUnsafe: boolean
   readonly bodyMaxBytes: number
@@ -33,48 +34,55 @@ export interface Limits extends HostLimits {
 }
 
 const compiled = new WeakMap<FetchPolicy, Limits>()
+const compiledUntrusted = new WeakMap<FetchPolicy, Limits>()
 
 /** The numbers of a policy; worked out once for each policy value. */
-export const of = (policy: FetchPolicy): Limits => {
-  const known = compiled.get(policy)
-  if (known !== undefined) return known
-  const limits: Limits = {
-    concurrency: Math.max(1, Math.floor(policy.concurrency)),
-    ratePerSecond: policy.ratePerSecond,
-    perHost: Math.max(1, Math.floor(policy.perHost)),
-    perHostRatePerSecond: policy.perHostRatePerSecond,
-    isAdaptive: policy.hosts.adaptive,
-    blockMaxMillis: Duration.toMillis(policy.hosts.blockMax),
-    forgiveMillis: Duration.toMillis(policy.hosts.forgiveAfter),
-    breakerFailures: policy.hosts.breakerFailures,
-    breakerCooldownMillis: Duration.toMillis(policy.hosts.breakerCooldown),
-    retryRatio: policy.retry.budgetRatio,
-    retriesPerSecond: policy.retry.budgetPerSecond,
-    dnsMillis: Duration.toMillis(policy.timeouts.dns),
-    tlsMillis: Duration.toMillis(policy.timeouts.tls),
-    connectMillis: Duration.toMillis(policy.timeouts.connect),
-    headersMillis: Duration.toMillis(policy.timeouts.headers),
-    idleMillis: Duration.toMillis(policy.timeouts.idle),
-    attemptMillis: Duration.toMillis(policy.timeouts.attempt),
-    totalMillis: Duration.toMillis(policy.timeouts.total),
-    retries: policy.retry.times,
-    baseMillis: Duration.toMillis(policy.retry.base),
-    capMillis: Duration.toMillis(policy.retry.cap),
-    patienceMillis: Duration.toMillis(policy.retry.patience),
-    retriesUnsafe: policy.retry.unsafeMethods,
-    bodyMaxBytes: ByteSize.toNumberUnsafe(policy.maxBody),
-    decodeRatioMax: policy.maxDecodeRatio,
-    redirectsMax: policy.maxRedirects,
-    denyPrivate: policy.denyPrivate,
-    speedBytes: policy.minSpeed === undefined
-      ? 0
-      : policy.minSpeed.bytesPerSecond * Duration.toSeconds(policy.minSpeed.over),
-    speedOverMillis: policy.minSpeed === undefined ? Infinity : Duration.toMillis(policy.minSpeed.over),
-    hedgeAfterMillis: policy.hedge === undefined ? Infinity : Duration.toMillis(policy.hedge.after),
-    hedgeRatio: policy.hedge?.ratio ?? 0.05,
-    robots: policy.robots,
-    userAgent: policy.userAgent
-  }
-  compiled.set(policy, limits)
+export const of = (policy: FetchPolicy): Limits => known(compiled, policy, () => make(policy))
+
+/** The same for what came over the network. */
+export const ofUntrusted = (policy: FetchPolicy): Limits =>
+  known(compiledUntrusted, policy, () => ({ ...of(policy), denyPrivate: policy.denyPrivate !== false }))
+
+const known = (all: WeakMap<FetchPolicy, Limits>, policy: FetchPolicy, make: () => Limits): Limits => {
+  const limits = all.get(policy) ?? make()
+  all.set(policy, limits)
   return limits
 }
+
+const make = (policy: FetchPolicy): Limits => ({
+  concurrency: Math.max(1, Math.floor(policy.concurrency)),
+  ratePerSecond: policy.ratePerSecond,
+  perHost: Math.max(1, Math.floor(policy.perHost)),
+  perHostRatePerSecond: policy.perHostRatePerSecond,
+  isAdaptive: policy.hosts.adaptive,
+  blockMaxMillis: Duration.toMillis(policy.hosts.blockMax),
+  forgiveMillis: Duration.toMillis(policy.hosts.forgiveAfter),
+  breakerFailures: policy.hosts.breakerFailures,
+  breakerCooldownMillis: Duration.toMillis(policy.hosts.breakerCooldown),
+  retryRatio: policy.retry.budgetRatio,
+  retriesPerSecond: policy.retry.budgetPerSecond,
+  dnsMillis: Duration.toMillis(policy.timeouts.dns),
+  tlsMillis: Duration.toMillis(policy.timeouts.tls),
+  connectMillis: Duration.toMillis(policy.timeouts.connect),
+  headersMillis: Duration.toMillis(policy.timeouts.headers),
+  idleMillis: Duration.toMillis(policy.timeouts.idle),
+  attemptMillis: Duration.toMillis(policy.timeouts.attempt),
+  totalMillis: Duration.toMillis(policy.timeouts.total),
+  retries: policy.retry.times,
+  baseMillis: Duration.toMillis(policy.retry.base),
+  capMillis: Duration.toMillis(policy.retry.cap),
+  patienceMillis: Duration.toMillis(policy.retry.patience),
+  retriesUnsafe: policy.retry.unsafeMethods,
+  bodyMaxBytes: ByteSize.toNumberUnsafe(policy.maxBody),
+  decodeRatioMax: policy.maxDecodeRatio,
+  redirectsMax: policy.maxRedirects,
+  denyPrivate: policy.denyPrivate === true,
+  speedBytes: policy.minSpeed === undefined
+    ? 0
+    : policy.minSpeed.bytesPerSecond * Duration.toSeconds(policy.minSpeed.over),
+  speedOverMillis: policy.minSpeed === undefined ? Infinity : Duration.toMillis(policy.minSpeed.over),
+  hedgeAfterMillis: policy.hedge === undefined ? Infinity : Duration.toMillis(policy.hedge.after),
+  hedgeRatio: policy.hedge?.ratio ?? 0.05,
+  robots: policy.robots,
+  userAgent: policy.userAgent
+})

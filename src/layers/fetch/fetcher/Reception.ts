@@ -82,11 +82,14 @@ const finish = (response: HttpClientResponse.HttpClientResponse, attempt: Attemp
     const bytes = isRedirect(status) ? 0 : body.length
     return Effect.succeed({ status, headers, bytes, sha256: null, savedTo: null, body: nothing })
   }
+  // To be saved, or a part of something: that is for the sink.
+  if (wants.store !== undefined || status === 206 || attempt.sink !== undefined) {
+    return streamed(response, headers, attempt, wants)
+  }
   const { limits } = attempt
   const url = attempt.target.url
-  const coding = headers["content-encoding"]
   let decoded: Uint8Array | undefined = body
-  if (coding !== undefined && !isEmpty(status, attempt)) {
+  if (headers["content-encoding"] !== undefined && !isEmpty(status, attempt)) {
     const shown = { ...limits, url: Redact.url(url) }
     const codings = BodyDecoder.codings(headerOf(headers, "content-encoding"), shown.url)
     if (Result.isFailure(codings)) return Effect.fail(codings.failure)
@@ -94,8 +97,7 @@ const finish = (response: HttpClientResponse.HttpClientResponse, attempt: Attemp
     if (Result.isFailure(step)) return Effect.fail(step.failure)
     decoded = step.success
   }
-  const isPlain = wants.store === undefined && status !== 206 && attempt.sink === undefined
-  if (decoded === undefined || !isPlain) return streamed(response, headers, attempt, wants)
+  if (decoded === undefined) return streamed(response, headers, attempt, wants)
   if (decoded.length > limits.bodyMaxBytes) {
     return Effect.fail(new BodyTooLarge({ url: Redact.url(url), limitBytes: limits.bodyMaxBytes }))
   }
@@ -129,6 +131,51 @@ const streamed = (
   Effect.scoped(Effect.gen(function*() {
     const { limits, target } = attempt
     const url = Redact.url(target.url)
+    const { codings, decoder, sink } = yield* Effect.onError(prepare(response, headers, attempt, wants), () =>
+      abandon(response))
+    const reports = Abandon in response
+    const cutBytes = wants.cutBytes ?? Infinity
+    const stream = cutBytes === Infinity
+      ? response.stream
+      : Stream.takeWhile(response.stream, () =>
+        sink.bytes < cutBytes)
+    const take = (chunks: ReadonlyArray<Uint8Array>) =>
+      Effect.forEach(chunks, (chunk) => sink.take(chunk, limits.bodyMaxBytes, url), { discard: true })
+    yield* Stream.runForEachArray(stream, (chunks) => {
+      // One write for all that has come meanwhile: a disk takes few large ones faster than many small ones.
+      const pieces = wants.store !== undefined && chunks.length > 1 ? [Buffer.concat(chunks)] : chunks
+      if (!reports) { for (const chunk of pieces) attempt.received(chunk.length) }
+      return held(
+        attempt,
+        Effect.forEach(pieces, (chunk) => Effect.flatMap(decoder.push(chunk), take), { discard: true })
+      )
+    })
+    if (sink.bytes < cutBytes) {
+      yield* held(attempt, Effect.flatMap(decoder.end, take))
+      if (codings.length === 0) yield* Effect.fromResult(sink.whole(url))
+    }
+    const taken = yield* held(attempt, sink.finish)
+    attempt.sink = undefined
+    return { status: response.status, headers, ...taken }
+  }))
+
+/** Work on what has come (decoding, hashing, saving): that nothing comes meanwhile is not the server's doing. */
+const held = <A, E>(attempt: Attempt, work: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.suspend(() => {
+    attempt.hold(true)
+    return Effect.onExit(work, () => Effect.sync(() => attempt.hold(false)))
+  })
+
+/** What a body goes through and where it goes, before the first piece of it is taken. */
+const prepare = (
+  response: HttpClientResponse.HttpClientResponse,
+  headers: Headers,
+  attempt: Attempt,
+  wants: Sink.Wants
+) =>
+  Effect.gen(function*() {
+    const { limits, target } = attempt
+    const url = Redact.url(target.url)
     const codings = isEmpty(response.status, attempt) || isDecoded(response)
       ? []
       : yield* Effect.fromResult(BodyDecoder.codings(headerOf(headers, "content-encoding"), url))
@@ -136,48 +183,25 @@ const streamed = (
     const length = isDecoded(response) ? undefined : lengthOf(headers)
     const isOver = codings.length === 0 && wants.cutBytes === undefined && length !== undefined &&
       length > limits.bodyMaxBytes
-    if (isOver) {
-      yield* abandon(response)
-      return yield* new BodyTooLarge({ url, limitBytes: limits.bodyMaxBytes })
+    if (isOver) return yield* new BodyTooLarge({ url, limitBytes: limits.bodyMaxBytes })
+    const sink = yield* sinkFor(response, headers, attempt, wants, codings.length > 0)
+    if (sink.bytes === 0 && codings.length === 0 && !isEmpty(response.status, attempt)) {
+      if (response.status === 200) sink.mayResume(headerOf(headers, "etag"), length)
+      else if (response.status === 206) sink.expect(headerOf(headers, "content-range"))
     }
-    const sink = yield* sinkFor(response, headers, attempt, wants)
-    if (sink.bytes === 0 && codings.length === 0 && response.status === 200) {
-      sink.mayResume(headerOf(headers, "etag"), length)
-    }
-    const decoder = yield* BodyDecoder.make(codings, { ...limits, url })
-    const isSlow = wants.store !== undefined
-    const take = (chunks: ReadonlyArray<Uint8Array>) =>
-      Effect.forEach(chunks, (chunk) => {
-        if (!isSlow) return sink.take(chunk, limits.bodyMaxBytes, url)
-        attempt.hold(true)
-        return Effect.onExit(sink.take(chunk, limits.bodyMaxBytes, url), () => Effect.sync(() => attempt.hold(false)))
-      }, { discard: true })
-    const reports = Abandon in response
-    const cutBytes = wants.cutBytes ?? Infinity
-    const stream = cutBytes === Infinity
-      ? response.stream
-      : Stream.takeWhile(response.stream, () => sink.bytes < cutBytes)
-    yield* Stream.runForEachArray(stream, (chunks) => {
-      // One write for all that has come meanwhile: a disk takes few large ones faster than many small ones.
-      const pieces = isSlow && chunks.length > 1 ? [Buffer.concat(chunks)] : chunks
-      return Effect.forEach(pieces, (chunk) => {
-        if (!reports) attempt.received(chunk.length)
-        return Effect.flatMap(decoder.push(chunk), take)
-      }, { discard: true })
-    })
-    if (sink.bytes < cutBytes) yield* Effect.flatMap(decoder.end, take)
-    const taken = yield* sink.finish
-    attempt.sink = undefined
-    return { status: response.status, headers, ...taken }
-  }))
+    return { codings, sink, decoder: yield* BodyDecoder.make(codings, { ...limits, url }) }
+  })
 
 /** `fetch` has undone the codings by itself, and leaves the header that names them. A `Response` that somebody made has no URL. */
 const isDecoded = (response: HttpClientResponse.HttpClientResponse): boolean =>
   Option.exists(HttpClientResponse.toWeb(response), (web) => web.url !== "")
 
+/** The Content-Length, also when it came several times; beside a Transfer-Encoding it says nothing. */
 const lengthOf = (headers: Headers): number | undefined => {
+  if (headers["transfer-encoding"] !== undefined) return undefined
   const length = headerOf(headers, "content-length")
-  return length === undefined || length === "" ? undefined : Number(length)
+  const bytes = length === undefined || length === "" ? Number.NaN : Number(length.split(",", 1)[0])
+  return Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
 /** The sink to go on with, or a new one: what an earlier attempt has is only used when this response is exactly its rest. */
@@ -185,16 +209,16 @@ const sinkFor = (
   response: HttpClientResponse.HttpClientResponse,
   headers: Headers,
   attempt: Attempt,
-  wants: Sink.Wants
+  wants: Sink.Wants,
+  isCoded: boolean
 ): Effect.Effect<Sink.Sink, FetchError> =>
   Effect.gen(function*() {
     const earlier = attempt.sink
     if (response.status === 206 && !asksRange(attempt)) {
-      const continues = earlier !== undefined &&
+      const continues = earlier !== undefined && !isCoded &&
         earlier.continues(headerOf(headers, "etag"), headerOf(headers, "content-range"), lengthOf(headers))
       if (continues) return earlier
       yield* dropSink(attempt)
-      yield* abandon(response)
       return yield* new ProtocolError({
         url: Redact.url(attempt.target.url),
         code: earlier === undefined ? "UNSOLICITED_PARTIAL" : "BAD_CONTENT_RANGE",

@@ -3,7 +3,7 @@
  * each attempt under way and none for anything that waits.
  */
 import type { Fiber } from "effect"
-import { HostUnavailable, RobotsDisallowed } from "../../../services/fetch/FetchError.ts"
+import { type FetchError, RobotsDisallowed } from "../../../services/fetch/FetchError.ts"
 import type { Refusal } from "../../../services/fetch/HostGate.ts"
 import { RateGate } from "../../../services/fetch/RateGate.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
@@ -63,7 +63,10 @@ export class Session {
       remainingMillis: hooks.remainingMillis,
       isClosed: () => this.isClosed,
       again: (task, atMillis) => atMillis === undefined ? this.enqueue(task, true) : this.later(task, atMillis),
-      onEnd: () => this.pump()
+      onEnd: () => {
+        this.pump()
+        if (this.isIdle) this.hooks.onRoom()
+      }
     })
   }
 
@@ -86,6 +89,21 @@ export class Session {
     task.isCancelled = true
     if (task.sink !== undefined) this.hooks.fork(task.sink.close, undefined)
     return task.flights.flatMap(({ fiber }) => fiber ?? [])
+  }
+
+  /** Forgets tasks wherever they are, and ends what is under way of them. */
+  forget(tasks: Iterable<Task.Task>): void {
+    const fibers = Array.from(tasks).flatMap((task) => this.cancel(task))
+    for (const [host, queue] of this.queues) {
+      this.queued -= queue.dropCancelled()
+      if (!queue.isEmpty) continue
+      queue.gate.queued--
+      queue.isReady = false
+      this.queues.delete(host)
+    }
+    this.ready.splice(0, Infinity, ...this.ready.filter((queue) => queue.isReady))
+    // Only now: a place that becomes free goes to nothing that is forgotten.
+    for (const fiber of fibers) fiber.interruptUnsafe()
   }
 
   /** Starts nothing any more. */
@@ -144,7 +162,9 @@ export class Session {
   }
 
   private enqueue(task: Task.Task, isFront: boolean): void {
-    if (this.isClosed || task.isCancelled) return
+    if (this.isClosed) return
+    // It may have been the last one that was waited for.
+    if (task.isCancelled) return this.hooks.onRoom()
     const { current: { host }, limits } = task
     if (limits.robots && !this.passesRobots(task)) return
     let queue = this.queues.get(host)
@@ -195,23 +215,15 @@ export class Session {
       this.pump()
       this.hooks.onRoom()
     }
-    if (atMillis === Infinity) gate.waiting.add(open)
-    else this.engine.alarm.at(atMillis, this, open)
+    if (atMillis < Infinity) return this.engine.alarm.at(atMillis, this, open)
+    gate.waiting.add(open)
+    const widensAtMillis = gate.widensAtMillis(this.limits)
+    if (widensAtMillis < Infinity) this.engine.alarm.at(widensAtMillis, this, () => gate.wake())
   }
 
   /** Ends a task without asking its host, which would have to be waited for longer than the patience. */
   private refuse(task: Task.Task, refusal: Refusal): void {
-    const now = this.engine.now()
-    const url = Redact.url(task.current.url)
-    const error = refusal._tag === "Throttled"
-      ? Task.tooLong(url, refusal.status, refusal.forMillis, now)
-      : new HostUnavailable({
-        url,
-        host: task.current.host,
-        problem: "circuit open",
-        retryAfterMillis: Math.round(refusal.forMillis)
-      })
-    task.settle(Task.outcome(task, undefined, error, now), undefined, error, task, undefined)
+    this.fail(task, Task.refused(task, refusal, this.engine.now()))
   }
 
   /** Whether robots.txt lets a task pass; one that has to wait for it is put back when it has come. */
@@ -227,12 +239,35 @@ export class Session {
         this.engine.gates.get(current.host, limits.forgiveMillis, this.engine.alarm.now()).gapMillis = answer.gapMillis
       }
       if (answer.allows(current.path)) return true
-      const error = new RobotsDisallowed({ url: Redact.url(current.url) })
-      task.settle(Task.outcome(task, undefined, error, this.engine.now()), undefined, error, task, undefined)
+      this.fail(task, new RobotsDisallowed({ url: Redact.url(current.url) }))
+      return false
+    }
+    if (answer._tag === "Refused") {
+      this.fail(task, answer.error)
       return false
     }
     this.waiting++
-    if (answer.task !== undefined) this.enqueue(answer.task, true)
+    if (answer._tag === "Wait") this.shutFor(task, answer.untilMillis)
+    else if (answer.task !== undefined) this.enqueue(answer.task, true)
     return false
+  }
+
+  /** Puts a task back at that time; until then its host has nothing to do. */
+  private shutFor(task: Task.Task, atMillis: number): void {
+    const { host } = task.current
+    this.shut.add(host)
+    this.engine.alarm.at(atMillis, this, () => {
+      this.waiting--
+      this.shut.delete(host)
+      const queue = this.queues.get(host)
+      if (queue !== undefined) this.makeReady(queue)
+      this.enqueue(task, true)
+      this.pump()
+      this.hooks.onRoom()
+    })
+  }
+
+  private fail(task: Task.Task, error: FetchError): void {
+    task.settle(Task.outcome(task, undefined, error, this.engine.now()), undefined, error, task, undefined)
   }
 }

@@ -2,10 +2,10 @@
  * Where the decoded bytes of one body go: counted, hashed, kept or saved. It may outlive its attempt, so that the next one can go on
  * where this one broke off (RFC 9110 section 14).
  */
-import { Effect, Exit, Scope } from "effect"
+import { Effect, Exit, Result, Scope } from "effect"
 import { createHash } from "node:crypto"
 import type { BodyStore, BodyWriter } from "../../../services/fetch/BodyStore.ts"
-import { type BodyStoreError, BodyTooLarge } from "../../../services/fetch/FetchError.ts"
+import { type BodyStoreError, BodyTooLarge, ProtocolError, TruncatedBody } from "../../../services/fetch/FetchError.ts"
 import type { FetchTarget } from "../../../services/fetch/FetchRequest.ts"
 
 /** What is to become of bodies. */
@@ -39,6 +39,7 @@ export class Sink {
   private readonly sha256 = createHash("sha256")
   private readonly kept: Array<Uint8Array> = []
   private etag: string | undefined = undefined
+  /** Bytes that the whole of it has, when a head has said that. */
   private total: number | undefined = undefined
 
   constructor(wants: Wants, writer: BodyWriter | undefined, scope: Scope.Closeable, sinks: Set<Sink>) {
@@ -71,22 +72,47 @@ export class Sink {
     const found = range === undefined ? null : contentRange.exec(range)
     if (found === null || etag !== this.etag) return false
     const [first, last, total] = [Number(found[1]), Number(found[2]), Number(found[3])]
-    return first === this.bytes && last === total - 1 && (this.total === undefined || this.total === total) &&
+    const isRest = first === this.bytes && last === total - 1 && (this.total === undefined || this.total === total) &&
       (length === undefined || length === total - first)
+    // What comes is measured against it: a response need not say its length.
+    if (isRest) this.total = total
+    return isRest
+  }
+
+  /** A part that the user has asked for: as long as its range says. */
+  expect(range: string | undefined): void {
+    const found = range === undefined ? null : contentRange.exec(range)
+    if (found !== null) this.total = Number(found[2]) - Number(found[1]) + 1
   }
 
   /** Takes one piece. */
-  take(chunk: Uint8Array, limitBytes: number, url: string): Effect.Effect<void, BodyTooLarge | BodyStoreError> {
-    if (this.bytes + chunk.length > limitBytes) return Effect.fail(new BodyTooLarge({ url, limitBytes }))
+  take(
+    chunk: Uint8Array,
+    limitBytes: number,
+    url: string
+  ): Effect.Effect<void, BodyTooLarge | BodyStoreError | ProtocolError> {
+    const bytes = this.bytes + chunk.length
+    if (bytes > limitBytes) return Effect.fail(new BodyTooLarge({ url, limitBytes }))
+    if (this.total !== undefined && bytes > this.total) {
+      const problem = `more than the ${this.total} bytes that were promised`
+      return Effect.fail(new ProtocolError({ url, code: "BAD_CONTENT_RANGE", problem, bytesReceived: bytes }))
+    }
     this.sha256.update(chunk)
     if (this.writer === undefined) {
-      this.bytes += chunk.length
+      this.bytes = bytes
       if (this.wants.keeps) this.kept.push(chunk)
       return Effect.void
     }
     return Effect.map(this.writer.write(chunk), () => {
-      this.bytes += chunk.length
+      this.bytes = bytes
     })
+  }
+
+  /** Whether all that was promised has come. */
+  whole(url: string): Result.Result<void, TruncatedBody> {
+    return this.total === undefined || this.bytes === this.total
+      ? Result.void
+      : Result.fail(new TruncatedBody({ url, bytesReceived: this.bytes }))
   }
 
   /** Makes the body final. */

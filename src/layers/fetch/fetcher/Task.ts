@@ -3,9 +3,17 @@
  * to be done next is the answer.
  */
 import { type Cause, type Context, Result } from "effect"
-import { type FetchError, RedirectError, RetryAfterTooLong, StatusError } from "../../../services/fetch/FetchError.ts"
+import {
+  type FetchError,
+  HostThrottled,
+  HostUnavailable,
+  RedirectError,
+  RetryAfterTooLong,
+  StatusError
+} from "../../../services/fetch/FetchError.ts"
 import { failure, type FetchOutcome } from "../../../services/fetch/FetchOutcome.ts"
 import type { FetchTarget } from "../../../services/fetch/FetchRequest.ts"
+import type { Refusal } from "../../../services/fetch/HostGate.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import * as Redirect from "../../../services/fetch/Redirect.ts"
 import * as Retry from "../../../services/fetch/Retry.ts"
@@ -25,7 +33,8 @@ export interface Task {
   current: FetchTarget
   /** Hops of the present chain. */
   hops: number
-  visited: Set<string> | undefined
+  /** How often the present chain has led to a URL, once it has led anywhere. */
+  visits: Map<string, number> | undefined
   attempts: number
   /** Wall clock at the first attempt; -1 before it. */
   startedAt: number
@@ -70,7 +79,7 @@ export const make = (
   settle,
   current: target,
   hops: 0,
-  visited: undefined,
+  visits: undefined,
   attempts: 0,
   startedAt: -1,
   startedAtMillis: 0,
@@ -111,30 +120,47 @@ export interface Now {
 /**
  * What follows a response.
  *
- * @param blockMillis how long its host is left alone now; `undefined` when it did not ask for that
+ * @param askedMillis how long its host has asked to be left alone; `undefined` when it has not
  */
-export const afterResponse = (task: Task, end: AttemptEnd, now: Now, blockMillis: number | undefined): Step => {
+export const afterResponse = (task: Task, end: AttemptEnd, now: Now, askedMillis: number | undefined): Step => {
   const { headers, status } = end
   if (status >= 200 && status < 300) return { _tag: "Success", end }
-  const location = Redirect.isRedirect(status) ? headerOf(headers, "location") : undefined
-  if (location !== undefined) return afterRedirect(task, end, location)
   const url = Redact.url(task.current.url)
-  if (!Retry.isTransientStatus(status)) return { _tag: "Failure", error: new StatusError({ url, status }), end }
-  if (blockMillis !== undefined && blockMillis > task.limits.patienceMillis) {
-    return { _tag: "Failure", error: tooLong(url, status, blockMillis, now), end }
+  const location = Redirect.location(Redirect.isRedirect(status) ? headers["location"] : undefined)
+  if (Result.isFailure(location)) {
+    const several = Redact.url(location.failure.slice(0, 500))
+    return { _tag: "Failure", error: new RedirectError({ url, problem: "several", location: several }), end }
   }
-  return retryOr(task, end, new StatusError({ url, status }), now, blockMillis)
+  if (location.success !== undefined) return afterRedirect(task, end, location.success)
+  if (!Retry.isTransientStatus(status)) return { _tag: "Failure", error: new StatusError({ url, status }), end }
+  if (askedMillis !== undefined && askedMillis > task.limits.patienceMillis) {
+    return { _tag: "Failure", error: tooLong(url, status, askedMillis, now), end }
+  }
+  return retryOr(task, end, new StatusError({ url, status }), now, askedMillis)
 }
 
-/** The host may not be asked for longer than the patience. */
-export const tooLong = (url: string, status: number, forMillis: number, now: Now): RetryAfterTooLong =>
-  new RetryAfterTooLong({
-    url,
-    status,
-    retryAfterMillis: Math.round(forMillis),
-    // A date beyond what a Date can hold is as good as never.
-    retryAt: new Date(Math.min(now.wallMillis + forMillis, 8.64e15)).toISOString()
-  })
+/** The host has asked to be left alone for longer than the patience. */
+const tooLong = (url: string, status: number, forMillis: number, now: Now): RetryAfterTooLong =>
+  new RetryAfterTooLong({ url, status, ...later(forMillis, now) })
+
+/** A time from now on, as errors carry it. */
+export const later = (forMillis: number, now: Now) => ({
+  retryAfterMillis: Math.round(forMillis),
+  // A date beyond what a Date can hold is as good as never.
+  retryAt: new Date(Math.min(now.wallMillis + forMillis, 8.64e15)).toISOString()
+})
+
+/** What a task ends with that would have to wait at its host's gate for longer than the patience. */
+export const refused = (task: Task, refusal: Refusal, now: Now): FetchError => {
+  const { host } = task.current
+  const url = Redact.url(task.current.url)
+  const { forMillis } = refusal
+  if (refusal._tag === "Asked") return tooLong(url, refusal.status, forMillis, now)
+  if (refusal._tag === "Resting") {
+    return new HostThrottled({ url, host, status: refusal.status, ...later(forMillis, now) })
+  }
+  return new HostUnavailable({ url, host, problem: "circuit open", retryAfterMillis: Math.round(forMillis) })
+}
 
 /** What follows a failed attempt. */
 export const afterFailure = (task: Task, error: FetchError, now: Now): Step =>
@@ -165,23 +191,27 @@ const retryOr = (
 
 const afterRedirect = (task: Task, end: AttemptEnd, location: string): Step => {
   const from = task.current
-  const short = Redact.url(location.slice(0, 500))
+  const short = Redact.brief(location, 500)
   const url = Redact.url(from.url)
+  const next = Redirect.next(from, end.status, location)
+  if (Result.isFailure(next)) return { _tag: "Failure", error: next.failure, end }
+  const visits = task.visits ??= new Map([[chainKey(task.target), 1]])
+  const key = chainKey(next.success)
+  const visit = (visits.get(key) ?? 0) + 1
+  if (visit > visitsMax) {
+    return { _tag: "Failure", error: new RedirectError({ url, problem: "loop", location: short }), end }
+  }
   if (task.hops >= task.limits.redirectsMax) {
     return { _tag: "Failure", error: new RedirectError({ url, problem: "limit", location: short }), end }
   }
-  const next = Redirect.next(from, end.status, location)
-  if (Result.isFailure(next)) return { _tag: "Failure", error: next.failure, end }
-  const visited = task.visited ??= new Set([chainKey(task.target)])
-  const key = chainKey(next.success)
-  if (visited.has(key)) {
-    return { _tag: "Failure", error: new RedirectError({ url, problem: "loop", location: short }), end }
-  }
-  visited.add(key)
+  visits.set(key, visit)
   task.hops++
   task.current = next.success
   return { _tag: "Hop" }
 }
+
+/** Visits of one URL in a chain: a page that first sets a cookie, or wakes something, sends back to itself once. */
+const visitsMax = 2
 
 const chainKey = (target: FetchTarget): string => `${target.request.method ?? "GET"} ${target.url}`
 
@@ -189,7 +219,7 @@ const chainKey = (target: FetchTarget): string => `${target.request.method ?? "G
 export const restart = (task: Task): void => {
   task.current = task.target
   task.hops = 0
-  task.visited = undefined
+  task.visits = undefined
   task.spentMillis = 0
   task.isHop = false
 }

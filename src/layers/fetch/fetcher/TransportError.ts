@@ -1,6 +1,6 @@
 /**
- * What a client's failure means, by its code and by how far the request had got. Knows undici's, node's and llhttp's codes; any other
- * client's failure is at least a `ProtocolError` with its code.
+ * What a client's failure means, by its code and by how far the request had got. Knows our own client's faults, node's and undici's codes;
+ * any other client's failure is at least a `ProtocolError` with its code and what the client says of it.
  */
 import type * as HttpClientError from "effect/http/HttpClientError"
 import {
@@ -14,6 +14,7 @@ import {
   TruncatedBody
 } from "../../../services/fetch/FetchError.ts"
 import { AddressFault, ConnectFault, type TransportPhase } from "../../../services/fetch/TransportWatch.ts"
+import { ConnectionLost, RequestFault, WireFault } from "../http1/WireFault.ts"
 
 /** How far a request had got when it failed. */
 export interface Progress {
@@ -27,8 +28,12 @@ const tlsCodes =
   /^(?:ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CRL_|INVALID_CA|HOSTNAME_MISMATCH|EPROTO)/
 const connectCodes =
   /^(?:ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|ENETDOWN|EADDRNOTAVAIL|EMFILE|ENFILE|EACCES|EPERM|ETIMEDOUT|UND_ERR_CONNECT_TIMEOUT)$/
+/** The connection ended: inside a body that is a body cut off, however it ended. */
 const endCodes =
-  /^(?:UND_ERR_SOCKET|UND_ERR_RES_CONTENT_LENGTH_MISMATCH|HPE_INVALID_EOF_STATE|HPE_CB_MESSAGE_COMPLETE|ERR_STREAM_PREMATURE_CLOSE)$/
+  /^(?:CLOSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|UND_ERR_SOCKET|UND_ERR_RES_CONTENT_LENGTH_MISMATCH|ERR_STREAM_PREMATURE_CLOSE)$/
+
+/** What is shown of what another client says. */
+const problemMax = 200
 
 /** The causes of an error, itself first; bounded, because a cause may be its own. */
 const causes = function*(error: unknown): Generator<object> {
@@ -41,21 +46,33 @@ const causes = function*(error: unknown): Generator<object> {
 
 /** The reason of a failed attempt as the fetcher's own error. */
 export const toFetchError = (error: HttpClientError.HttpClientError, at: Progress): FetchError => {
-  const { bytesReceived, phase, url } = at
+  const { bytesReceived, url } = at
   if (error.reason._tag === "InvalidUrlError") {
     return new InvalidRequest({ url, problem: "not a URL after the client's changes" })
   }
-  let code = "UNKNOWN"
-  let problem = error.reason._tag === "EncodeError" ? "its body cannot be sent" : ""
+  if (error.reason._tag === "EncodeError") return new InvalidRequest({ url, problem: "its body cannot be sent" })
+  let code: string | undefined
+  let problem: string | undefined
   for (const each of causes(error.reason)) {
     if (each instanceof AddressFault) return new ForbiddenAddress({ url, address: each.address, range: each.range })
     if (each instanceof ConnectFault) return connectError(each.phase, url, each.code)
-    if (code === "UNKNOWN" && "code" in each && typeof each.code === "string") {
-      code = each.code
-      if (problem === "" && code.startsWith("UND_ERR_INVALID_ARG") && "message" in each) problem = String(each.message)
+    if (each instanceof RequestFault) return new InvalidRequest({ url, problem: each.problem })
+    if (each instanceof WireFault) {
+      return new ProtocolError({ url, code: each.code, problem: each.problem, bytesReceived })
     }
+    if (each instanceof ConnectionLost) return lost(each.code, at)
+    if (code === undefined && "code" in each && typeof each.code === "string") code = each.code
+    if (each !== error.reason && "message" in each) problem = String(each.message).slice(0, problemMax)
   }
-  if (problem !== "") return new InvalidRequest({ url, problem })
+  return code === undefined
+    ? new ProtocolError({ url, code: "UNKNOWN", ...(problem === undefined ? undefined : { problem }), bytesReceived })
+    : code.startsWith("UND_ERR_INVALID_ARG")
+    ? new InvalidRequest({ url, problem: problem ?? code })
+    : lost(code, at)
+}
+
+/** What a code means, by how far the request had got. */
+const lost = (code: string, { bytesReceived, phase, url }: Progress): FetchError => {
   if (phase === "body") {
     return endCodes.test(code)
       ? new TruncatedBody({ url, bytesReceived })

@@ -42,10 +42,16 @@ create index job_key_waiting on sluice.job (kind, key, rank, id) where state = 3
 
 create index job_key_active on sluice.job (kind, key) where key is not null and state <> 3;
 
--- What a worker holds: to take it back, and to see that nothing is left.
-create index job_held on sluice.job (worker) where worker is not null;
-
 create index job_cancel on sluice.job (worker) where cancel_requested;
+
+-- Few among many that wait: what operators ask for first.
+create index job_running on sluice.job (id) where state = 1;
+
+-- Keys that somebody else held when the next of their jobs was to be let through; see job_fill.
+create table sluice.job_key_due (
+  kind text collate "C" not null,
+  key text collate "C" not null
+);
 
 -- What happened, by day: written in the transaction that settles, dropped by the day.
 create table sluice.job_history (
@@ -91,17 +97,25 @@ create table sluice.job_dead (
   key text collate "C",
   dedupe text collate "C",
   payload json not null,
-  error json not null
+  error json not null,
+  -- Taken from the text: the messages of an error may hold what Postgres refuses to take out of its JSON, such as NUL.
+  reason text collate "C" generated always as (substring(error::text from '^\{\s*"reason"\s*:\s*"(\w+)"')) stored
 );
 
+-- One for each filter of a redrive, in its order.
 create index job_dead_queue on sluice.job_dead (queue, id);
+create index job_dead_kind on sluice.job_dead (kind, id);
+create index job_dead_reason on sluice.job_dead (reason, id);
+create index job_dead_queue_reason on sluice.job_dead (queue, reason, id);
+create index job_dead_kind_reason on sluice.job_dead (kind, reason, id);
 
 create index job_dead_tx on sluice.job_dead (tx);
 
 create table sluice.job_queue (
   queue text collate "C" primary key,
   paused boolean not null default false,
-  rate double precision,
+  -- One that is no number, or too large to reckon with, would fail every claim.
+  rate double precision check (rate > 0 and rate <= 1e9),
   tokens double precision not null default 0,
   tokens_at timestamptz not null default now()
 );
@@ -119,15 +133,18 @@ create table sluice.job_worker (
   locked boolean not null default false,
   joined_at timestamptz not null default now(),
   beat_at timestamptz not null default now(),
-  -- It left or was declared dead.
+  -- It left or was declared dead. Its jobs are looked for then, and not more often than they are found fast.
   lost_at timestamptz,
+  look_at timestamptz not null default '-infinity',
   constraint job_worker_lease check (lease_millis >= 3 * beat_millis)
 ) with (fillfactor = 50);
 
 create table sluice.job_cron (
   name text collate "C" primary key,
   signature text not null,
-  next_at timestamptz not null
+  next_at timestamptz not null,
+  -- Whose timetable it is: of the workers that have one of this name, the one that joined last.
+  worker integer not null
 );
 
 -- Counters: every transaction adds one row of differences, so that no two wait for each other; a worker folds them.

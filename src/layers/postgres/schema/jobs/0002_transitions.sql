@@ -4,8 +4,9 @@
 -- is analyzed, and a plan made for one is a disaster for the other. Beside the settings of the functions: `= any (array[x])` is a join that only an index
 -- can do, so that no plan reads the whole index instead, which is cheap on a table that was empty; `is not distinct from` keeps an index from being used.
 
--- How many of a queue may be claimed now: all that was asked, none when paused, as many as tokens when rated.
-create function sluice.job_allowance(the_queue text, wanted integer) returns integer language plpgsql as $$
+-- How many of a queue may be claimed now behind a place in its order: all that was asked, none when paused, as many as tokens when rated.
+create function sluice.job_allowance(the_queue text, wanted integer, behind_rank timestamptz, behind_id bigint)
+returns integer language plpgsql as $$
 declare
   settings sluice.job_queue;
   granted integer;
@@ -16,12 +17,15 @@ begin
   if settings.rate is null then return wanted; end if;
   -- A token is spent only on a job that is there.
   select count(*) into wanted from
-    (select 1 from sluice.job j where j.queue = the_queue and j.state = 0 limit wanted) ready;
+    (select 1 from sluice.job j where j.queue = the_queue and j.state = 0 and (j.rank, j.id) > (behind_rank, behind_id)
+      limit wanted) ready;
   if wanted = 0 then return 0; end if;
-  select * into settings from sluice.job_queue q where q.queue = the_queue for update;
+  -- Who waited here for another claim would hold the rows of other queues meanwhile, and two would wait for each other.
+  select * into settings from sluice.job_queue q where q.queue = the_queue for update skip locked;
+  if not found or settings.rate is null then return 0; end if;
   settings.tokens := least(greatest(1, settings.rate),
     settings.tokens + settings.rate * greatest(0, extract(epoch from clock_timestamp() - settings.tokens_at)));
-  granted := least(wanted, floor(settings.tokens)::integer);
+  granted := least(wanted, floor(settings.tokens));
   update sluice.job_queue q set tokens = settings.tokens - granted, tokens_at = clock_timestamp()
     where q.queue = the_queue;
   return granted;
@@ -32,7 +36,17 @@ create function sluice.job_key(kind text, key text) returns bigint language sql 
   select hashtextextended(kind || chr(1) || key, 7210)
 $$;
 
--- Lets the next jobs of these keys through, up to their limits. A job that was claimed before and waits again keeps its place.
+-- Whether a key's lock could be had within a moment: whoever enqueues a job of the key holds it as long as his transaction lasts.
+create function sluice.job_key_lock(place bigint) returns boolean language plpgsql set lock_timeout = '50ms' as $$
+begin
+  perform pg_advisory_xact_lock(place);
+  return true;
+exception when lock_not_available then return false;
+end $$;
+
+-- Lets the next jobs of these keys through, up to their limits. The lock makes count and change one step per key. Nobody is held up for long by a key that
+-- somebody else holds: it is written down, and let through with a later heartbeat. A job that was claimed before
+-- and waits again keeps its place.
 create function sluice.job_fill(kinds text[], keys text[]) returns text[]
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
@@ -40,10 +54,19 @@ declare
   pair record;
   candidate record;
   active integer;
+  place bigint;
+  patient boolean := true;
   woken text[] := '{}';
 begin
   for pair in select distinct u.kind, u.key from unnest(kinds, keys) as u(kind, key) order by 1, 2 loop
-    perform pg_advisory_xact_lock(sluice.job_key(pair.kind, pair.key));
+    place := sluice.job_key(pair.kind, pair.key);
+    if not pg_try_advisory_xact_lock(place) then
+      patient := patient and sluice.job_key_lock(place);
+      if not patient then
+        insert into sluice.job_key_due (kind, key) values (pair.kind, pair.key);
+        continue;
+      end if;
+    end if;
     select count(*) into active from sluice.job j
       where j.kind = pair.kind and j.key = pair.key and j.key is not null and j.state <> 3
         and (j.state in (0, 1) or j.fence is not null);
@@ -91,6 +114,20 @@ begin
   values (seen.queue, -(seen.state = 0)::integer, -(seen.state = 1)::integer, -(seen.state = 2)::integer, -(seen.state = 3)::integer, 1);
   if seen.key is not null then perform sluice.job_wake(sluice.job_fill(array[seen.kind], array[seen.key])); end if;
   outcome := 'cancelled';
+end $$;
+
+-- Lets those keys through that were held by somebody when it was their turn.
+create function sluice.job_fill_due() returns void language plpgsql as $$
+declare
+  kinds text[];
+  keys text[];
+begin
+  with taken as (
+    delete from sluice.job_key_due d where d.ctid = any (array(
+      select x.ctid from sluice.job_key_due x limit 1000 for update skip locked)) returning d.kind, d.key
+  )
+  select array_agg(kind), array_agg(key) into kinds, keys from taken;
+  if kinds is not null then perform sluice.job_wake(sluice.job_fill(kinds, keys)); end if;
 end $$;
 
 -- Tells sleeping workers of these queues, after the commit; says nothing when all are busy.
@@ -142,7 +179,7 @@ with due as materialized (
   select d.place from unnest(queues, limits, ranks, ids) as q(queue, n, rank, id) cross join lateral (
     select j.ctid as place from sluice.job j
     where j.queue = q.queue and j.state = 0 and (j.rank, j.id) > (q.rank, q.id)
-    order by j.rank, j.id limit sluice.job_allowance(q.queue, q.n) for update skip locked
+    order by j.rank, j.id limit sluice.job_allowance(q.queue, q.n, q.rank, q.id) for update skip locked
   ) d
 ), claimed as (
   update sluice.job j set state = 1, attempt = j.attempt + 1, worker = me, fence = nth, started_at = now()
@@ -243,10 +280,18 @@ with u as materialized (
 select m.id from moved m where (select count(*) from wake) >= 0;
 end $$;
 
+-- What these workers hold. It reads the whole table: an index would cost every claim a tenth more, for what is asked when a worker is lost.
+create function sluice.job_held(workers integer[]) returns table (id bigint) language plpgsql set enable_seqscan = on as $$
+#variable_conflict use_column
+begin
+  return query select j.id from sluice.job j where j.worker = any (workers);
+end $$;
+
 -- Gives back, unspent, what this worker holds by its claims up to `nth` and does not know of, and refuses those claims from now on: one of them was not
 -- answered, and may still come. Who waits here waits for a claim that is being made.
 create function sluice.job_give_back(me integer, nth integer, known bigint[], out given integer)
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
   given := 0;
   perform from sluice.job_worker w where w.id = me and w.sealed < nth for update;
@@ -254,7 +299,8 @@ begin
   update sluice.job_worker w set sealed = nth where w.id = me;
   with moved as (
     update sluice.job j set state = 0, attempt = j.attempt - 1, worker = null, started_at = null
-    where j.worker = me and j.fence <= nth and not (j.id = any (known)) returning j.queue
+    from sluice.job_held(array[me]) h
+    where j.id = any (array[h.id]) and j.worker is not distinct from me and j.fence <= nth and not (j.id = any (known)) returning j.queue
   ), delta as (
     insert into sluice.job_delta (queue, running, ready) select queue, -count(*), count(*) from moved group by queue
   )
@@ -271,6 +317,7 @@ declare
   keys text[];
   queues text[];
 begin
+  perform sluice.job_fill_due();
   with due as materialized (
     select j.id, j.kind, j.key, j.fence from sluice.job j where j.state = 2 and j.run_at <= now() order by j.run_at limit 5000
     for update skip locked
@@ -288,28 +335,32 @@ begin
   if kinds is not null then perform sluice.job_fill(kinds, keys); end if;
   if queues is not null then perform sluice.job_wake(queues); end if;
   select extract(epoch from j.run_at - clock_timestamp()) * 1000 into next_due
-    from sluice.job j where j.state = 2 and j.run_at > clock_timestamp() order by j.run_at limit 1;
+    from sluice.job j where j.state = 2 and j.run_at > now() order by j.run_at limit 1;
 end $$;
 
--- Takes back what a worker that is lost was running, as far as nobody has it locked, and forgets the worker when nothing is left. Answers how many jobs it
--- took back and how many are still held; one process at a time.
-create function sluice.job_recover(lost integer, out recovered integer, out held integer)
+-- Takes back what lost workers were running, as far as nobody has it locked, and forgets those of whom nothing is left. Answers how many jobs it took back
+-- and how many are still held; one process at a time for each worker.
+create function sluice.job_recover(workers integer[], out recovered integer, out held integer)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
+  begun timestamptz := clock_timestamp();
+  lost integer[];
+  quiet integer[];
   kinds text[];
   keys text[];
   queues text[];
-  is_free boolean;
 begin
   recovered := 0; held := 0;
-  perform from sluice.job_worker w where w.id = lost and w.lost_at is not null for no key update skip locked;
-  if not found then return; end if;
+  lost := array(select w.id from sluice.job_worker w where w.id = any (workers) and w.lost_at is not null and w.look_at <= begun
+    for no key update skip locked);
+  if cardinality(lost) = 0 then return; end if;
   with mine as materialized (
-    select j.* from sluice.job j where j.worker = lost for update skip locked
+    select j.* from sluice.job_held(lost) h join sluice.job j on j.id = any (array[h.id])
+    where j.worker = any (lost) for update of j skip locked
   ), judged as materialized (
     select m.*, case when m.cancel_requested then 6 when m.attempt >= m.max_attempts then 5 else 0 end as becomes,
-      json_build_object('reason', 'WorkerLost', 'message', 'Worker ' || lost || ' died while running it') as failure
+      json_build_object('reason', 'WorkerLost', 'message', 'Worker ' || m.worker || ' died while running it') as failure
     from mine m
   ), verdict as materialized (
     -- What ends lets the next of its key through: not while somebody else has the key, whom nobody shall wait for here.
@@ -339,16 +390,18 @@ begin
   into recovered, kinds, keys, queues from verdict;
   if kinds is not null then queues := queues || sluice.job_fill(kinds, keys); end if;
   if recovered > 0 then perform sluice.job_wake(queues); end if;
-  -- A claim that is being made keeps the row. After the lock, what it claimed is seen.
-  perform from sluice.job_worker w where w.id = lost for update skip locked;
-  is_free := found;
-  select count(*) into held from sluice.job j where j.worker = lost;
-  if is_free and held = 0 then delete from sluice.job_worker w where w.id = lost; end if;
+  -- A claim that is being made keeps its worker's row; after this lock, what was claimed is seen.
+  quiet := array(select w.id from sluice.job_worker w where w.id = any (lost) for update skip locked);
+  select count(*) into held from sluice.job_held(lost);
+  delete from sluice.job_worker w where w.id = any (quiet)
+    and (held = 0 or not exists (select from sluice.job_held(lost) h join sluice.job j on j.id = any (array[h.id]) where j.worker = w.id));
+  -- Looking takes a small part of the time, and nobody waits longer than a second for the next look.
+  update sluice.job_worker w set look_at = clock_timestamp() + least(interval '1 second', 20 * (clock_timestamp() - begun)) where w.id = any (lost);
 end $$;
 
 -- Leaves the fleet: what is still running here goes back to waiting.
 create function sluice.job_leave(me integer, out recovered integer, out held integer) language plpgsql as $$
 begin
-  update sluice.job_worker w set lost_at = coalesce(w.lost_at, clock_timestamp()), idle = false where w.id = me;
-  select r.recovered, r.held into recovered, held from sluice.job_recover(me) r;
+  update sluice.job_worker w set lost_at = coalesce(w.lost_at, clock_timestamp()), look_at = '-infinity', idle = false where w.id = me;
+  select r.recovered, r.held into recovered, held from sluice.job_recover(array[me]) r;
 end $$;

@@ -1,9 +1,10 @@
 -- What the fleet of workers does beside its jobs: heartbeats, counters, the partitions of the history.
 
 -- One heartbeat: says we live and marks who does not. `lost` are the workers whose jobs are to be taken back, those of others' beats among them; the next
--- job is due in `next_due` milliseconds, or was so long ago. It waits for nobody: what may wait (taking back, promoting) is done after it, in transactions of their own.
+-- job is due in `next_due` milliseconds, and some are due already. It waits for nobody: what may wait (taking back, promoting) is done after it, in
+-- transactions of their own.
 create function sluice.job_beat(
-  me integer, out alive boolean, out died integer, out lost integer[], out next_due double precision, out cancelled bigint[]
+  me integer, out alive boolean, out died integer, out lost integer[], out is_due boolean, out next_due double precision, out cancelled bigint[]
 ) language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
@@ -32,10 +33,21 @@ begin
     get diagnostics died = row_count;
   end if;
   lost := array(select w.id from sluice.job_worker w where w.lost_at is not null);
+  is_due := exists (select from sluice.job j where j.state = 2 and j.run_at <= now()) or exists (select from sluice.job_key_due);
   select extract(epoch from j.run_at - clock_timestamp()) * 1000 into next_due
-    from sluice.job j where j.state = 2 order by j.run_at limit 1;
+    from sluice.job j where j.state = 2 and j.run_at > now() order by j.run_at limit 1;
   select array_agg(j.id) into cancelled from sluice.job j where j.cancel_requested and j.worker = me;
 end $$;
+
+-- Jobs that are running for nobody: their worker is lost, or there is none of that number. They are taken back by the next beat of any worker, unless somebody
+-- has them locked: `holder` is the pid of that session, where it can be told, and `doing` what it does. `pg_terminate_backend(holder)` frees them.
+create view sluice.job_stuck as
+  select j.id, j.queue, j.kind, j.attempt, j.worker, j.started_at, w.lost_at, l.pid as holder,
+    format('%s, %s since %s', a.application_name, a.state, a.state_change::timestamptz(0)) as doing
+  from sluice.job j left join sluice.job_worker w on w.id = j.worker
+    left join pg_locks l on l.locktype = 'transactionid' and l.transactionid = j.xmax and l.granted
+    left join pg_stat_activity a on a.pid = l.pid
+  where j.worker is not null and (w.id is null or w.lost_at is not null);
 
 -- Adds the differences up. One process at a time; answers how many rows it took.
 create function sluice.job_fold() returns bigint language plpgsql as $$
@@ -59,35 +71,53 @@ begin
   return folded;
 end $$;
 
--- Makes the partitions of the next days and drops those that are too old; answers how many were dropped.
-create function sluice.job_partitions(keep_days integer) returns integer language plpgsql as $$
+-- The partitions of today and of the next two days, in UTC whatever the time zone of the server. Who cannot have a lock at once comes again: behind one that
+-- waits, everybody waits who writes or reads history. A day that has rows in the default partition already keeps them there.
+create function sluice.job_partitions() returns void
+language plpgsql set lock_timeout = '50ms' set timezone = 'UTC' set datestyle = 'ISO' as $$
 declare
   day date;
   name text;
-  old record;
-  dropped integer := 0;
 begin
-  perform pg_advisory_xact_lock(7211, 1);
-  for day in select generate_series(current_date, current_date + 2, interval '1 day')::date loop
+  if not pg_try_advisory_xact_lock(7211, 1) then return; end if;
+  for day in select now()::date + n from generate_series(0, 2) as n loop
     name := 'job_history_' || to_char(day, 'YYYYMMDD');
-    if to_regclass('sluice.' || name) is not null then continue; end if;
+    continue when to_regclass('sluice.' || name) is not null
+      or exists (select from sluice.job_history_other o where o.finished_at >= day and o.finished_at < day + 1);
     execute format('create table sluice.%I (like sluice.job_history including defaults)
       with (autovacuum_vacuum_insert_scale_factor = 0.5)', name);
-    -- Rows of that day that had no partition yet.
-    execute format('with moved as (delete from sluice.job_history_other where finished_at >= %L and finished_at < %L
-      returning *) insert into sluice.%I select * from moved', day, day + 1, name);
-    execute format('alter table sluice.job_history attach partition sluice.%I for values from (%L) to (%L)', name, day,
-      day + 1);
+    execute format('alter table sluice.job_history attach partition sluice.%I for values from (%L) to (%L)', name,
+      day, day + 1);
   end loop;
-  for old in
-    select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = 'sluice.job_history'::regclass and c.relname ~ '^job_history_\d{8}$'
-      and to_date(right(c.relname, 8), 'YYYYMMDD') < current_date - keep_days
-  loop
-    execute format('drop table sluice.%I', old.relname);
-    dropped := dropped + 1;
-  end loop;
-  return dropped;
 end $$;
 
-do $$ begin perform sluice.job_partitions(7); end $$;
+-- Takes away one day that is too old, or a chunk of old rows without a partition; answers whether there may be more. A day is emptied first, which only its
+-- own readers can hold up; the empty table is dropped when nobody is at any other day either.
+create function sluice.job_retire(keep_days integer) returns boolean
+language plpgsql set lock_timeout = '50ms' set timezone = 'UTC' as $$
+declare
+  first_day date := now()::date - keep_days;
+  old text;
+  has_rows boolean;
+  taken integer;
+begin
+  if not pg_try_advisory_xact_lock(7211, 1) then return false; end if;
+  select c.relname, pg_relation_size(c.oid) > 0 into old, has_rows
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'sluice.job_history'::regclass and c.relname ~ '^job_history_\d{8}$'
+      and to_date(right(c.relname, 8), 'YYYYMMDD') < first_day
+    order by 2 desc, 1 limit 1;
+  if has_rows then
+    execute format('truncate sluice.%I', old);
+    return true;
+  end if;
+  delete from sluice.job_history_other o where o.ctid = any (array(
+    select x.ctid from sluice.job_history_other x where x.finished_at < first_day limit 10000));
+  get diagnostics taken = row_count;
+  if taken > 0 then return true; end if;
+  if old is null then return false; end if;
+  execute format('drop table sluice.%I', old);
+  return true;
+end $$;
+
+do $$ begin perform sluice.job_partitions(); end $$;

@@ -28,7 +28,7 @@ create table sluice.transfers (
 
 create index transfers_due on sluice.transfers (expires_at) where state = 'pending';
 
--- No foreign keys here: the accounts are updated in the same statement, which would fail without them.
+-- No foreign keys here, which would look at the account once more for each entry: write_books refuses to move what no account has.
 create table sluice.ledger_entries (
   id bigint generated always as identity,
   account text collate "C" not null,
@@ -55,7 +55,9 @@ create table sluice.products (
   is_shipped boolean not null,
   on_hand integer not null check (on_hand >= 0),
   reserved integer not null default 0 check (reserved >= 0),
-  sold bigint not null default 0 check (sold >= 0)
+  sold bigint not null default 0 check (sold >= 0),
+  -- What is reserved may come back at any time, and finds room.
+  constraint products_room check (on_hand::bigint + reserved <= 2000000000)
 ) with (fillfactor = 50);
 
 -- Room for an order's next state beside it: all orders of a page are settled in one transaction or in few, so nothing can be pruned in between, and with less

@@ -1,18 +1,27 @@
 -- What orders do in one statement.
 
 -- Balances and stock in one statement that takes its locks in the one order (accounts, products; each by id) just before it needs them. The plans never
--- depend on statistics, as those of the job queue.
+-- depend on statistics, as those of the job queue. Money and stock that have no row to be on are an error, never left out.
 create function sluice.write_books(accounts text[], balances bigint[], helds bigint[],
   skus text[], on_hands integer[], reserveds integer[], solds integer[]) returns void
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
+declare written integer;
 begin
   perform 1 from sluice.accounts a where a.id = any(accounts) order by a.id for no key update;
   update sluice.accounts a set balance = a.balance + d.balance, held = a.held + d.held, version = a.version + 1
     from unnest(accounts, balances, helds) d (id, balance, held) where a.id = d.id;
+  get diagnostics written = row_count;
+  if written <> cardinality(accounts) then
+    raise exception 'of the accounts % only % are there', accounts, written using errcode = 'no_data_found';
+  end if;
   perform 1 from sluice.products p where p.sku = any(skus) order by p.sku for no key update;
   update sluice.products p set on_hand = p.on_hand + d.on_hand, reserved = p.reserved + d.reserved, sold = p.sold + d.sold
     from unnest(skus, on_hands, reserveds, solds) d (sku, on_hand, reserved, sold) where p.sku = d.sku;
+  get diagnostics written = row_count;
+  if written <> cardinality(skus) then
+    raise exception 'of the products % only % are there', skus, written using errcode = 'no_data_found';
+  end if;
 end $$;
 
 -- A batch of orders with their jobs in one statement. The caller has priced them from what it remembers of the catalog, and says what that was: when a
@@ -26,6 +35,7 @@ create function sluice.order_accept(
 ) language plpgsql set jit = off set plan_cache_mode = force_generic_plan as $$
 declare inserted integer;
 begin
+accepted_at := now();
 select array_agg(e.sku) into stale
 from unnest(skus, prices, sku_currencies, sellers, shipped) as e(sku, price, currency, seller, is_shipped)
 where not exists (
@@ -33,7 +43,6 @@ where not exists (
     and p.seller = e.seller and p.is_shipped = e.is_shipped
 );
 if stale is not null then return; end if;
-accepted_at := now();
 insert into sluice.orders (id, key, customer_id, status, items, total, currency, payment, note)
 select u.id, u.key, u.customer_id, 'accepted', u.items::jsonb, u.total, u.currency, u.payment, u.note
 from unnest(ids, keys, customers, items, totals, currencies, payments, notes)

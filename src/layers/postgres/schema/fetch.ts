@@ -1,0 +1,7 @@
+import { ofFile } from "./Step.ts"
+
+/** Runs and their frontiers. */
+export const fetch = {
+  name: "fetch",
+  steps: { "1_tables": ofFile("fetch/0001_tables"), "2_functions": ofFile("fetch/0002_functions") }
+}

@@ -1,0 +1,166 @@
+/**
+ * A run while its connection breaks at any of its statements: before the server has it, after, or so that it arrives long afterwards.
+ */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { assert, layer } from "@effect/vitest"
+import { Deferred, Effect, Layer, Stream } from "effect"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as PostgresFrontier from "../../../src/layers/fetch/PostgresFrontier.ts"
+import { Frontier, type Run } from "../../../src/services/fetch/Frontier.ts"
+import { succeeded, target } from "../../conformance/Frontier.suite.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
+
+const isLong = process.env["SLUICE_LONG"] === "1"
+
+/** What becomes of the statement whose connection breaks. */
+const fates = ["lost", "answer lost", "late"] as const
+type Fate = (typeof fates)[number]
+
+interface Breaking {
+  readonly client: PgClient.PgClient
+  /** Statements that were sent. */
+  readonly sent: () => number
+  /** Sends what was held back, now that nobody waits for it any more. */
+  readonly arrive: Effect.Effect<void>
+}
+
+const gone = new SqlError({ reason: new ConnectionError({ cause: new Error("the connection broke") }) })
+
+/** A client whose statement number `at` has this fate. */
+const breaking = (client: PgClient.PgClient, at: number, fate: Fate): Breaking => {
+  let count = 0
+  let held: Effect.Effect<void> = Effect.void
+  const unsafe: PgClient.PgClient["unsafe"] = (text, params) => {
+    const statement = client.unsafe<never>(text, params)
+    const counted = Effect.suspend(() => {
+      if (count++ !== at) return statement
+      if (fate === "lost") return Effect.fail(gone)
+      if (fate === "answer lost") return Effect.andThen(statement, Effect.fail(gone))
+      held = Effect.ignore(statement)
+      return Effect.fail(gone)
+    })
+    // Of a statement nothing is used but that it is an effect.
+    return counted as unknown as typeof statement
+  }
+  return {
+    client: new Proxy(client, {
+      get: (of, key, receiver) => key === "unsafe" ? unsafe : Reflect.get(of, key, receiver)
+    }),
+    sent: () => count,
+    arrive: Effect.suspend(() => {
+      const arriving = held
+      held = Effect.void
+      return arriving
+    })
+  }
+}
+
+const hosts = 3
+const perHost = 7
+const urls = Array.from({ length: hosts * perHost }, (_, n) => `http://h${n % hosts}.test/${n}`)
+
+/** Works on a run to its end, a few at a time; what was held back arrives after each step. */
+const work = Effect.fnUntraced(function*(run: Run, arrive: Effect.Effect<void>) {
+  const handedOut: Array<string> = []
+  const recorded: Array<string> = []
+  while (true) {
+    const supply = yield* run.source.pull({ limit: 4, closedHosts: new Set() })
+    yield* arrive
+    if (supply._tag === "Done") return { handedOut, recorded }
+    if (supply._tag === "Wait") {
+      yield* supply.wake
+      continue
+    }
+    for (const { url } of supply.targets) handedOut.push(url)
+    for (const { target } of yield* run.settle(supply.targets.map(succeeded))) recorded.push(target.url)
+    yield* arrive
+  }
+})
+
+/** One run with one break: everything is recorded once, and told once, and nothing is left that nobody owns. */
+const scenario = Effect.fnUntraced(function*(at: number, fate: Fate) {
+  const sql = yield* PgClient.PgClient
+  const name = `break-${fate.replace(" ", "-")}-${at}`
+  const broken = breaking(sql, at, fate)
+  const frontierOn = (client: PgClient.PgClient) =>
+    Effect.provide(Frontier, Layer.provide(PostgresFrontier.layer, Layer.succeed(PgClient.PgClient, client)))
+  const frontier = yield* frontierOn(broken.client)
+  const { handedOut, recorded } = yield* Effect.scoped(Effect.gen(function*() {
+    const run = yield* frontier.open(name)
+    yield* broken.arrive
+    yield* run.add(urls.map((url) => target(url)))
+    yield* broken.arrive
+    yield* run.seal
+    const all = yield* work(run, broken.arrive)
+    assert.deepStrictEqual(yield* run.counts, { pending: 0, leased: 0, done: urls.length, failed: 0, deferred: 0 })
+    return all
+  }))
+  yield* broken.arrive
+  const sent = broken.sent()
+  const reader = yield* frontierOn(sql)
+  assert.deepStrictEqual(recorded.toSorted(), urls.toSorted(), `${name}: told`)
+  assert.deepStrictEqual(handedOut.toSorted(), urls.toSorted(), `${name}: handed out`)
+  const stored = yield* Stream.runCollect(reader.outcomes(name))
+  assert.deepStrictEqual(stored.map(({ url }) => url).toSorted(), urls.toSorted(), `${name}: stored`)
+  const { counts } = yield* reader.find(name)
+  assert.deepStrictEqual(counts, { pending: 0, leased: 0, done: urls.length, failed: 0, deferred: 0 }, name)
+  const orphans = yield* sql`select host from sluice.fetch_lane l where owner is not null
+    and not exists (select from sluice.fetch_member m where m.id = l.owner)`
+  assert.deepStrictEqual(orphans, [], `${name}: lanes of nobody`)
+  return sent
+})
+
+layer(TestDatabase.layer, { excludeTestServices: true })("a connection that breaks at any statement", (it) => {
+  for (const fate of fates) {
+    it.effect(`${fate}: everything is recorded and told once`, () =>
+      Effect.gen(function*() {
+        const statements = yield* scenario(Infinity, fate)
+        assert.isAbove(statements, 15)
+        for (let at = 0; at < statements; at += isLong ? 1 : 2) yield* scenario(at, fate)
+      }), 120_000)
+  }
+
+  it.effect("a lane of nobody, however it came to be, is found and worked on", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const frontier = yield* PostgresFrontier.layer.pipe(
+        Layer.build,
+        Effect.flatMap((context) => Effect.provideContext(Frontier, context))
+      )
+      const run = yield* frontier.open("nobody")
+      yield* run.add(urls.map((url) => target(url)))
+      yield* run.seal
+      yield* sql`update sluice.fetch_lane set owner = 2147483647
+        where host = 'h1.test' and run_id = (select id from sluice.fetch_run where name = 'nobody')`
+      const { recorded } = yield* work(run, Effect.void)
+      assert.deepStrictEqual(recorded.toSorted(), urls.toSorted())
+    })))
+
+  it.effect("what a transaction of another keeps waiting ends with it, and a client that is gone leaves none open", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const frontier = yield* PostgresFrontier.layer.pipe(
+        Layer.build,
+        Effect.flatMap((context) => Effect.provideContext(Frontier, context))
+      )
+      const open = sql<{ readonly query: string }>`select query from pg_stat_activity
+        where datname = current_database() and state like 'idle in transaction%' and pid <> pg_backend_pid()`
+      const seen: Array<string> = []
+      const watched = yield* Deferred.make<void>()
+      yield* Effect.forkScoped(
+        Effect.gen(function*() {
+          for (const { query } of yield* open) seen.push(query)
+        }).pipe(Effect.repeat({ while: () => Effect.map(Deferred.isDone(watched), (isDone) => !isDone) }))
+      )
+      for (let round = 0; round < 3; round++) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const run = yield* frontier.open("transactions", { retryFailed: {} })
+          yield* run.add(urls.map((url) => target(url)))
+          yield* run.seal
+          yield* work(run, Effect.void)
+        }))
+      }
+      yield* Deferred.succeed(watched, undefined)
+      assert.deepStrictEqual(seen, [])
+    })))
+})

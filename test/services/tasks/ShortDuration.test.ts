@@ -1,0 +1,44 @@
+/** Durations as the README gives them: everywhere in the one form, and an error that shows it. */
+import { assert, it } from "@effect/vitest"
+import { Config, ConfigProvider, Duration, Effect } from "effect"
+import { globSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import * as ExitCode from "../../../src/programs/ExitCode.ts"
+import * as ShortDuration from "../../../src/services/tasks/ShortDuration.ts"
+
+const root = join(import.meta.dirname, "../../..")
+
+const read = (text: string) =>
+  ShortDuration.config("SLUICE_X").pipe(
+    Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env: { SLUICE_X: text } }))
+  )
+
+it.effect("reads what people type, and nothing else", () =>
+  Effect.gen(function*() {
+    const good = { "30s": 30_000, "60s": 60_000, "250ms": 250, "2m": 120_000, "1.5m": 90_000, "2h": 7_200_000, "0": 0 }
+    for (const [text, millis] of Object.entries(good)) {
+      assert.strictEqual(Duration.toMillis(yield* read(text)), millis, text)
+    }
+    for (const text of [" ", "30", "30 seconds", "-1s", "1e3s", "s", "30S", "Infinity", "1d", "30s "]) {
+      const error = yield* Effect.flip(read(text))
+      assert.instanceOf(error, Config.ConfigError)
+      assert.match(
+        ExitCode.describe(error) ?? "",
+        /SLUICE_X.*a duration like 250ms, 10s or 2m|a duration like 250ms, 10s or 2m.*SLUICE_X/
+      )
+    }
+  }))
+
+it("every duration of the environment is read in this form, and the README gives it so", () => {
+  const files = globSync("src/**/*.ts", { cwd: root }).map((name) => [name, readFileSync(join(root, name), "utf8")])
+  assert.deepStrictEqual(files.filter(([, text]) => /Config\.Duration\b/.test(text ?? "")).map(([name]) => name), [])
+  const readme = readFileSync(join(root, "README.md"), "utf8")
+  const names = files.flatMap(([, text]) =>
+    [...(text ?? "").matchAll(/ShortDuration\.config\("(SLUICE_\w+)"\)/g)].map((match) => match[1])
+  )
+  for (const name of ["SLUICE_REQUEST_DEADLINE", "SLUICE_STATEMENT_TIMEOUT"]) {
+    assert.include(names, name)
+    const fallback = new RegExp(`\`${name}\`.*\\| (\\S+) +\\|$`, "m").exec(readme)?.[1] ?? ""
+    assert.isDefined(ShortDuration.parse(fallback), `${name}: ${fallback}`)
+  }
+})

@@ -1,0 +1,33 @@
+/** What is always true of the jobs of a database, whatever was done to workers, connections and server. */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { assert } from "@effect/vitest"
+import { Effect } from "effect"
+
+const states = ["ready", "running", "scheduled", "blocked"] as const
+
+/** Every job that is running is held by a worker whose row exists, and the counters say what the rows say. */
+export const assertInvariant = Effect.gen(function*() {
+  const sql = yield* PgClient.PgClient
+  const orphans = yield* sql`select j.id, j.worker, j.state from sluice.job j
+    where (j.state = 1 or j.worker is not null) and not exists (select from sluice.job_worker w where w.id = j.worker)`
+  assert.deepStrictEqual(orphans, [], "running for nobody")
+  const [difference] = yield* sql<Record<string, number>>`
+    with counted as (
+      select ready, running, scheduled, blocked, dead, succeeded, cancelled from sluice.job_count
+      union all select ready, running, scheduled, blocked, dead, succeeded, cancelled from sluice.job_delta
+    ), told as (
+      select coalesce(sum(ready), 0) as ready, coalesce(sum(running), 0) as running, coalesce(sum(scheduled), 0) as scheduled,
+        coalesce(sum(blocked), 0) as blocked, coalesce(sum(dead), 0) as dead, coalesce(sum(succeeded), 0) as succeeded,
+        coalesce(sum(cancelled), 0) as cancelled from counted
+    )
+    select (t.ready - (select count(*) from sluice.job where state = 0))::int4 as ready,
+      (t.running - (select count(*) from sluice.job where state = 1))::int4 as running,
+      (t.scheduled - (select count(*) from sluice.job where state = 2))::int4 as scheduled,
+      (t.blocked - (select count(*) from sluice.job where state = 3))::int4 as blocked,
+      (t.dead - (select count(*) from sluice.job_dead))::int4 as dead,
+      (t.succeeded - (select count(*) from sluice.job_history where state = 4))::int4 as succeeded,
+      (t.cancelled - (select count(*) from sluice.job_history where state = 6))::int4 as cancelled
+    from told t`
+  const zeros = Object.fromEntries([...states, "dead", "succeeded", "cancelled"].map((state) => [state, 0]))
+  assert.deepStrictEqual({ ...difference }, zeros, "counters and rows")
+})
