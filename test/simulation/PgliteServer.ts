@@ -23,6 +23,10 @@ const shadows = `
   create function sim.pg_try_advisory_xact_lock(c int, k int) returns bool language sql as
     $$ select not exists (
       select from sim.locks l where l.class = c and l.key = k and l.session <> current_setting('sim.session')) $$;
+  create view sim.pg_locks as
+    select 'advisory'::text as locktype, true as granted, class::oid as classid, key::oid as objid, session::int as pid,
+      null::xid as transactionid, (select oid from pg_database where datname = current_database()) as database
+    from sim.locks;
   create function sim.set_config(name text, value text, is_local bool) returns text language sql as
     $$ select case
       when name = 'idle_in_transaction_session_timeout' then pg_catalog.set_config('sim.idle', value, is_local)
