@@ -81,9 +81,12 @@ it.live(
         const output = yield* walkThrough(base)
         assert.match(output, /"status":"accepted".*\n.*"status":"paid".*\n.*"status":"completed"/s)
         assert.match(output, /"id":"alice","currency":"EUR","balance":"2500"/)
-        assert.match(output, /"id":"bookshop","currency":"EUR","balance":"2500"/)
-        assert.match(output, /"sku":"atlas",.*"onHand":1,"reserved":0,"sold":2/)
+        assert.match(output, /"id":"bookshop","currency":"EUR","balance":"3750"/)
+        assert.match(output, /"id":"card-clearing.EUR","currency":"EUR","balance":"-1250"/)
+        assert.match(output, /"sku":"atlas",.*"onHand":0,"reserved":0,"sold":3/)
       }
+      const audit = yield* sluice(["orders", "audit"], { SLUICE_DATA_DIR: directory })
+      assert.strictEqual(yield* audit.exit, 0)
     }),
   60_000
 )

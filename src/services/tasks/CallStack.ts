@@ -13,7 +13,7 @@ const depthMax = 32
  */
 export class CallStack {
   private depth = 0
-  private turn = 0
+  turn = 0
   private isTurnEnding = false
 
   /** Resumes or interrupts a fiber: now, or from the scheduler when too many calls stand upon each other. */
@@ -47,29 +47,23 @@ export class CallStack {
   }
 
   /**
-   * Where a start stands that is made by what started at `above`. What started in an earlier turn of the scheduler is no
+   * Counts a start that is made by what started so deep in that turn of the scheduler. What started in an earlier turn is no
    * longer on the stack. (When a start returns cannot be seen from inside: the turn is the nearest thing.)
    */
-  below(above: StackPlace, dispatcher: Scheduler.SchedulerDispatcher): StackPlace {
-    if (above.turn !== this.turn) return { turn: this.turn, depth: 1 }
-    if (above.depth > 0 && !this.isTurnEnding) {
-      this.isTurnEnding = true
-      dispatcher.scheduleTask(() => {
-        this.turn++
-        this.isTurnEnding = false
-      }, 0)
-    }
-    return { turn: this.turn, depth: above.depth + 1 }
+  depthBelow(turn: number, depth: number, spawner: Fiber.Fiber<unknown, unknown>): number {
+    if (turn !== this.turn) return 1
+    if (depth > 0 && !this.isTurnEnding) this.endTurn(spawner)
+    return depth + 1
+  }
+
+  private endTurn(spawner: Fiber.Fiber<unknown, unknown>): void {
+    this.isTurnEnding = true
+    spawner.currentDispatcher.scheduleTask(() => {
+      this.turn++
+      this.isTurnEnding = false
+    }, 0)
   }
 }
 
-/** How deep on the stack a task started, and in which turn. */
-export interface StackPlace {
-  readonly turn: number
-  readonly depth: number
-}
-
-export const bottom: StackPlace = { turn: 0, depth: 0 }
-
-/** Whether a start that stands there had better wait for the next turn. */
-export const isTooDeep = (place: StackPlace): boolean => place.depth % depthMax === 0
+/** Whether a start so deep on the stack had better wait for the next turn. */
+export const isTooDeep = (depth: number): boolean => depth % depthMax === 0

@@ -62,7 +62,9 @@ export class TaskNode {
   liveCount = 0
   /** The one of its tree. */
   readonly stack: CallStack.CallStack
-  private place: CallStack.StackPlace
+  /** The turn of the scheduler in which the task started, and how deep on the stack. */
+  private startTurn = 0
+  private startDepth = 0
 
   constructor(kind: Kind, label: Label, parent: TaskNode | undefined, startedAtMillis: number) {
     this.kind = kind
@@ -73,15 +75,22 @@ export class TaskNode {
     this.id = ++this.root.lastId
     this.startedAtMillis = startedAtMillis
     this.stack = parent === undefined ? new CallStack.CallStack() : parent.stack
-    this.place = parent === undefined ? CallStack.bottom : parent.place
+    if (parent !== undefined) {
+      this.startTurn = parent.startTurn
+      this.startDepth = parent.startDepth
+    }
   }
 
   /** Notes that this task starts on the stack of the spawner, and gives whether it had better wait for the next turn. */
   startsBelow(spawner: Fiber.Fiber<unknown, unknown>): boolean {
     const above = spawner.getRef(CurrentTask)
-    // The places of another tree are of other turns.
-    this.place = this.stack.below(above.root === this.root ? above.place : CallStack.bottom, spawner.currentDispatcher)
-    return CallStack.isTooDeep(this.place)
+    // The turns of another tree are other turns.
+    const depth = above.stack === this.stack
+      ? this.stack.depthBelow(above.startTurn, above.startDepth, spawner)
+      : 1
+    this.startTurn = this.stack.turn
+    this.startDepth = depth
+    return CallStack.isTooDeep(depth)
   }
 
   /**

@@ -118,6 +118,11 @@ withLayer(layer, { excludeTestServices: true })("API", (it) => {
       assert.strictEqual(wrong.headers.get("allow"), "POST, GET")
       isProblem(yield* request(`${base}/v1/accounts/nobody`), 404, "account-not-found")
       isProblem(yield* request(`${base}/v1/jobs/999999999`), 404, "job-not-found")
+      isProblem(yield* request(`${base}/v1/jobs/9223372036854775807`), 404, "job-not-found")
+      for (const id of ["9223372036854775808", "9999999999999999999", "007", "-1"]) {
+        isProblem(yield* request(`${base}/v1/jobs/${id}`), 400, "invalid-request")
+      }
+      isProblem(yield* request(`${base}/v1/jobs?queue=a%00b`), 400, "invalid-request")
       isProblem(
         yield* post(`${base}/v1/transfers/00000000-0000-7000-8000-000000000000/post`, ""),
         404,

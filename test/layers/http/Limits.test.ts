@@ -162,6 +162,7 @@ withLayer(working, { excludeTestServices: true })("limits", (it) => {
               const body = { from, to, amount, currency: "XXX" }
               const pending = yield* ask(post(`${base}/v1/transfers`, { ...body, pendingSeconds: 1000 }, key()))
               yield* ask(post(`${base}/v1/transfers`, body, key()))
+              assert.strictEqual((yield* request(`${base}/v1/accounts/${from}`)).status, 200, `${from} -> ${to}`)
               if (pending.status === 201) {
                 yield* ask(post(`${base}/v1/transfers/${pending.json.id}/${amount === "1" ? "post" : "void"}`, ""))
               }

@@ -189,6 +189,35 @@ test("job_stuck names the session that holds a lost worker's job, and such a job
     yield* assertInvariant
   }))
 
+test("a key that somebody enqueues to in a long transaction holds up neither the jobs of lost workers nor due jobs", () =>
+  Effect.gen(function*() {
+    const sql = yield* PgClient.PgClient
+    const queue = yield* JobQueue
+    const store = yield* JobStore
+    const Keyed = Job.make("late.keyed", { payload: Schema.Int, queue: "late", key: () => "k", maxAttempts: 1 })
+    const [silent, witness] = [yield* store.join(short), yield* store.join(long)]
+    // Its last attempt ends with its worker, which lets the next of its key through.
+    const [last = assert.fail(), next = assert.fail()] = yield* queue.enqueueMany(Keyed, [1, 2])
+    const free = yield* queue.enqueue(Task, 1)
+    assert.strictEqual((yield* of(store, silent.worker, 1)).length, 2)
+    const due = [yield* queue.enqueue(Keyed, 3, { delay: 1 }), yield* queue.enqueue(Task, 2, { delay: 1 })]
+    const states = Effect.map(
+      Effect.forEach([last, next, free, ...due], queue.find),
+      (found) => found.map((info) => info._tag === "Some" ? info.value.state : "unknown")
+    )
+    const tend = Effect.flatMap(witness.beat, ({ isDue, lost }) => witness.tend(lost, isDue))
+    yield* sql.withTransaction(Effect.gen(function*() {
+      yield* sql`select pg_advisory_xact_lock(sluice.job_key('late.keyed', 'k'))`
+      yield* Effect.repeat(witness.beat, { until: ({ deadWorkers, isDue }) => deadWorkers === 1 && isDue })
+      assert.deepInclude(yield* witness.tend([silent.worker], true), { recovered: 1, held: 1 })
+      assert.deepStrictEqual(yield* states, ["running", "blocked", "ready", "scheduled", "ready"])
+    }))
+    yield* Effect.repeat(tend, { until: () => Effect.map(states, ([first]) => first === "dead") })
+    yield* witness.tend([], true)
+    assert.deepStrictEqual(yield* states, ["dead", "ready", "ready", "blocked", "ready"])
+    yield* assertInvariant
+  }))
+
 // In real time: a claim waits ten seconds for its answer, and the client gives a connection five to be cancelled.
 describe.runIf(process.env["SLUICE_LONG"] === "1")("a connection that has gone deaf", () => {
   for (const text of ["job_claim_from", "job_beat", "job_succeed"]) {

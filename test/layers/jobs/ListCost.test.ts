@@ -39,7 +39,7 @@ const sought = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
   yield* sql.unsafe(
     `insert into sluice.job (id, state, worker, queue, kind, payload, priority, max_attempts, run_at, rank)
-    select g, case when g % 2 = 0 then 1 else 2 end, 1, 'a', 'a.rare', '{}', 0, 10, now(), now() from generate_series(1, 40) g`
+    select g, case when g % 2 = 0 then 1 else 2 end, case when g % 2 = 0 then 1 end, 'a', 'a.rare', '{}', 0, 10, now(), now() from generate_series(1, 40) g`
   )
   yield* sql.unsafe(
     `insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at,

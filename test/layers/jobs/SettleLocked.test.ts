@@ -43,12 +43,15 @@ for (const [what, lock] of Object.entries(locks)) {
           yield* sql.withTransaction(Effect.gen(function*() {
             yield* lock(sql)
             yield* Deferred.succeed(go, undefined)
+            // A key that is held holds up no settle: it is let through later.
+            if (what.startsWith("a key")) return yield* Effect.forEach(ids, queue.ended)
             // Refused, and refused again.
             yield* Queue.take(refused)
             yield* Queue.take(refused)
-            if (what === "one job" || what.startsWith("a key")) {
+            if (what === "one job") {
               assert.strictEqual((yield* queue.ended(ids[3] ?? Job.JobId.make("0"))).state, "succeeded")
             }
+            return []
           }))
           return yield* Effect.forEach(ids, queue.ended)
         }),

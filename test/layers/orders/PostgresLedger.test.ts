@@ -2,7 +2,8 @@ import { assert, layer as withLayer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as PostgresLedger from "../../../src/layers/orders/PostgresLedger.ts"
-import { Ledger } from "../../../src/services/orders/Ledger.ts"
+import { isSound, Ledger } from "../../../src/services/orders/Ledger.ts"
+import * as SqlFailure from "../../../src/services/postgres/SqlFailure.ts"
 import { suite } from "../../conformance/Ledger.suite.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
@@ -48,5 +49,47 @@ withLayer(layer)("PostgresLedger", (it) => {
       assert.strictEqual(yield* ledger.expireDue, 1)
       assert.strictEqual(yield* ledger.expireDue, 0)
       assert.strictEqual((yield* ledger.find("a")).held, 0n)
+    }))
+
+  it.effect("money and stock are not moved where there is no row for them", () =>
+    Effect.gen(function*() {
+      const ledger = yield* Ledger
+      const sql = yield* SqlClient.SqlClient
+      yield* ledger.open([{ id: "there", currency: "EUR", allowNegative: true }])
+      for (
+        const books of [
+          "array['nowhere', 'there'], array[1, -1]::bigint[], array[0, 0]::bigint[], '{}', '{}', '{}', '{}'",
+          "'{}', '{}', '{}', array['nothing'], array[-1], array[1], array[0]"
+        ]
+      ) {
+        const error = yield* Effect.flip(sql.unsafe(`select sluice.write_books(${books})`))
+        assert.strictEqual(SqlFailure.codeOf(error), "P0002")
+        assert.strictEqual(SqlFailure.reasonOf(error), "Rejected")
+      }
+      assert.strictEqual((yield* ledger.find("there")).balance, 0n)
+    }))
+
+  it.effect("the audit names entries and pending transfers of accounts that are not there", () =>
+    Effect.gen(function*() {
+      const ledger = yield* Ledger
+      const sql = yield* SqlClient.SqlClient
+      assert.isTrue(isSound(yield* ledger.audit))
+      yield* sql`insert into sluice.ledger_entries (account, source, kind, amount) values
+        ('ghost', '00000000-0000-7000-8000-000000000001', 'payment', 2500),
+        ('phantom', '00000000-0000-7000-8000-000000000001', 'payment', -2500)`
+      yield* sql`insert into sluice.transfers (id, key, from_account, to_account, amount, currency, state) values
+        ('00000000-0000-7000-8000-000000000002', 'ghostly', 'spectre', 'ghost', 7, 'EUR', 'pending')`
+      const lines = yield* ledger.audit
+      assert.isFalse(isSound(lines))
+      assert.deepStrictEqual(lines.find(({ currency }) => currency === "none"), {
+        currency: "none",
+        accounts: 0,
+        entriesSum: 0n,
+        balancesSum: 0n,
+        unbalancedAccounts: 2,
+        unheldAccounts: 1,
+        overdrawnAccounts: 0,
+        unknownAccounts: ["ghost", "phantom", "spectre"]
+      })
     }))
 })
