@@ -37,7 +37,7 @@ const handlersOf = ({ random }: Process, done: Map<number, number>) =>
         Effect.gen(function*() {
           yield* pause(0.1, 3000)
           if (random.chance(0.05)) return yield* new NotThisTime()
-          yield* sql`insert into effects (n, kind) values (${n}, 'effects')`
+          return yield* Effect.asVoid(sql`insert into effects (n, kind) values (${n}, 'effects')`)
         }), { maxGroup: 4 }),
       JobHandler.batch(Books, (items) =>
         Effect.gen(function*() {
@@ -170,6 +170,15 @@ const check = async (
   const [books] = await server.rows<{ readonly written: number; readonly due: number }>(`select
     (select sum(v)::int from books) as written, (select 2 * count(*)::int from effects where kind = 'books') as due`)
   if (books?.written !== books?.due) wrong.push(`the books say ${books?.written} and not ${books?.due}`)
+  const counters = await server.rows<{ readonly queue: string; readonly running: number; readonly ended: number }>(`
+    select queue, sum(running)::int as running, sum(succeeded + cancelled + dead)::int as ended from (
+      select queue, running, succeeded, cancelled, dead from sluice.job_count
+      union all select queue, running, succeeded, cancelled, dead from sluice.job_delta
+    ) c group by queue order by queue`)
+  for (const { queue, running } of counters) {
+    const rows = live.filter((job) => job.state === 1).length
+    if (running !== 0 && running !== rows) wrong.push(`the counter of ${queue} says that ${running} are running`)
+  }
   const order = await server.rows<{ readonly n: number; readonly key: number }>(
     "select n, key from effect_order order by id"
   )

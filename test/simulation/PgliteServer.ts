@@ -238,7 +238,7 @@ export class PgliteServer implements Server {
   }
 
   pumpAll(): void {
-    for (const session of [...this.sessions]) session.pump()
+    for (const session of this.sessions) session.pump()
   }
 
   execute(session: Session, unit: Buffer): Buffer {

@@ -65,7 +65,7 @@ export const prepare = async (server: PgliteServer, scenes: ReadonlyArray<Scene>
   )
   kernel.runWhile(() => outcome === undefined, 60_000)
   process.kill()
-  for (const wire of [...network.wires]) wire.endedByServer(undefined)
+  for (const wire of network.wires) wire.endedByServer(undefined)
   if (outcome !== "done") throw new Error(`the schema could not be made: ${outcome}`)
   for (const { tables } of scenes) await server.exec(tables)
 }

@@ -70,7 +70,7 @@ export class World {
   /** Ends every process, as kill -9 does. */
   stop(): void {
     for (const process of this.slots) process.kill()
-    for (const wire of [...this.network.wires]) wire.endedByServer(undefined)
+    for (const wire of this.network.wires) wire.endedByServer(undefined)
   }
 
   private start(slot: number): Process {

@@ -1,8 +1,9 @@
-/** `npm run simulate -- --seed N [--runs K] [--scene jobs|orders|all] [--seconds S] [--trace] [--without i,j]` */
+/** `npm run simulate -- --seed N [--runs K] [--scene jobs|orders|all] [--seconds S] [--trace] [--without i,j] [--mutants]` */
 import { parseArgs } from "node:util"
 import { escapes, install } from "./Escapes.ts"
 import * as JobsScene from "./JobsScene.ts"
 import { Kernel } from "./Kernel.ts"
+import * as Mutants from "./Mutants.ts"
 import * as OrdersScene from "./OrdersScene.ts"
 import { PgliteServer } from "./PgliteServer.ts"
 import * as Scene from "./Scene.ts"
@@ -14,7 +15,8 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "90" },
     scene: { type: "string", default: "all" },
     without: { type: "string", default: "" },
-    trace: { type: "boolean", default: false }
+    trace: { type: "boolean", default: false },
+    mutants: { type: "boolean", default: false }
   }
 })
 
@@ -42,7 +44,26 @@ await Scene.prepare(server, known)
 const begun = performance.now()
 let failed = 0
 let virtual = 0
-for (let seed = first; seed < first + runs; seed++) {
+/** Breaks the schema in each way, and says after how many seeds that was seen. */
+const hunt = async (): Promise<void> => {
+  for (const mutant of Mutants.mutants) {
+    const mend = await Mutants.apply(server, mutant)
+    const scene = known.find(({ name }) => name === mutant.scene) ?? JobsScene.scene
+    let found: Scene.Verdict | undefined
+    for (let seed = 1; seed <= mutant.seeds && found === undefined; seed++) {
+      const verdict = await Scene.run(scene, server, { seed, seconds })
+      virtual += verdict.virtualSeconds
+      if (verdict.wrong.length > 0) found = verdict
+    }
+    await mend()
+    if (found === undefined) failed++
+    const what = found === undefined ? `NOT FOUND in ${mutant.seeds} seeds` : `seed ${found.seed}: ${found.wrong[0]}`
+    console.log(`${mutant.name} (${mutant.of}): ${what}`)
+  }
+}
+
+if (values.mutants) await hunt()
+for (let seed = first; !values.mutants && seed < first + runs; seed++) {
   for (const scene of scenes) {
     const verdict = await Scene.run(scene, server, { seed, seconds, without, story: values.trace })
     print(verdict, `${scene.name}, seed ${seed}`)
@@ -52,9 +73,9 @@ for (let seed = first; seed < first + runs; seed++) {
 }
 const wall = (performance.now() - begun) / 1000
 console.log(
-  `${runs * scenes.length} runs, ${failed} wrong; ${(virtual / 3600).toFixed(2)} virtual hours in ${
-    wall.toFixed(1)
-  } s, ` +
+  `${values.mutants ? Mutants.mutants.length : runs * scenes.length} runs, ${failed} wrong; ${
+    (virtual / 3600).toFixed(2)
+  } virtual hours in ${wall.toFixed(1)} s, ` +
     `${(server.statements / wall).toFixed(0)} statements a second`
 )
 if (values.trace) { for (const [where, count] of escapes) console.log(`escaped: ${where}: ${count}`) }

@@ -7,13 +7,14 @@ import { afterAll, beforeAll } from "vitest"
 import { escapes, install } from "./Escapes.ts"
 import * as JobsScene from "./JobsScene.ts"
 import { Kernel } from "./Kernel.ts"
+import * as Mutants from "./Mutants.ts"
 import * as OrdersScene from "./OrdersScene.ts"
 import { PgliteServer } from "./PgliteServer.ts"
 import * as Scene from "./Scene.ts"
 
 const scenes = [JobsScene.scene, OrdersScene.scene]
 const isLong = process.env["SLUICE_LONG"] === "1"
-const seeds = Array.from({ length: isLong ? 60 : 4 }, (_, at) => at + 1)
+const seeds = Array.from({ length: isLong ? 100 : 6 }, (_, at) => at + 1)
 const seconds = isLong ? 90 : 30
 
 let server: PgliteServer
@@ -48,6 +49,20 @@ describe("simulation", () => {
       assert.strictEqual(again.hash, once.hash)
       assert.notStrictEqual(other.hash, once.hash)
     })
+  }
+
+  for (const mutant of Mutants.mutants.filter(({ seeds }) => isLong || seeds <= 5)) {
+    it(`finds within ${mutant.seeds} seeds: ${mutant.name}`, async () => {
+      const scene = scenes.find(({ name }) => name === mutant.scene)
+      assert.isDefined(scene)
+      const mend = await Mutants.apply(server, mutant)
+      let found = false
+      for (let seed = 1; seed <= mutant.seeds && !found; seed++) {
+        found = (await Scene.run(scene, server, { seed, seconds: 60 })).wrong.length > 0
+      }
+      await mend()
+      assert.isTrue(found)
+    }, 300_000)
   }
 
   it("nothing of ours asks the real world for time or chance", () => {

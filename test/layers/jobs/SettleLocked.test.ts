@@ -44,7 +44,9 @@ for (const [what, lock] of Object.entries(locks)) {
             yield* lock(sql)
             yield* Deferred.succeed(go, undefined)
             // A key that is held holds up no settle: it is let through later.
-            if (what.startsWith("a key")) return yield* Effect.forEach(ids, queue.ended)
+            if (what.startsWith("a key")) {
+              return yield* Effect.forEach(ids, queue.ended)
+            }
             // Refused, and refused again.
             yield* Queue.take(refused)
             yield* Queue.take(refused)
