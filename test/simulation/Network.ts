@@ -1,0 +1,190 @@
+/**
+ * Connections between simulated processes and a server: bytes of one direction arrive late and in order, are held while the link is cut, and are lost
+ * when the connection breaks.
+ */
+import { EventEmitter } from "node:events"
+import type { Kernel } from "./Kernel.ts"
+import type { Process } from "./Process.ts"
+import type { SeededRandom } from "./Random.ts"
+
+/** The server's end of a connection. */
+export interface Peer {
+  readonly receive: (bytes: Buffer) => void
+  /** The other side has ended it, or it is broken. */
+  readonly closed: () => void
+}
+
+export interface Server {
+  readonly accept: (wire: Wire) => Peer
+}
+
+/** A process' way to the server. What arrives while it is cut waits until it is healed. */
+interface Link {
+  isCut: boolean
+  held: Array<() => void>
+}
+
+/** What @effect/sql-pg needs of a Duplex: everything happens at once. */
+export class SimulatedSocket extends EventEmitter {
+  writable = true
+  destroyed = false
+  private readonly wire: Wire
+
+  constructor(wire: Wire) {
+    super()
+    this.wire = wire
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (!this.destroyed) this.wire.toServer(Buffer.from(bytes))
+    return !this.destroyed
+  }
+
+  end(bytes?: Uint8Array): this {
+    if (bytes !== undefined) this.write(bytes)
+    return this.destroy()
+  }
+
+  destroy(): this {
+    if (this.destroyed) return this
+    this.destroyed = true
+    this.writable = false
+    this.wire.endedByClient()
+    return this
+  }
+
+  pause(): this {
+    return this
+  }
+
+  resume(): this {
+    return this
+  }
+}
+
+/** One connection. */
+export class Wire {
+  readonly process: Process
+  readonly socket = new SimulatedSocket(this)
+  readonly id: number
+  private readonly network: Network
+  private readonly peer: Peer
+  private readonly arrivals = { server: 0, client: 0 }
+  private isOpen = true
+
+  constructor(network: Network, process: Process, server: Server, id: number) {
+    this.network = network
+    this.process = process
+    this.id = id
+    this.peer = server.accept(this)
+    process.onKill(() => this.killed())
+  }
+
+  toServer(bytes: Buffer): void {
+    this.arrive("server", () => {
+      if (this.isOpen) this.peer.receive(bytes)
+    })
+  }
+
+  toClient(bytes: Buffer): void {
+    this.arrive("client", () => this.deliver(() => this.socket.emit("data", bytes)))
+  }
+
+  endedByClient(): void {
+    this.arrive("server", () => this.shut())
+  }
+
+  /** The server ends it: the client hears of it later. */
+  endedByServer(why: Error | undefined): void {
+    if (!this.isOpen) return
+    this.shut()
+    this.arrive("client", () =>
+      this.deliver(() => {
+        this.socket.destroyed = true
+        this.socket.writable = false
+        if (why !== undefined) this.socket.emit("error", why)
+        this.socket.emit("close")
+      }))
+  }
+
+  /** Its kernel still sends what was written, and then the end. */
+  private killed(): void {
+    this.socket.destroyed = true
+    this.endedByClient()
+  }
+
+  private shut(): void {
+    if (!this.isOpen) return
+    this.isOpen = false
+    this.network.wires.delete(this)
+    this.peer.closed()
+  }
+
+  private deliver(work: () => void): void {
+    const { process } = this
+    if (!process.isAlive || this.socket.destroyed) return
+    const frozenMillis = process.frozenUntil - this.network.kernel.nowMillis
+    if (frozenMillis > 0) this.network.kernel.after(frozenMillis, process, () => this.socket.destroyed || work())
+    else process.enter(work)
+  }
+
+  private arrive(end: "server" | "client", work: () => void): void {
+    const { kernel, network } = { kernel: this.network.kernel, network: this.network }
+    const at = Math.max(this.arrivals[end], kernel.nowMillis + network.latencyMillis())
+    this.arrivals[end] = at
+    const land = (): void => network.pass(this.process, land, work)
+    kernel.after(at - kernel.nowMillis, undefined, land)
+  }
+}
+
+export class Network {
+  readonly kernel: Kernel
+  readonly wires = new Set<Wire>()
+  private readonly random: SeededRandom
+  private readonly links = new Map<string, Link>()
+  private made = 0
+
+  constructor(kernel: Kernel) {
+    this.kernel = kernel
+    this.random = kernel.random.fork()
+  }
+
+  connect(process: Process, server: Server): SimulatedSocket {
+    const wire = new Wire(this, process, server, ++this.made)
+    this.wires.add(wire)
+    return wire.socket
+  }
+
+  /** Nothing passes for so long, in either direction; nobody is told. */
+  cut(process: Process, millis: number): void {
+    const link = this.linkOf(process)
+    link.isCut = true
+    this.kernel.after(millis, undefined, () => this.heal(process))
+  }
+
+  heal(process: Process): void {
+    const link = this.linkOf(process)
+    link.isCut = false
+    for (const land of link.held.splice(0)) land()
+  }
+
+  /** Usually a fraction of a millisecond, once in a hundred times up to a fifth of a second. */
+  latencyMillis(): number {
+    return 0.05 + this.random.float() * (this.random.chance(0.01) ? 200 : 0.6)
+  }
+
+  /** Hands over, or holds until the link is healed; what was sent first arrives first. */
+  pass(process: Process, land: () => void, work: () => void): void {
+    const link = this.linkOf(process)
+    if (link.isCut) link.held.push(land)
+    else work()
+  }
+
+  private linkOf(process: Process): Link {
+    const known = this.links.get(process.name)
+    if (known !== undefined) return known
+    const link = { isCut: false, held: [] }
+    this.links.set(process.name, link)
+    return link
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * A simulated process: an Effect scheduler, clock and random of its own. `kill` is kill -9 (nothing of it ever runs again, no finalizer either), `freeze`
+ * is SIGSTOP. Its clock may differ from the others' and drift; its monotonic clock does not.
+ */
+import { Clock, Context, Duration, Effect, type Fiber, Random } from "effect"
+import * as Scheduler from "effect/Scheduler"
+import * as Escapes from "./Escapes.ts"
+import type { Kernel, Runner } from "./Kernel.ts"
+import type { SeededRandom } from "./Random.ts"
+
+/** How many operations a fiber does before it lets others: small numbers find what only shows in between. */
+const budgets = [3, 17, 200, 2048] as const
+
+export class Process implements Runner {
+  isAlive = true
+  frozenUntil = 0
+  /** How far its wall clock is off. */
+  skewMillis = 0
+  readonly tasks: Array<() => void> = []
+  readonly microtasks: Array<() => void> = []
+  readonly name: string
+  readonly random: SeededRandom
+  private readonly kernel: Kernel
+  private readonly strays: { readonly random: SeededRandom; readonly bytes: SeededRandom }
+  private readonly context: Context.Context<never>
+  private readonly whenKilled: Array<() => void> = []
+
+  constructor(kernel: Kernel, name: string) {
+    this.kernel = kernel
+    this.name = name
+    this.random = kernel.random.fork()
+    this.strays = { random: this.random.fork(), bytes: this.random.fork() }
+    const budget = this.random.pick(budgets)
+    const dispatcher: Scheduler.SchedulerDispatcher = {
+      scheduleTask: (task) => {
+        if (!this.isAlive) return
+        this.tasks.push(task)
+        kernel.wake(this)
+      },
+      flush: () => {}
+    }
+    const scheduler: Scheduler.Scheduler = {
+      executionMode: "async",
+      shouldYield: (fiber) => fiber.currentOpCount >= budget,
+      makeDispatcher: () => dispatcher
+    }
+    this.context = Context.make(Scheduler.Scheduler, scheduler).pipe(
+      Context.add(Clock.Clock, this.clock()),
+      Context.add(Random.Random, {
+        nextIntUnsafe: () => this.random.u32(),
+        nextDoubleUnsafe: () => this.random.float()
+      })
+    )
+  }
+
+  /** What its wall clock says. */
+  get clockMillis(): number {
+    return Math.floor(this.kernel.nowMillis + this.skewMillis)
+  }
+
+  enter(work: () => void): void {
+    Escapes.enter({ process: this, kernel: this.kernel, ...this.strays }, work)
+  }
+
+  run<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> | undefined {
+    let fiber: Fiber.Fiber<A, E> | undefined
+    this.enter(() => {
+      fiber = Effect.runForkWith(this.context)(effect)
+    })
+    return fiber
+  }
+
+  /** kill -9. */
+  kill(): void {
+    if (!this.isAlive) return
+    this.isAlive = false
+    this.tasks.length = 0
+    this.kernel.forget(this)
+    for (const tell of this.whenKilled) tell()
+  }
+
+  /** SIGSTOP, and SIGCONT after so long. */
+  freeze(millis: number): void {
+    this.frozenUntil = this.kernel.nowMillis + millis
+    // Somebody has to look again when it thaws.
+    this.kernel.after(millis, undefined, () => {})
+  }
+
+  thaw(): void {
+    this.frozenUntil = 0
+  }
+
+  onKill(tell: () => void): void {
+    this.whenKilled.push(tell)
+  }
+
+  private clock(): Clock.Clock {
+    const nanos = () => BigInt(this.clockMillis) * 1_000_000n
+    const monotonic = () => BigInt(Math.floor(this.kernel.nowMillis * 1e6))
+    return {
+      currentTimeMillisUnsafe: () => this.clockMillis,
+      currentTimeMillis: Effect.sync(() => this.clockMillis),
+      currentTimeNanosUnsafe: nanos,
+      currentTimeNanos: Effect.sync(nanos),
+      monotonicTimeNanosUnsafe: monotonic,
+      monotonicTimeNanos: Effect.sync(monotonic),
+      sleep: (duration) => this.sleep(Duration.toMillis(duration))
+    }
+  }
+
+  private sleep(millis: number): Effect.Effect<void> {
+    if (millis <= 0) return Effect.yieldNow
+    if (!Number.isFinite(millis)) return Effect.never
+    return Effect.callback<void>((resume) => {
+      // A timer of a real process is never exact.
+      const timer = this.kernel.after(millis + this.random.float(), this, () => resume(Effect.void))
+      return Effect.sync(() => {
+        timer.isCancelled = true
+      })
+    })
+  }
+}
