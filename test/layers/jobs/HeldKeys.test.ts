@@ -1,7 +1,7 @@
 /** Whoever enqueues a job with a key holds that key until his transaction ends: what that may hold up is this key, and nothing else. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Option, Queue, Schedule, Schema } from "effect"
+import { Deferred, Effect, Fiber, Layer, Queue, Schedule, Schema } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
@@ -63,8 +63,14 @@ describe("a key that a long transaction holds", () => {
               yield* Effect.flatMap(queue.enqueue(Keyed, 1000), queue.ended)
               yield* queue.enqueue(Keyed, 4)
               // Due, and behind the others of its key.
-              const info = Effect.map(queue.find(due), Option.getOrThrow)
-              yield* Effect.repeat(info, { until: ({ state }) => state === "blocked", schedule: Schedule.spaced(50) })
+              const sql = yield* PgClient.PgClient
+              const isDue = Effect.map(
+                sql<{ readonly due: boolean }>`
+                  select run_at <= clock_timestamp() as due from sluice.job where id = ${BigInt(due)}`,
+                ([row]) => row?.due
+              )
+              yield* Effect.repeat(isDue, { until: (due) => due === true, schedule: Schedule.spaced(50) })
+              yield* Effect.flatMap(queue.enqueue(Other, 10), queue.ended)
               assert.strictEqual((yield* worker.status).lost, 0)
               assert.deepStrictEqual(order.filter((n) => n < 100), [1])
             })
