@@ -12,8 +12,8 @@
  *        | as many clean round trips: the ceiling is one higher, half the caution
  */
 
-/** Requests at once to a host of which nothing is known (RFC 6928 has ten: these are pages, not packets). */
-const sizeFirst = 4
+/** Requests at once to a host of which nothing is known (RFC 6928): ten pages of a second each take a second. */
+const sizeFirst = 10
 
 /** Round trips, and answers that are enough however many a round trip has: one refused probe among them costs next to nothing. */
 const cautionFirst = 4

@@ -81,14 +81,21 @@ describe("a host of which some pages are refused twice, without a Retry-After", 
     }))
 })
 
+it.effect("ten pages of a second each, of a host that nothing is known of, take a second", () =>
+  Effect.gen(function*() {
+    const { tookMillis, tags } = yield* fetchAll(10, { latency: () => 1000 })
+    assert.deepStrictEqual([...tags], [["ok", 10]])
+    assert.isAtMost(tookMillis, 1100)
+  }))
+
 describe("a host that refuses everything", () => {
   it.effect("is asked once a second at most; what is not asked ends with our own word, and may be asked again then", () =>
     Effect.gen(function*() {
       const { ends, host, tags } = yield* fetchAll(300, { isDown: () => true })
       for (let from = 1000; from < 200_000; from += 1000) assert.isAtMost(host.between(from, from + 1000).length, 1)
-      assert.isAtMost(host.seen.length, 25)
+      assert.isAtMost(host.seen.length, 36)
       assert.deepStrictEqual([...tags.keys()].toSorted(), ["HostThrottled", "StatusError"])
-      assert.isAtLeast(tags.get("HostThrottled") ?? 0, 290)
+      assert.isAtLeast(tags.get("HostThrottled") ?? 0, 280)
       const throttled = ends.find(({ outcome }) => outcome.error?._tag === "HostThrottled")?.outcome
       assert.match(
         throttled?.error?.message ?? "",

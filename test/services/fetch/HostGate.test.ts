@@ -52,17 +52,17 @@ describe("places", () => {
       for (const _ of tickets) gate.answered(limits, 0)
       for (const _ of tickets) gate.end()
     }
-    assert.deepStrictEqual(sizes, [4, 8, 16, 16])
+    assert.deepStrictEqual(sizes, [10, 16, 16, 16])
   })
 
   it("are twice as many after a second in which long bodies came and nothing was refused", () => {
     const gate = new HostGate("a")
-    assert.lengthOf(fill(gate), 4)
+    assert.lengthOf(fill(gate), 10)
     assert.strictEqual(gate.tryStart(limits, 999), Infinity)
     assert.strictEqual(gate.widensAtMillis(limits), 1000)
     assert.isUndefined(gate.tryStart(limits, 1000))
-    assert.strictEqual(gate.concurrency(limits), 8)
-    assert.strictEqual(gate.widensAtMillis({ ...limits, perHost: 8 }), Infinity)
+    assert.strictEqual(gate.concurrency(limits), 16)
+    assert.strictEqual(gate.widensAtMillis({ ...limits, perHost: 16 }), Infinity)
   })
 
   it("are never more than the policy allows", () => {
@@ -121,7 +121,7 @@ describe("a host that refuses", () => {
     const gate = new HostGate("a")
     let nowMillis = 0
     while (gate.shutUntilMillis <= nowMillis) refuse(gate, nowMillis)
-    assert.isBelow(gate.started, 10)
+    assert.isBelow(gate.started, 16)
     const rests: Array<number> = []
     for (let n = 0; n < 4; n++) {
       rests.push(gate.shutUntilMillis - nowMillis)
@@ -260,7 +260,7 @@ describe("memory", () => {
   it("and so does a rest, as ours, with what the next would be", () => {
     const gate = new HostGate("a")
     let nowMillis = 0
-    for (let n = 0; n < 10; n++) refuse(gate, nowMillis = Math.max(nowMillis, gate.shutUntilMillis))
+    for (let n = 0; n < 16; n++) refuse(gate, nowMillis = Math.max(nowMillis, gate.shutUntilMillis))
     const restMillis = gate.shutUntilMillis - nowMillis
     const { other } = recalled(gate, nowMillis)
     assert.strictEqual(other.tryStart(limits, 50), restMillis - 950)

@@ -62,7 +62,7 @@ describe("a host that is limited to so many at once", () => {
         assert.isAtMost(concurrency, k + 2)
       }
       const late = host.between(5000, 30_000)
-      assert.isAtMost(late.filter(({ isRefused }) => isRefused).length, 0.04 * late.length)
+      assert.isAtMost(late.filter(({ isRefused }) => isRefused).length, 0.06 * late.length)
       // What it can do: k at a time, each for as long as it takes.
       assert.isAtLeast(late.length, 0.9 * 25_000 * k / latency)
     })
@@ -111,14 +111,15 @@ describe("a host that refuses everything", () => {
     for (let seed = 1; seed <= 200; seed++) {
       const host = new SimulatedHost({ latency: about([1, 5, 50][seed % 3] ?? 1, seed), isDown: () => true })
       const result = run(host, { pages: 1000, chance: chanceOf(seed) })
-      assert.isAtMost(host.between(0, 1000).length, 12)
+      // Ten at first, half of that, and half again.
+      assert.isAtMost(host.between(0, 1000).length, 24)
       for (let from = 1000; from < 100_000; from += 1000) {
         assert.isAtMost(host.between(from, from + 1000).length, 1, `seed ${seed}, from ${from} ms`)
       }
-      assert.isAtMost(host.seen.length, 25)
+      assert.isAtMost(host.seen.length, 36)
       assert.strictEqual(result.served + result.failed + result.refusals.length, 1000)
       assert.isTrue(result.refusals.every(({ _tag }) => _tag === "Resting"))
-      assert.isAtLeast(result.refusals.length, 990)
+      assert.isAtLeast(result.refusals.length, 980)
     }
   })
 
