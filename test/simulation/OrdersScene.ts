@@ -46,6 +46,8 @@ const provider = ({ random }: Process, charges: Charges): Layer.Layer<PaymentPro
 }
 
 interface Books {
+  /** Filling the shelves again after a lost answer would count what was sold meanwhile: nobody buys before they are full. */
+  isOpen: boolean
   /** Answers by key: the same key must always get the same. */
   readonly orders: Map<string, string>
   readonly transfers: Map<string, string>
@@ -107,6 +109,7 @@ const serve = (world: World, process: Process, tried: { count: number }, books: 
         Effect.retry(patience)
       )
   const program = Effect.gen(function*() {
+    while (!books.isOpen) yield* Effect.sleep("50 millis")
     while (world.kernel.nowMillis < world.endMillis) {
       const key = `key-${tried.count++}`
       yield* Effect.forkChild(Effect.ignore(random.chance(0.8) ? order(key) : transfer(key)))
@@ -118,11 +121,14 @@ const serve = (world: World, process: Process, tried: { count: number }, books: 
 }
 
 /** Opens the shop before anything goes wrong. */
-const open = (world: World): void => {
+const open = (world: World, books: Books): void => {
   const process = world.bystander("shopkeeper")
   process.run(
     seed({ customers, products, funds: 5_000n, stock }).pipe(
       Effect.retry(Schedule.spaced("200 millis")),
+      Effect.map(() => {
+        books.isOpen = true
+      }),
       Effect.provide(appOf(world, process))
     )
   )
@@ -135,12 +141,12 @@ export const scene: Scene = {
   empty: "",
   play: () => {
     const charges: Charges = new Map()
-    const books: Books = { orders: new Map(), transfers: new Map(), wrong: [] }
+    const books: Books = { isOpen: false, orders: new Map(), transfers: new Map(), wrong: [] }
     const tried = { count: 0 }
     return {
       boot: (world, process, slot) =>
         slot < workers ? work(world, process, slot, charges) : serve(world, process, tried, books),
-      begin: open,
+      begin: (world) => open(world, books),
       accepted: () => books.orders.size + books.transfers.size,
       check: (server) => check(server, books, charges)
     }

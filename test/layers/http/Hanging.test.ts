@@ -225,7 +225,8 @@ it.live.runIf(process.env["SLUICE_LONG"] === "1")(
       const signal = (name: "SIGSTOP" | "SIGCONT") =>
         Effect.flatMap(
           processesNow(directory),
-          (processes) => Effect.sync(() => processes.forEach(({ pid }) => process.kill(pid, name)))
+          // A backend may end between the look and the signal.
+          Effect.forEach(({ pid }) => Effect.ignore(Effect.try(() => process.kill(pid, name))), { discard: true })
         )
       yield* Effect.gen(function*() {
         const { all, base } = yield* setUp
