@@ -55,9 +55,7 @@ const book = (state: State, transfer: Transfer.Transfer, movement: Transfer.Move
 
 const begin = (
   state: State,
-  id: string,
-  key: string,
-  request: Transfer.TransferRequest,
+  { id, key, request }: { readonly id: string; readonly key: string; readonly request: Transfer.TransferRequest },
   at: Date
 ): Result.Result<Receipt<Transfer.Transfer>, AccountNotFound | TransferRefused | KeyReused> =>
   Result.gen(function*() {
@@ -141,7 +139,7 @@ const make = Effect.gen(function*() {
         ).reverse().slice(0, Math.max(1, Math.min(1000, page?.limit ?? 100)))
       ),
     transfer: (key, request) =>
-      Effect.flatMap(Uuid.next, (id) => MemoryBooks.atomically((at) => begin(state, id, key, request, at))),
+      Effect.flatMap(Uuid.next, (id) => MemoryBooks.atomically((at) => begin(state, { id, key, request }, at))),
     resolve: (id, resolution) => MemoryBooks.atomically((at) => end(state, id, resolution, at)),
     expireDue: MemoryBooks.atomically((at) => expireDue(state, at)),
     audit: Effect.sync(() => audit(state))

@@ -42,7 +42,11 @@ const replay = (state: State, key: string, request: Order.OrderRequest) => {
     : Result.fail(new KeyReused({ key }))
 }
 
-const place = (state: State, id: string, key: string, request: Order.OrderRequest, at: Date) =>
+const place = (
+  state: State,
+  { id, key, request }: { readonly id: string; readonly key: string; readonly request: Order.OrderRequest },
+  at: Date
+) =>
   Result.gen(function*() {
     const known = yield* replay(state, key, request)
     if (known !== undefined) return { value: known, isReplayed: true }
@@ -86,7 +90,7 @@ const makeOrders = Effect.gen(function*() {
 
   const accept: Orders["Service"]["accept"] = Effect.fnUntraced(function*(key, request, requestId) {
     const id = yield* Uuid.next
-    const receipt = yield* MemoryBooks.atomically((at) => place(state, id, key, request, at))
+    const receipt = yield* MemoryBooks.atomically((at) => place(state, { id, key, request }, at))
     if (receipt.isReplayed) return receipt
     const kind = receipt.value.payment === "card" ? Charge : Settle
     yield* queue.enqueue(kind, { orderId: id, ...(requestId === undefined ? {} : { requestId }) }).pipe(
@@ -167,7 +171,7 @@ const makeProcessor = Effect.gen(function*() {
         const transfer = state.transfers.get(state.transferKeys.get(Settlement.chargeKey(id)) ?? "")
         const plan = transfer === undefined
           ? undefined
-          : Settlement.charged(order, transfer, answer, MemoryBooks.booksOf(state), at)
+          : Settlement.charged(order, { transfer, answer }, MemoryBooks.booksOf(state), at)
         if (plan !== undefined) MemoryBooks.write(state, plan, at)
         return [state.orders.get(id) ?? order, plan?.toShip ?? []] as const
       })

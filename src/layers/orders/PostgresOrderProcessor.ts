@@ -88,7 +88,7 @@ const endCharge = Effect.fnUntraced(function*(
     select * from sluice.transfers where key = ${Settlement.chargeKey(id)} for no key update`
   if (rows[0] === undefined || order.status !== "charging") return order
   const books = yield* PostgresPlan.readBooks(sql, orders)
-  const plan = Settlement.charged(order, toTransfer(rows[0]), answer, books, now)
+  const plan = Settlement.charged(order, { transfer: toTransfer(rows[0]), answer }, books, now)
   if (plan === undefined) return order
   yield* carryOut(sql, queue, plan)
   return plan.orders[0] ?? order

@@ -99,7 +99,7 @@ export const settle = (orders: ReadonlyArray<Order>, books: Books, now: Date): P
     if (order.status !== "accepted") continue
     const failure = fundsRefusal(plan, order, books) ?? stockRefusal(plan, order, books)
     if (failure !== undefined) {
-      change(plan, order, "fail", now, failure)
+      change(plan, { order, action: "fail", failure }, now)
       continue
     }
     moveStock(plan, order, isShipped(order) ? "reserve" : "sell")
@@ -117,11 +117,11 @@ export const charge = (order: Order, books: Books, transfer: Transfer, now: Date
   const plan = emptyPlan()
   const failure = chargeRefusal(plan, order, books) ?? stockRefusal(plan, order, books)
   if (failure !== undefined) {
-    change(plan, order, "fail", now, failure)
+    change(plan, { order, action: "fail", failure }, now)
     return plan
   }
   moveStock(plan, order, "reserve")
-  change(plan, order, "charge", now)
+  change(plan, { order, action: "charge" }, now)
   plan.transfers.push(transfer)
   move(plan, transfer.from, 0n, transfer.amount)
   return plan
@@ -133,8 +133,7 @@ export const charge = (order: Order, books: Books, transfer: Transfer, now: Date
  */
 export const charged = (
   order: Order,
-  transfer: Transfer,
-  answer: "charged" | "declined",
+  { answer, transfer }: { readonly transfer: Transfer; readonly answer: "charged" | "declined" },
   books: Books,
   now: Date
 ): Plan | undefined => {
@@ -144,15 +143,15 @@ export const charged = (
   plan.transfers.push({ ...transfer, state: answer === "charged" ? "posted" : "voided", resolvedAt: now })
   if (answer === "declined") {
     moveStock(plan, order, "release")
-    change(plan, order, "fail", now, "PaymentDeclined")
+    change(plan, { order, action: "fail", failure: "PaymentDeclined" }, now)
     return plan
   }
-  post(plan, transfer.id, "transfer", transfer.from, -transfer.amount)
-  post(plan, transfer.id, "transfer", transfer.to, transfer.amount)
+  post(plan, { source: transfer.id, kind: "transfer", account: transfer.from, amount: -transfer.amount })
+  post(plan, { source: transfer.id, kind: "transfer", account: transfer.to, amount: transfer.amount })
   const failure = creditRefusal(plan, order, books)
   if (failure !== undefined) {
     moveStock(plan, order, "release")
-    change(plan, order, "fail", now, failure)
+    change(plan, { order, action: "fail", failure }, now)
     return plan
   }
   if (!isShipped(order)) moveStock(plan, order, "ship")
@@ -164,7 +163,7 @@ export const charged = (
 export const ship = (orders: ReadonlyArray<Order>, now: Date): Plan => {
   const plan = emptyPlan()
   for (const order of orders) {
-    if (change(plan, order, "complete", now)) moveStock(plan, order, "ship")
+    if (change(plan, { order, action: "complete" }, now)) moveStock(plan, order, "ship")
   }
   return plan
 }
@@ -179,7 +178,7 @@ export const cancel = (
   now: Date
 ): Plan | "InsufficientFunds" | "BalanceOutOfRange" | undefined => {
   const plan = emptyPlan()
-  if (!change(plan, order, "cancel", now)) return undefined
+  if (!change(plan, { order, action: "cancel" }, now)) return undefined
   if (order.status !== "paid") return plan
   moveStock(plan, order, "release")
   movePayment(plan, order, "refund", -1n)
@@ -197,12 +196,10 @@ const isShipped = (order: Order) => order.items.some((item) => item.isShipped)
 
 const change = (
   plan: Plan,
-  order: Order,
-  action: OrderAction,
-  now: Date,
-  failure: OrderFailure | null = null
+  step: { readonly order: Order; readonly action: OrderAction; readonly failure?: OrderFailure },
+  now: Date
 ): boolean => {
-  const after = apply(order, action, now, failure)
+  const after = apply(step.order, step.action, now, step.failure ?? null)
   if (after === undefined) return false
   plan.orders.push(after)
   return true
@@ -271,7 +268,7 @@ const moveStock = (plan: Plan, order: Order, kind: keyof typeof moves): void => 
 /** The order is paid; without anything to ship that also completes it. */
 const pay = (plan: Plan, order: Order, now: Date): void => {
   movePayment(plan, order, "payment", 1n)
-  change(plan, order, isShipped(order) ? "pay" : "settle", now)
+  change(plan, { order, action: isShipped(order) ? "pay" : "settle" }, now)
   if (isShipped(order)) plan.toShip.push(order.id)
 }
 
@@ -280,13 +277,15 @@ const movePayment = (plan: Plan, order: Order, kind: EntryKind, sign: bigint): v
   for (const item of order.items) {
     credits.set(item.seller, (credits.get(item.seller) ?? 0n) + item.unitPrice * BigInt(item.quantity))
   }
-  post(plan, order.id, kind, order.customerId, -order.total * sign)
-  for (const [seller, amount] of credits) post(plan, order.id, kind, seller, amount * sign)
+  post(plan, { source: order.id, kind, account: order.customerId, amount: -order.total * sign })
+  for (const [seller, amount] of credits) {
+    post(plan, { source: order.id, kind, account: seller, amount: amount * sign })
+  }
 }
 
-const post = (plan: Plan, source: string, kind: EntryKind, account: string, amount: bigint): void => {
-  plan.entries.push({ source, kind, account, amount })
-  move(plan, account, amount, 0n)
+const post = (plan: Plan, entry: PlannedEntry): void => {
+  plan.entries.push(entry)
+  move(plan, entry.account, entry.amount, 0n)
 }
 
 const move = (plan: Plan, account: string, balance: bigint, held: bigint): void => {

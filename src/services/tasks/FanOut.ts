@@ -41,6 +41,14 @@ const raceDefaults: Defaults = { concurrency: Number.POSITIVE_INFINITY, name: "r
 
 const keptMax = 64
 
+/** What is to be run, and how. */
+interface Work<A, B, E, R> {
+  readonly items: Iterable<A>
+  readonly f: (item: A, index: number) => Effect.Effect<B, E, R>
+  readonly options: Options<A> | undefined
+  readonly defaults: Defaults
+}
+
 /**
  * Runs the function on every item and gives the results in the order of the items. The first failure cancels the rest;
  * the others' failures are behind it in the cause. An item whose task is cancelled has no result, so that the whole is
@@ -52,18 +60,13 @@ export const forEach = <A, B, E, R>(
   items: Iterable<A>,
   f: (item: A, index: number) => Effect.Effect<B, E, R>,
   options?: Options<A>
-): Effect.Effect<Array<B>, E, R> => results(items, f, options, itemDefaults)
+): Effect.Effect<Array<B>, E, R> => results({ items, f, options, defaults: itemDefaults })
 
-const results = <A, B, E, R>(
-  items: Iterable<A>,
-  f: (item: A, index: number) => Effect.Effect<B, E, R>,
-  options: Options<A> | undefined,
-  defaults: Defaults
-): Effect.Effect<Array<B>, E, R> =>
+const results = <A, B, E, R>(work: Work<A, B, E, R>): Effect.Effect<Array<B>, E, R> =>
   Effect.suspend(() => {
     const values: Array<B> = []
     return Effect.as(
-      whole<A, B, E, R>(items, f, options, defaults, (value, index) => {
+      whole(work, (value, index) => {
         values[index] = value
       }),
       values
@@ -72,15 +75,12 @@ const results = <A, B, E, R>(
 
 /** Runs all items, each of which must give its value: the first that is cancelled cancels the whole. */
 const whole = <A, B, E, R>(
-  items: Iterable<A>,
-  f: (item: A, index: number) => Effect.Effect<B, E, R>,
-  options: Options<A> | undefined,
-  defaults: Defaults,
+  work: Work<A, B, E, R>,
   onValue: (value: B, index: number) => void
 ): Effect.Effect<void, E, R> =>
   Effect.suspend(() => {
     let cancelled: Exit.Exit<never, E> | undefined
-    const all = run<A, B, E, R>(items, f, options, defaults, (core) => (exit, index) => {
+    const all = run<A, B, E, R>(work, (core) => (exit, index) => {
       if (Exit.isSuccess(exit)) {
         onValue(exit.value, index)
       } else if (Cause.hasInterruptsOnly(exit.cause) && core.phase === "open") {
@@ -100,7 +100,7 @@ export const forEachDiscard = <A, E, R>(
   items: Iterable<A>,
   f: (item: A, index: number) => Effect.Effect<unknown, E, R>,
   options?: Options<A>
-): Effect.Effect<void, E, R> => run<A, unknown, E, R>(items, f, options, itemDefaults, () => () => false)
+): Effect.Effect<void, E, R> => run<A, unknown, E, R>({ items, f, options, defaults: itemDefaults }, () => () => false)
 
 type Any = Effect.Effect<unknown, unknown, unknown>
 type Unified<Eff extends Any> = Effect.Effect<Effect.Success<Eff>, Effect.Error<Eff>, Effect.Services<Eff>>
@@ -113,7 +113,7 @@ export const all = <Eff extends Any>(
   effects: Iterable<Eff>,
   options?: Options<Eff>
 ): Effect.Effect<Array<Effect.Success<Eff>>, Effect.Error<Eff>, Effect.Services<Eff>> =>
-  results(effects, unified<Eff>, options, effectDefaults)
+  results({ items: effects, f: unified<Eff>, options, defaults: effectDefaults })
 
 /** Runs the function on every item and gives every exit, failures and defects included, in the order of the items. */
 export const collect = <A, B, E, R>(
@@ -124,7 +124,7 @@ export const collect = <A, B, E, R>(
   Effect.suspend(() => {
     const exits: Array<Exit.Exit<B, E>> = []
     return Effect.as(
-      run<A, B, never, R, E>(items, f, options, itemDefaults, (core) => (exit, index) => {
+      run<A, B, never, R, E>({ items, f, options, defaults: itemDefaults }, (core) => (exit, index) => {
         exits[index] = exit
         // Of a whole that is being interrupted nobody gets the exits.
         if (core.phase !== "open" && Exit.isFailure(exit)) core.noteDefect(exit.cause)
@@ -151,7 +151,8 @@ export const stream = <A, B, E, R>(
     return Stream.callback<B, E, R>(
       (queue) => {
         const offered = (item: A, index: number) => Effect.flatMap(f(item, index), (b) => Queue.offer(queue, b))
-        const all = Effect.onExit(whole(items, offered, options, itemDefaults, () => {}), (exit) =>
+        const work = { items, f: offered, options, defaults: itemDefaults }
+        const all = Effect.onExit(whole(work, () => {}), (exit) =>
           // A reader that has left gets no cause any more.
           Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) && Cause.hasDies(exit.cause)
             ? Effect.logError("a task of a stream died when its reader had left", exit.cause)
@@ -176,7 +177,12 @@ export const batches = <A, B, E, R>(
       Stream.rechunk(1),
       Stream.zipWithIndex,
       Stream.mapEffect(([batch, number]) =>
-        results(batch, (item, index) => f(item, number * size + index), options, { ...itemDefaults, concurrency })
+        results({
+          items: batch,
+          f: (item: A, index) => f(item, number * size + index),
+          options,
+          defaults: { ...itemDefaults, concurrency }
+        })
       )
     )
   })
@@ -186,29 +192,24 @@ export const firstSuccess = <Eff extends Any>(
   effects: Iterable<Eff>,
   options?: Options<Eff>
 ): Effect.Effect<Effect.Success<Eff>, Effect.Error<Eff> | NoTasks, Effect.Services<Eff>> =>
-  race(effects, unified<Eff>, options, Exit.isSuccess)
+  race({ items: effects, f: unified<Eff>, options, defaults: raceDefaults }, Exit.isSuccess)
 
 /** The first to end, however it ends; the others are cancelled. */
 export const firstCompleted = <Eff extends Any>(
   effects: Iterable<Eff>,
   options?: Options<Eff>
 ): Effect.Effect<Effect.Success<Eff>, Effect.Error<Eff> | NoTasks, Effect.Services<Eff>> =>
-  race(effects, unified<Eff>, options, () => true)
+  race({ items: effects, f: unified<Eff>, options, defaults: raceDefaults }, () => true)
 
 const race = <Item, A, E, R>(
-  items: Iterable<Item>,
-  f: (item: Item) => Effect.Effect<A, E, R>,
-  options: Options<Item> | undefined,
+  work: Work<Item, A, E, R>,
   isWinner: (exit: Exit.Exit<A, E>) => boolean
 ): Effect.Effect<A, E | NoTasks, R> =>
   Effect.suspend(() => {
     let winner: Exit.Exit<A, E> | undefined
     const reasons: Array<Cause.Reason<E>> = []
     const runners = run<Item, A, never, R, E>(
-      items,
-      f,
-      options,
-      raceDefaults,
+      work,
       (core) => (exit) => {
         if (winner !== undefined || core.phase !== "open") {
           // A loser has lost, and so have all when they are interrupted; only a defect in their cleanup is worth a line.
@@ -239,25 +240,21 @@ const concurrencyOf = (options: Options<never> | undefined, defaults: Defaults):
  * group closes. `E` is what can fail the group, `EItem` what an item can fail with (the hook takes it).
  */
 const run = <A, B, E, R, EItem = E>(
-  items: Iterable<A>,
-  f: (item: A, index: number) => Effect.Effect<B, EItem, R>,
-  options: Options<A> | undefined,
-  defaults: Defaults,
+  work: Work<A, B, EItem, R>,
   makeHook: (core: GroupCore<E>) => Hook<B, EItem>
 ): Effect.Effect<void, E, R> =>
   Effect.suspend(() => {
+    const { defaults, options } = work
     const concurrency = concurrencyOf(options, defaults)
     return TaskGroup.withCore<E, void, never, R>(
       { name: options?.name ?? defaults.name, grace: options?.grace },
-      (core) => dispatch(core, items, f, options, concurrency, makeHook(core))
+      (core) => dispatch(core, work, concurrency, makeHook(core))
     )
   })
 
 const dispatch = <A, B, E, R, EItem>(
   core: GroupCore<E>,
-  items: Iterable<A>,
-  f: (item: A, index: number) => Effect.Effect<B, EItem, R>,
-  options: Options<A> | undefined,
+  { f, items, options }: Work<A, B, EItem, R>,
   concurrency: number,
   hook: Hook<B, EItem>
 ): Effect.Effect<void, never, R> =>

@@ -1,11 +1,12 @@
 import { Cause, Clock, Context, Duration, Effect, Exit, type Fiber, Option } from "effect"
 import { because } from "./CancelReason.ts"
 import { CurrentDeadline, type DeadlineNode } from "./CurrentDeadline.ts"
+import { Failures } from "./Failures.ts"
 import * as Grace from "./Grace.ts"
 import { CurrentTask, type Label, render, type Stoppable, TaskNode } from "./TaskNode.ts"
 
-/** How many failures are kept beside the first one, and how many defects are logged; the rest is counted. */
-const siblingsMax = 64
+/** How many of those left behind are named. */
+const namesMax = 64
 
 const notForked: Effect.Effect<undefined> = Effect.as(Effect.void, undefined)
 
@@ -33,10 +34,7 @@ export class GroupCore<E> implements Stoppable {
   private isBodyStopped = false
   /** Cancelled as a whole: whatever its body gave, its owner is interrupted. */
   private isCancelled = false
-  private first: Cause.Cause<E> | undefined = undefined
-  private readonly siblings: Array<Cause.Reason<E>> = []
-  private readonly defects: Array<Cause.Cause<unknown>> = []
-  private omitted = 0
+  private readonly failures = new Failures<E>()
   private onEnded: (() => void) | undefined = undefined
   private readonly observers = new Set<() => void>()
 
@@ -105,27 +103,12 @@ export class GroupCore<E> implements Stoppable {
 
   /** Records a failure; the first one closes the group. Interruption alone is no failure. */
   failed(cause: Cause.Cause<E>, who: Label): void {
-    const reasons = cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
-    if (reasons.length === 0) return
-    const failure = Cause.fromReasons(reasons)
-    if (this.first === undefined) {
-      this.first = failure
-      this.stop(true, () => `${render(who)} failed`)
-    } else if (this.siblings.length + this.defects.length >= siblingsMax) {
-      this.omitted++
-    } else if (Cause.hasDies(failure) && !Cause.hasDies(this.first)) {
-      // Beside a defect, Effect no longer lets a typed failure be caught: it goes to the log instead.
-      this.defects.push(failure)
-    } else {
-      this.siblings.push(...failure.reasons)
-    }
+    if (this.failures.add(cause) === "first") this.stop(true, () => `${render(who)} failed`)
   }
 
   /** Remembers a defect that is not the outcome: it is logged when the group ends. */
   noteDefect(cause: Cause.Cause<unknown>): void {
-    if (!Cause.hasDies(cause)) return
-    if (this.defects.length < siblingsMax) this.defects.push(cause)
-    else this.omitted++
+    this.failures.addDefect(cause)
   }
 
   /** Closes the group and interrupts its children (and its body): the owner still waits for their cleanup. */
@@ -206,7 +189,7 @@ export class GroupCore<E> implements Stoppable {
     const names: Array<string> = []
     for (let child = this.node.firstChild; child !== undefined; child = child.next) {
       child.isOverstaying = true
-      if (names.length < siblingsMax) names.push(render(child.label))
+      if (names.length < namesMax) names.push(render(child.label))
     }
     if (this.isBodyRunning) names.push(`the body of ${render(this.node.label)}`)
     this.ended()
@@ -244,7 +227,7 @@ export class GroupCore<E> implements Stoppable {
           onFailure: (cause) => {
             this.stop(true, () => `the owner of ${render(this.node.label)} was interrupted`)
             // What fails on the way out is known when all have ended.
-            const failed = Effect.suspend(() => Effect.failCause(this.withFailures(cause)))
+            const failed = Effect.suspend(() => Effect.failCause(this.failures.behind(cause)))
             return Effect.andThen(this.drain(owner), Effect.andThen(this.report, failed))
           },
           onSuccess: () => Effect.andThen(this.phase === "closed" ? Effect.void : this.drain(owner), settle)
@@ -281,27 +264,14 @@ export class GroupCore<E> implements Stoppable {
   }
 
   private settle<A, E2>(bodyExit: Exit.Exit<A, E2> | undefined): Effect.Effect<A, E | E2> {
-    if (this.first !== undefined) {
-      return Effect.andThen(this.report, Effect.failCause(this.withFailures(Cause.fromReasons<E>([]))))
+    if (!this.failures.isEmpty) {
+      return Effect.andThen(this.report, Effect.failCause(this.failures.behind(Cause.fromReasons<E>([]))))
     }
     return Effect.andThen(this.report, this.isCancelled || bodyExit === undefined ? Effect.interrupt : bodyExit)
   }
 
-  private withFailures(cause: Cause.Cause<E>): Cause.Cause<E> {
-    if (this.first === undefined) return cause
-    return Cause.fromReasons([...cause.reasons, ...this.first.reasons, ...this.siblings])
-  }
-
   private get report(): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (this.defects.length === 0 && this.omitted === 0) return Effect.void
-      const name = render(this.node.label)
-      const logs = this.defects.map((cause) =>
-        Effect.logError(`${name}: a task died beside the failure that is kept`, cause)
-      )
-      if (this.omitted > 0) logs.push(Effect.logError(`${name}: ${this.omitted} more failures were left out`))
-      return Effect.all(logs, { discard: true })
-    })
+    return Effect.suspend(() => this.failures.report(this.node.label))
   }
 }
 

@@ -38,16 +38,14 @@ class Search {
 
   constructor(
     hostname: string,
-    system: Lookup,
-    timers: Timers,
-    done: (answer: Answer) => void,
-    held: (isHeld: boolean) => void
+    sources: { readonly system: Lookup; readonly timers: Timers },
+    asker: { readonly done: (answer: Answer) => void; readonly held: (isHeld: boolean) => void }
   ) {
     this.hostname = hostname
-    this.system = system
-    this.timers = timers
-    this.done = done
-    this.held = held
+    this.system = sources.system
+    this.timers = sources.timers
+    this.done = asker.done
+    this.held = asker.held
   }
 
   begin(names: Names | { readonly code: string }): void {
@@ -126,7 +124,7 @@ export const make = (timers: Timers, options: StubResolverOptions = {}): Lookup 
   const names = new SystemNames(timers.nowMillis, options.paths, options.servers)
   const system = options.system ?? new GetaddrinfoLane().lookup
   return (hostname, done, held) => {
-    const search = new Search(hostname, system, timers, done, held)
+    const search = new Search(hostname, { system, timers }, { done, held })
     names.use((loaded) => search.begin(loaded))
     return () => search.stop()
   }
