@@ -1,8 +1,8 @@
-import { Cause, type Duration, Effect, Exit, Queue, Schema, Stream } from "effect"
-import type { GroupCore } from "./GroupCore.ts"
+import { Cause, Effect, Exit, Queue, Schema, Stream } from "effect"
+import { concurrencyOf, type Defaults, type Options, run, type Work } from "./Dispatch.ts"
 import { limit, wholeNumber } from "./InvalidOption.ts"
-import * as TaskGroup from "./TaskGroup.ts"
-import type { Label } from "./TaskNode.ts"
+
+export type { Options } from "./Dispatch.ts"
 
 /** A race without runners: it could never end. */
 export class NoTasks extends Schema.TaggedError<NoTasks>()("NoTasks", {}) {
@@ -11,43 +11,11 @@ export class NoTasks extends Schema.TaggedError<NoTasks>()("NoTasks", {}) {
   }
 }
 
-/** How many run at once, and what they are called in the live tree. */
-export interface Options<in A = unknown> {
-  /**
-   * How many tasks live at once, at least one: there are never more fibers than that, however many items.
-   *
-   * @default 16 for items, "unbounded" for effects that are given one by one
-   */
-  readonly concurrency?: number | "unbounded" | undefined
-  /** @default "fan-out" */
-  readonly name?: Label | undefined
-  /** @default "#" and the number of the item */
-  readonly taskName?: ((item: A, index: number) => string) | undefined
-  /** How long cancelled tasks may clean up before they are named and left behind. */
-  readonly grace?: Duration.Input | undefined
-}
-
-type Hook<B, E> = (exit: Exit.Exit<B, E>, index: number) => boolean
-
-/** What each of the functions below chooses where the caller does not. */
-interface Defaults {
-  readonly concurrency: number
-  readonly name: string
-}
-
 const itemDefaults: Defaults = { concurrency: 16, name: "fan-out" }
 const effectDefaults: Defaults = { concurrency: Number.POSITIVE_INFINITY, name: "fan-out" }
 const raceDefaults: Defaults = { concurrency: Number.POSITIVE_INFINITY, name: "race" }
 
 const keptMax = 64
-
-/** What is to be run, and how. */
-interface Work<A, B, E, R> {
-  readonly items: Iterable<A>
-  readonly f: (item: A, index: number) => Effect.Effect<B, E, R>
-  readonly options: Options<A> | undefined
-  readonly defaults: Defaults
-}
 
 /**
  * Runs the function on every item and gives the results in the order of the items. The first failure cancels the rest;
@@ -108,12 +76,38 @@ type Unified<Eff extends Any> = Effect.Effect<Effect.Success<Eff>, Effect.Error<
 /** What every effect of a mixed list is; TypeScript does not unify the members of a generic by itself. */
 const unified = <Eff extends Any>(effect: Eff) => effect as Any as Unified<Eff>
 
-/** Runs all effects at once and gives their values in order; the first failure cancels the rest. */
-export const all = <Eff extends Any>(
-  effects: Iterable<Eff>,
-  options?: Options<Eff>
-): Effect.Effect<Array<Effect.Success<Eff>>, Effect.Error<Eff>, Effect.Services<Eff>> =>
-  results({ items: effects, f: unified<Eff>, options, defaults: effectDefaults })
+/** Effects to be run together: a list, or a record whose keys are their names in the live tree. */
+type Together = Iterable<Any> | { readonly [name: string]: Any }
+type MemberOf<Effects extends Together> = Effects extends Iterable<infer Eff extends Any> ? Eff
+  : Extract<Effects[keyof Effects], Any>
+/** A tuple gives a tuple, a record a record, any other list an array. */
+type ValuesOf<Effects extends Together> = Effects extends ReadonlyArray<Any> | { readonly [name: string]: Any }
+  ? { -readonly [Key in keyof Effects]: Effects[Key] extends Any ? Effect.Success<Effects[Key]> : never }
+  : Array<Effect.Success<MemberOf<Effects>>>
+
+const isList = (effects: Together): effects is Iterable<Any> => Symbol.iterator in effects
+
+/**
+ * Runs all effects at once and gives their values as they were given: a tuple for a tuple, a record for a record, an
+ * array for any other list. The first failure cancels the rest.
+ */
+export const all = <const Effects extends Together>(
+  effects: Effects,
+  options?: Options<MemberOf<Effects>>
+): Effect.Effect<ValuesOf<Effects>, Effect.Error<MemberOf<Effects>>, Effect.Services<MemberOf<Effects>>> => {
+  // TypeScript does not follow values through a conditional type.
+  type All = Effect.Effect<never, Effect.Error<MemberOf<Effects>>, Effect.Services<MemberOf<Effects>>>
+  const given = options as Options<Any> | undefined
+  const work = { f: unified<Any>, defaults: effectDefaults }
+  if (isList(effects)) return results({ ...work, items: effects, options: given }) as unknown as All
+  const names = Object.keys(effects)
+  const taskName = given?.taskName ?? ((_: Any, index: number) => names[index] ?? "")
+  const named = results({ ...work, items: Object.values<Any>(effects), options: { ...given, taskName } })
+  return Effect.map(
+    named,
+    (values) => Object.fromEntries(values.map((value, index) => [names[index], value]))
+  ) as unknown as All
+}
 
 /** Runs the function on every item and gives every exit, failures and defects included, in the order of the items. */
 export const collect = <A, B, E, R>(
@@ -227,68 +221,4 @@ const race = <Item, A, E, R>(
       if (winner !== undefined) return winner
       return reasons.length === 0 ? new NoTasks() : Effect.failCause(Cause.fromReasons(reasons))
     })
-  })
-
-/** Explicitly undefined is the default too. */
-const concurrencyOf = (options: Options<never> | undefined, defaults: Defaults): number => {
-  const given = options?.concurrency ?? defaults.concurrency
-  return given === "unbounded" ? Number.POSITIVE_INFINITY : limit("FanOut concurrency", given, 1)
-}
-
-/**
- * The dispatcher is the body of a group: it forks the next item when fewer than the limit live, and ends early when the
- * group closes. `E` is what can fail the group, `EItem` what an item can fail with (the hook takes it).
- */
-const run = <A, B, E, R, EItem = E>(
-  work: Work<A, B, EItem, R>,
-  makeHook: (core: GroupCore<E>) => Hook<B, EItem>
-): Effect.Effect<void, E, R> =>
-  Effect.suspend(() => {
-    const { defaults, options } = work
-    const concurrency = concurrencyOf(options, defaults)
-    return TaskGroup.withCore<E, void, never, R>(
-      { name: options?.name ?? defaults.name, grace: options?.grace },
-      (core) => dispatch(core, work, concurrency, makeHook(core))
-    )
-  })
-
-const dispatch = <A, B, E, R, EItem>(
-  core: GroupCore<E>,
-  { f, items, options }: Work<A, B, EItem, R>,
-  concurrency: number,
-  hook: Hook<B, EItem>
-): Effect.Effect<void, never, R> =>
-  Effect.withFiber((fiber) => {
-    const iterator = items[Symbol.iterator]()
-    let next: IteratorResult<A> | undefined
-    let count = 0
-    const slot = Effect.callback<void>((resume) => {
-      const isFree = () => core.live < concurrency || core.phase !== "open"
-      // A task may have ended since the dispatcher looked.
-      if (isFree()) return resume(Effect.void)
-      const forget: Effect.Effect<void> = core.observe(() => {
-        if (isFree()) resume(forget)
-      })
-      return forget
-    })
-    const fork = (item: A): Effect.Effect<unknown, never, R> => {
-      const index = count++
-      const label = options?.taskName === undefined
-        ? () => `#${index}`
-        : () => options.taskName?.(item, index) ?? ""
-      const effect = Effect.suspend(() => f(item, index))
-      return core.fork(effect, label, (exit) => hook(exit, index), fiber)
-    }
-    return Effect.onExit(
-      Effect.whileLoop({
-        while: () => core.phase === "open" && (next = iterator.next()).done !== true,
-        body: () => {
-          const item: A = next?.value
-          return core.live < concurrency ? fork(item) : Effect.flatMap(slot, () => fork(item))
-        },
-        step: () => {}
-      }),
-      // A generator that is left early gets its `finally`.
-      () => Effect.sync(() => next?.done === true ? undefined : iterator.return?.())
-    )
   })
