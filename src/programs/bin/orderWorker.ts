@@ -3,9 +3,9 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Config, Console, Duration, Effect, Layer } from "effect"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
-import * as Main from "../Main.ts"
-import * as OrdersApp from "../orders/OrdersApp.ts"
-import * as OrderWorker from "../orders/OrderWorker.ts"
+import * as OrdersApp from "../orders/App.ts"
+import * as Main from "../process/Main.ts"
+import * as OrderWorker from "../work/OrderWorker.ts"
 
 const worker = Layer.unwrap(Effect.gen(function*() {
   const picking = yield* ShortDuration.config("SLUICE_PICKING").pipe(Config.withDefault(Duration.zero))

@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Config, ConfigProvider, Duration, Effect } from "effect"
 import { globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import * as ExitCode from "../../../src/programs/ExitCode.ts"
+import * as ExitCode from "../../../src/programs/process/ExitCode.ts"
 import * as ShortDuration from "../../../src/services/tasks/ShortDuration.ts"
 
 const root = join(import.meta.dirname, "../../..")

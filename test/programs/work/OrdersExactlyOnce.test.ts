@@ -6,16 +6,16 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Queue, Random, Ref, Schedule, type Scope } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { fileURLToPath } from "node:url"
-import * as Database from "../../src/layers/postgres/Database.ts"
-import * as EmbeddedPostgres from "../../src/layers/postgres/EmbeddedPostgres.ts"
-import * as OrdersApp from "../../src/programs/orders/OrdersApp.ts"
-import { Catalog } from "../../src/services/orders/Catalog.ts"
-import { isSound, Ledger } from "../../src/services/orders/Ledger.ts"
-import { Orders } from "../../src/services/orders/Orders.ts"
-import * as Child from "../support/Child.ts"
-import { allEnded } from "../support/orders.ts"
-import * as Shop from "../support/Shop.ts"
-import * as TestDatabase from "../support/TestDatabase.ts"
+import * as Database from "../../../src/layers/postgres/Database.ts"
+import * as EmbeddedPostgres from "../../../src/layers/postgres/EmbeddedPostgres.ts"
+import * as OrdersApp from "../../../src/programs/orders/App.ts"
+import { Catalog } from "../../../src/services/orders/Catalog.ts"
+import { isSound, Ledger } from "../../../src/services/orders/Ledger.ts"
+import { Orders } from "../../../src/services/orders/Orders.ts"
+import * as Child from "../../support/Child.ts"
+import { allEnded } from "../../support/orders.ts"
+import * as Shop from "../../support/Shop.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const isLong = process.env["SLUICE_LONG"] === "1"
 const orderCount = isLong ? 3000 : 120
@@ -23,7 +23,7 @@ const chaosRounds = isLong ? 60 : 6
 const customers = ["c1", "c2", "c3", "c4", "c5"]
 const stockEach = isLong ? 1200 : 50
 
-const program = fileURLToPath(new URL("../../src/programs/bin/orderWorker.ts", import.meta.url))
+const program = fileURLToPath(new URL("../../../src/programs/bin/orderWorker.ts", import.meta.url))
 
 /** A worker process; what `replace` starts after a kill. */
 const startWorker = (directory: string) =>

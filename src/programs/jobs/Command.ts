@@ -6,7 +6,7 @@ import * as Flag from "effect/cli/Flag"
 import * as PostgresJobQueue from "../../layers/jobs/PostgresJobQueue.ts"
 import { JobFailure, JobId, JobState } from "../../services/jobs/Job.ts"
 import type { JobPage } from "../../services/jobs/JobStore.ts"
-import * as Jobs from "../jobs.ts"
+import * as Jobs from "./Operations.ts"
 
 const json = Flag.Boolean("json").pipe(
   Flag.withDescription("Print JSON: one object per line, or one for a single answer"),

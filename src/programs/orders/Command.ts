@@ -7,9 +7,9 @@ import { isSound, Ledger } from "../../services/orders/Ledger.ts"
 import { format, maxAmount } from "../../services/orders/Money.ts"
 import { Orders } from "../../services/orders/Orders.ts"
 import { maxStock } from "../../services/orders/Product.ts"
-import { load } from "../orders/load.ts"
-import * as OrdersApp from "../orders/OrdersApp.ts"
-import { currency, seed } from "../orders/seed.ts"
+import * as OrdersApp from "./App.ts"
+import { load } from "./Load.ts"
+import { currency, seed } from "./Seed.ts"
 
 const positive = (name: string, description: string, fallback: number, maximum = Number.MAX_SAFE_INTEGER) =>
   Flag.Int(name).pipe(

@@ -3,12 +3,12 @@
  * entrypoint hands to {@link work}; nothing else needs to know of it.
  */
 import { type Config, Effect, Layer, Schema } from "effect"
-import * as Job from "../services/jobs/Job.ts"
-import type { JobQueueError } from "../services/jobs/JobError.ts"
-import * as JobHandler from "../services/jobs/JobHandler.ts"
-import type { JobStore } from "../services/jobs/JobStore.ts"
-import * as JobWorker from "../services/jobs/JobWorker.ts"
-import * as HeapPace from "./HeapPace.ts"
+import * as Job from "../../services/jobs/Job.ts"
+import type { JobQueueError } from "../../services/jobs/JobError.ts"
+import * as JobHandler from "../../services/jobs/JobHandler.ts"
+import type { JobStore } from "../../services/jobs/JobStore.ts"
+import * as JobWorker from "../../services/jobs/JobWorker.ts"
+import * as HeapPace from "../process/HeapPace.ts"
 
 /** What the command line says about every crew. */
 export interface CrewOptions {

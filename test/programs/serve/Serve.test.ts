@@ -5,10 +5,10 @@ import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"
 import { createServer } from "node:net"
 import { promisify } from "node:util"
-import { CannotListen } from "../../src/programs/serve.ts"
-import { post, request } from "../support/ApiClient.ts"
-import { listening, start as sluice } from "../support/SluiceProcess.ts"
-import * as TestDatabase from "../support/TestDatabase.ts"
+import { CannotListen } from "../../../src/programs/serve/Server.ts"
+import { post, request } from "../../support/ApiClient.ts"
+import { listening, start as sluice } from "../../support/SluiceProcess.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
 
 it.live(
   "serves, works, drains on SIGTERM and leaves with 143; nothing that was accepted is lost",
@@ -63,7 +63,7 @@ it.live(
 /** The walk-through of docs/orders.md, against the server at `base`; prints what each line answers. */
 const walkThrough = (base: string) =>
   Effect.promise(async () => {
-    const page = await readFile(new URL("../../docs/orders.md", import.meta.url), "utf8")
+    const page = await readFile(new URL("../../../docs/orders.md", import.meta.url), "utf8")
     const script = /^## A shop by hand$.*?^```sh\n(.*?)^```$/ms.exec(page)?.[1] ?? "exit 1"
     const code = `set -eu\n${script.replace("http://127.0.0.1:3000", base)}`
     const { stdout } = await promisify(execFile)("bash", ["-c", code])

@@ -2,12 +2,12 @@
  * `sluice demo`: the whole system on one screen, in half a minute, with no network.
  */
 import { Effect, Fiber, Layer } from "effect"
-import * as UnrulyOrigin from "../layers/fetch/UnrulyOrigin.ts"
-import * as FetchScenes from "./demo/FetchScenes.ts"
-import * as OrderScenes from "./demo/OrderScenes.ts"
-import { scene } from "./demo/Scene.ts"
-import { say } from "./terminal/Say.ts"
-import { bold, dim } from "./terminal/Style.ts"
+import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
+import { say } from "../terminal/Say.ts"
+import { bold, dim } from "../terminal/Style.ts"
+import * as FetchScenes from "./FetchScenes.ts"
+import * as OrderScenes from "./OrderScenes.ts"
+import { scene } from "./Scene.ts"
 
 /** On an origin that no scene before has made wary of us: a host's gate remembers that it throttled. */
 const onFreshOrigin = Effect.provide(Layer.fresh(UnrulyOrigin.layer))

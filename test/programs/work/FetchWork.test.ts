@@ -2,9 +2,9 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Schedule, type Scope } from "effect"
 import { createServer } from "node:http"
-import { post, request } from "../support/ApiClient.ts"
-import * as Sluice from "../support/SluiceProcess.ts"
-import * as TestDatabase from "../support/TestDatabase.ts"
+import { post, request } from "../../support/ApiClient.ts"
+import * as Sluice from "../../support/SluiceProcess.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
 
 interface Origin {
   readonly base: string

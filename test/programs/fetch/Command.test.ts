@@ -9,12 +9,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import * as PostgresFrontier from "../../src/layers/fetch/PostgresFrontier.ts"
-import { Frontier } from "../../src/services/fetch/Frontier.ts"
-import * as TestDatabase from "../support/TestDatabase.ts"
+import * as PostgresFrontier from "../../../src/layers/fetch/PostgresFrontier.ts"
+import { Frontier } from "../../../src/services/fetch/Frontier.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const isLong = process.env["SLUICE_LONG"] === "1"
-const program = join(import.meta.dirname, "../../scripts/sluice.mjs")
+const program = join(import.meta.dirname, "../../../scripts/sluice.mjs")
 
 /** A server on every address of 127.0.0.0/8: `/delay/N/...` answers after N ms, `/404/...` with 404. */
 const origin = Effect.acquireRelease(

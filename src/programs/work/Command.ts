@@ -3,7 +3,7 @@ import { Option, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as PostgresJobQueue from "../../layers/jobs/PostgresJobQueue.ts"
-import { type Crew, work as workOf } from "../work.ts"
+import { type Crew, work as workOf } from "./Crews.ts"
 import { listen } from "./ListenFlag.ts"
 
 const flags = {

@@ -3,9 +3,9 @@ import { Effect, Queue } from "effect"
 import { type ChildProcessByStdio, spawn } from "node:child_process"
 import type { Readable } from "node:stream"
 import * as Url from "node:url"
-import { leakFree } from "../support/leakFree.ts"
+import { leakFree } from "../../support/leakFree.ts"
 
-const fixture = Url.fileURLToPath(new URL("../support/mainFixture.ts", import.meta.url))
+const fixture = Url.fileURLToPath(new URL("../../support/mainFixture.ts", import.meta.url))
 
 interface Ended {
   readonly code: number | null

@@ -7,10 +7,10 @@ import { spawn } from "node:child_process"
 import { readdirSync, readFileSync } from "node:fs"
 import { createServer } from "node:http"
 import { join } from "node:path"
-import * as EmbeddedPostgres from "../../src/layers/postgres/EmbeddedPostgres.ts"
-import * as TestDatabase from "../support/TestDatabase.ts"
+import * as EmbeddedPostgres from "../../../src/layers/postgres/EmbeddedPostgres.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
 
-const program = join(import.meta.dirname, "../../src/programs/bin/main.ts")
+const program = join(import.meta.dirname, "../../../src/programs/bin/main.ts")
 
 const origin = Effect.acquireRelease(
   Effect.callback<{ readonly base: string; readonly close: () => void; readonly asked: Deferred.Deferred<void> }>(

@@ -5,7 +5,7 @@ import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as Uuid from "../../layers/orders/Uuid.ts"
-import { customerId, sku } from "./seed.ts"
+import { customerId, sku } from "./Seed.ts"
 
 /** What to place. */
 export interface Options {

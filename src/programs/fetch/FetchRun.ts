@@ -5,21 +5,21 @@
  * recorded. Nothing grows with the length of the input.
  */
 import { Cause, Clock, Duration, Effect, Exit, Fiber, Option, Queue, Result, Schema, Stream } from "effect"
-import { type Fetched, Fetcher } from "../services/fetch/Fetcher.ts"
-import { BodyStoreError } from "../services/fetch/FetchError.ts"
-import type { FetchOutcome } from "../services/fetch/FetchOutcome.ts"
-import type { FetchTarget } from "../services/fetch/FetchRequest.ts"
-import type { FetchSource, Lending } from "../services/fetch/FetchSource.ts"
+import { type Fetched, Fetcher } from "../../services/fetch/Fetcher.ts"
+import { BodyStoreError } from "../../services/fetch/FetchError.ts"
+import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
+import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
+import type { FetchSource, Lending } from "../../services/fetch/FetchSource.ts"
 import {
   Frontier,
   type FrontierError,
   type OutcomeFilter,
   type Run,
   type RunCounts
-} from "../services/fetch/Frontier.ts"
-import type { Input, MalformedLine } from "./fetch/Inputs.ts"
-import { isOutputClosed, type Output } from "./fetch/Outcomes.ts"
-import type { RunMeter } from "./fetch/RunMeter.ts"
+} from "../../services/fetch/Frontier.ts"
+import type { Input, MalformedLine } from "./Inputs.ts"
+import { isOutputClosed, type Output } from "./Outcomes.ts"
+import type { RunMeter } from "./RunMeter.ts"
 
 /** Outcomes that wait to be recorded at most, and that are recorded at once. */
 const settleMax = 1000

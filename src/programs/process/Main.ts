@@ -4,8 +4,8 @@
  */
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Queue, type Scope } from "effect"
 import * as Runtime from "effect/Runtime"
-import * as Shutdown from "../services/tasks/Shutdown.ts"
-import * as Tasks from "../services/tasks/Tasks.ts"
+import * as Shutdown from "../../services/tasks/Shutdown.ts"
+import * as Tasks from "../../services/tasks/Tasks.ts"
 
 /** How the process ends. */
 export interface Options<in A, in E> {

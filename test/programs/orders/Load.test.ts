@@ -4,7 +4,7 @@ import { Effect } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
-import { load } from "../../../src/programs/orders/load.ts"
+import { load } from "../../../src/programs/orders/Load.ts"
 
 const options = { url: "http://shop.test", token: undefined, orders: 3, clients: 2, customers: 1, products: 1 }
 

@@ -1,12 +1,12 @@
 /** `POST /v1/fetches`: a list of URLs over the API, fetched as a job, and never anything that only this machine can reach. */
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Effect, Layer, Schedule, Stream } from "effect"
-import * as Http1Client from "../../src/layers/fetch/Http1Client.ts"
-import * as HttpFetcher from "../../src/layers/fetch/HttpFetcher.ts"
-import * as FetchWorker from "../../src/programs/fetch/FetchWorker.ts"
-import { Frontier } from "../../src/services/fetch/Frontier.ts"
-import { post, request } from "../support/ApiClient.ts"
-import * as Harness from "../support/ApiHarness.ts"
+import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
+import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
+import * as FetchWorker from "../../../src/programs/work/FetchWorker.ts"
+import { Frontier } from "../../../src/services/fetch/Frontier.ts"
+import { post, request } from "../../support/ApiClient.ts"
+import * as Harness from "../../support/ApiHarness.ts"
 
 const layer = Layer.merge(Harness.serve(), FetchWorker.layer({ poll: "20 millis" })).pipe(
   Layer.provide([Harness.ready, HttpFetcher.layer.pipe(Layer.provide(Http1Client.layer()))]),

@@ -3,9 +3,9 @@ import { Console, Duration, Effect, Option } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { ShortDuration } from "../../services/tasks/ShortDuration.ts"
-import * as OrdersApp from "../orders/OrdersApp.ts"
-import * as Serve from "../serve.ts"
-import { listen } from "./ListenFlag.ts"
+import * as OrdersApp from "../orders/App.ts"
+import { listen } from "../work/ListenFlag.ts"
+import * as Serve from "./Server.ts"
 
 /** The command. */
 export const serve = Command.make("serve", {

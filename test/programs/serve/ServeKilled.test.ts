@@ -1,9 +1,9 @@
 /** `sluice serve` under kill -9 while it accepts orders: what was answered stays so, and a key that was sent again is the same order. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Random, Ref } from "effect"
-import { post } from "../support/ApiClient.ts"
-import { awaitLine, listening, type SluiceProcess, start as sluice } from "../support/SluiceProcess.ts"
-import * as TestDatabase from "../support/TestDatabase.ts"
+import { post } from "../../support/ApiClient.ts"
+import { awaitLine, listening, type SluiceProcess, start as sluice } from "../../support/SluiceProcess.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const isLong = process.env["SLUICE_LONG"] === "1"
 const kills = isLong ? 40 : 2

@@ -1,11 +1,11 @@
 /** What operators do with jobs: each answers plain data, which `JobsCommand` shows to people or as JSON. */
 import { Effect, Option } from "effect"
-import type { JobId, JobInfo } from "../services/jobs/Job.ts"
-import { JobAdmin } from "../services/jobs/JobAdmin.ts"
-import { JobNotFound } from "../services/jobs/JobError.ts"
-import { JobQueue } from "../services/jobs/JobQueue.ts"
-import type { JobFilter, RedriveFilter } from "../services/jobs/JobStore.ts"
-import { Demo } from "./work.ts"
+import type { JobId, JobInfo } from "../../services/jobs/Job.ts"
+import { JobAdmin } from "../../services/jobs/JobAdmin.ts"
+import { JobNotFound } from "../../services/jobs/JobError.ts"
+import { JobQueue } from "../../services/jobs/JobQueue.ts"
+import type { JobFilter, RedriveFilter } from "../../services/jobs/JobStore.ts"
+import { Demo } from "../work/Crews.ts"
 
 export const list = (filter: JobFilter) => Effect.flatMap(JobAdmin, (admin) => admin.list(filter))
 
