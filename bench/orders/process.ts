@@ -2,6 +2,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Console, Effect, Layer } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
+import * as Database from "../../src/layers/postgres/Database.ts"
 import * as OrdersApp from "../../src/programs/orders/App.ts"
 import { customerId, sku } from "../../src/programs/orders/Seed.ts"
 import * as Main from "../../src/programs/process/Main.ts"
@@ -48,4 +49,8 @@ const program = Effect.gen(function*() {
   }))
 })
 
-Main.run(program.pipe(Effect.provide(Layer.merge(OrdersApp.layerConfig, NodeServices.layer))))
+Main.run(
+  program.pipe(
+    Effect.provide(Layer.merge(Layer.provideMerge(OrdersApp.layer, Database.layerConfig()), NodeServices.layer))
+  )
+)

@@ -2,6 +2,7 @@
 /** A process that only works on orders: for the demo and for tests that kill it. `sluice work` does this and more. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Config, Console, Duration, Effect, Layer } from "effect"
+import * as Database from "../../layers/postgres/Database.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import * as OrdersApp from "../orders/App.ts"
 import * as Main from "../process/Main.ts"
@@ -17,7 +18,7 @@ const worker = Layer.unwrap(Effect.gen(function*() {
 const program = Layer.launch(
   Layer.effectDiscard(Console.log(JSON.stringify({ ready: true }))).pipe(
     Layer.provide(worker),
-    Layer.provide(OrdersApp.layerConfig)
+    Layer.provide(Layer.provide(OrdersApp.layer, Database.layerConfig()))
   )
 )
 

@@ -13,7 +13,7 @@ import { scene } from "./Scene.ts"
 const onFreshOrigin = Effect.provide(Layer.fresh(UnrulyOrigin.layer))
 
 /** Plays every scene, one after the other; the orders are on their way while others are on the screen. */
-export const demo = Effect.scoped(Effect.gen(function*() {
+export const play = Effect.scoped(Effect.gen(function*() {
   yield* say([
     `${bold("sluice demo")}  ${dim("a loopback origin that misbehaves on purpose; nothing leaves this machine")}`
   ])

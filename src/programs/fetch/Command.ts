@@ -3,7 +3,6 @@
  */
 import { Clock, DateTime, Effect, type FileSystem, Option, Random, Schema, Stdio, Stream, Terminal } from "effect"
 import * as Command from "effect/cli/Command"
-import * as FileBodyStore from "../../layers/fetch/FileBodyStore.ts"
 import { FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import { Frontier } from "../../services/fetch/Frontier.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
@@ -127,11 +126,7 @@ const run = Effect.fn("sluice fetch")(
       onMalformed: tellMalformed(meter, stdio),
       meter
     }).pipe(Effect.provideService(FetchPolicy, policy))
-    const saving = Option.match(values.save, {
-      onNone: () => work,
-      onSome: (directory) => Effect.provide(work, FileBodyStore.layer(directory))
-    })
-    const shown = isLive ? withLiveRegion(saving, draw(name, meter, terminal)) : saving
+    const shown = isLive ? withLiveRegion(work, draw(name, meter, terminal)) : work
     const report = yield* shown.pipe(
       Effect.onInterrupt(() => say([Summary.cutShort("interrupted", name, meter)])),
       Effect.tapErrorTag(
@@ -153,7 +148,7 @@ const run = Effect.fn("sluice fetch")(
   Effect.scoped
 )
 
-/** `sluice fetch`. Needs `Frontier` and `Fetcher` from the root. */
+/** `sluice fetch`. Needs `Frontier` and `Fetcher`, and with `--save` a `BodyStore`. */
 export const fetch = Command.make("fetch", flags, run).pipe(
   Command.withDescription("Fetch a list of URLs: one recorded outcome for each, resumable, within limits"),
   Command.withExamples([

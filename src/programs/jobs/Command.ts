@@ -3,7 +3,6 @@ import { Console, Effect, Option } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as PostgresJobQueue from "../../layers/jobs/PostgresJobQueue.ts"
 import { JobFailure, JobId, JobState } from "../../services/jobs/Job.ts"
 import type { JobPage } from "../../services/jobs/JobStore.ts"
 import * as Jobs from "./Operations.ts"
@@ -162,6 +161,5 @@ const tryOut = Command.make(
 
 export const jobs = Command.make("jobs").pipe(
   Command.withDescription("Look at jobs and act on them"),
-  Command.withSubcommands([ls, show, retry, cancel, dead, stats, pause, resume, tryOut]),
-  Command.provide(PostgresJobQueue.layer)
+  Command.withSubcommands([ls, show, retry, cancel, dead, stats, pause, resume, tryOut])
 )

@@ -5,7 +5,7 @@ import { JobAdmin } from "../../services/jobs/JobAdmin.ts"
 import { JobNotFound } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
 import type { JobFilter, RedriveFilter } from "../../services/jobs/JobStore.ts"
-import { Demo } from "../work/Crews.ts"
+import { Demo } from "../work/DemoWorker.ts"
 
 export const list = (filter: JobFilter) => Effect.flatMap(JobAdmin, (admin) => admin.list(filter))
 

@@ -1,14 +1,13 @@
 /** The orders wing on a database: everything that its programs need. */
 import type { PgClient } from "@effect/sql-pg/PgClient"
-import { type Config, Layer } from "effect"
+import { Layer } from "effect"
 import * as PostgresJobQueue from "../../layers/jobs/PostgresJobQueue.ts"
 import * as PostgresCatalog from "../../layers/orders/PostgresCatalog.ts"
 import * as PostgresLedger from "../../layers/orders/PostgresLedger.ts"
 import * as PostgresOrderProcessor from "../../layers/orders/PostgresOrderProcessor.ts"
 import * as PostgresOrders from "../../layers/orders/PostgresOrders.ts"
 import * as SandboxPaymentProvider from "../../layers/orders/SandboxPaymentProvider.ts"
-import * as Database from "../../layers/postgres/Database.ts"
-import type { DatabaseError } from "../../layers/postgres/DatabaseError.ts"
+import type * as Database from "../../layers/postgres/Database.ts"
 import type { Catalog } from "../../services/orders/Catalog.ts"
 import type { Ledger } from "../../services/orders/Ledger.ts"
 import type { OrderProcessor } from "../../services/orders/OrderProcessor.ts"
@@ -38,13 +37,3 @@ export const layerWith = (
 
 /** {@link layerWith} and its defaults. */
 export const layer: Layer.Layer<Services, never, PgClient | Database.ReadClient> = layerWith({})
-
-/** The wing, with such a queue, and the database that the environment names. */
-export const layerConfigWith = (
-  queue: PostgresJobQueue.Options
-): Layer.Layer<Services | Database.Services, DatabaseError | Config.ConfigError> =>
-  Layer.provideMerge(layerWith(queue), Database.layerConfig())
-
-/** {@link layerConfigWith} and its defaults. */
-export const layerConfig: Layer.Layer<Services | Database.Services, DatabaseError | Config.ConfigError> =
-  layerConfigWith({})

@@ -2,14 +2,12 @@
 import { Config, Console, Effect, Option, Redacted, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Http1Client from "../../layers/fetch/Http1Client.ts"
 import { isSound, Ledger } from "../../services/orders/Ledger.ts"
 import { format, maxAmount } from "../../services/orders/Money.ts"
 import { Orders } from "../../services/orders/Orders.ts"
 import { maxStock } from "../../services/orders/Product.ts"
-import * as OrdersApp from "./App.ts"
-import { load } from "./Load.ts"
-import { currency, seed } from "./Seed.ts"
+import * as Load from "./Load.ts"
+import * as Seed from "./Seed.ts"
 
 const positive = (name: string, description: string, fallback: number, maximum = Number.MAX_SAFE_INTEGER) =>
   Flag.Int(name).pipe(
@@ -21,25 +19,26 @@ const positive = (name: string, description: string, fallback: number, maximum =
 const customers = positive("customers", "how many customers there are", 1000)
 const products = positive("products", "how many products there are", 100)
 
-const seedCommand = Command.make("seed", {
+/** `sluice orders seed`. Needs the orders wing. */
+export const seed = Command.make("seed", {
   customers,
   products,
   funds: positive("funds", "what each customer gets, in cents", 1_000_000, Number(maxAmount)),
   stock: positive("stock", "how many of each product there are", 1_000_000, maxStock)
 }, ({ customers, funds, products, stock }) =>
   Effect.gen(function*() {
-    yield* seed({ customers, products, funds: BigInt(funds), stock })
+    yield* Seed.seed({ customers, products, funds: BigInt(funds), stock })
     yield* Console.log(
       `${customers} customers with ${
-        format({ amount: BigInt(funds), currency })
+        format({ amount: BigInt(funds), currency: Seed.currency })
       } each, ${products} products, ${stock} of each`
     )
   })).pipe(
-    Command.withDescription("Open customers' accounts, fill them, and put products on the shelf"),
-    Command.provide(OrdersApp.layerConfig)
+    Command.withDescription("Open customers' accounts, fill them, and put products on the shelf")
   )
 
-const loadCommand = Command.make("load", {
+/** `sluice orders load`. Needs no database: an `HttpClient` only. */
+export const load = Command.make("load", {
   url: Flag.String("url").pipe(
     Flag.withDescription("the server"),
     Flag.withDefault("http://127.0.0.1:3000")
@@ -51,7 +50,7 @@ const loadCommand = Command.make("load", {
 }, ({ clients, customers, orders, products, url }) =>
   Effect.gen(function*() {
     const token = yield* Config.option(Config.Redacted("SLUICE_API_TOKEN"))
-    const report = yield* load({
+    const report = yield* Load.load({
       url,
       orders,
       clients,
@@ -67,8 +66,7 @@ const loadCommand = Command.make("load", {
         `all settled after ${report.settledSeconds.toFixed(2)} s`
     )
   })).pipe(
-    Command.withDescription("Place orders over HTTP as fast as so many clients can, and say how fast that was"),
-    Command.provide(Http1Client.layer())
+    Command.withDescription("Place orders over HTTP as fast as so many clients can, and say how fast that was")
   )
 
 /** The books do not balance. */
@@ -78,7 +76,8 @@ export class BooksUnsound extends Schema.TaggedError<BooksUnsound>()("BooksUnsou
   }
 }
 
-const auditCommand = Command.make("audit", {}, () =>
+/** `sluice orders audit`. Needs the orders wing. */
+export const audit = Command.make("audit", {}, () =>
   Effect.gen(function*() {
     const ledger = yield* Ledger
     const orders = yield* Orders
@@ -95,12 +94,10 @@ const auditCommand = Command.make("audit", {}, () =>
     for (const { orders: count, status } of yield* orders.count) yield* Console.log(`${status}: ${count}`)
     return yield* isSound(lines) ? Effect.void : Effect.fail(new BooksUnsound())
   })).pipe(
-    Command.withDescription("Recompute every balance from the ledger's entries"),
-    Command.provide(OrdersApp.layerConfig)
+    Command.withDescription("Recompute every balance from the ledger's entries")
   )
 
-/** The command with its subcommands. */
+/** `sluice orders`; its subcommands need different things, and are joined to it where they are provided. */
 export const orders = Command.make("orders").pipe(
-  Command.withDescription("Try the order pipeline: seed a shop, load it, audit its books"),
-  Command.withSubcommands([seedCommand, loadCommand, auditCommand])
+  Command.withDescription("Try the order pipeline: seed a shop, load it, audit its books")
 )

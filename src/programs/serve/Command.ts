@@ -1,17 +1,18 @@
 /** `sluice serve`: the HTTP API, with its order workers in the same process. */
-import { Console, Duration, Effect, Option } from "effect"
+import { Console, Duration, Effect, Option, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { ShortDuration } from "../../services/tasks/ShortDuration.ts"
-import * as OrdersApp from "../orders/App.ts"
 import { listen } from "../work/ListenFlag.ts"
-import * as Serve from "./Server.ts"
+import * as Server from "./Server.ts"
 
-/** The command. */
-export const serve = Command.make("serve", {
+const whole = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+
+const flags = {
   port: Flag.Int("port").pipe(
     Flag.withAlias("p"),
     Flag.withDescription("the port to listen on; 0 takes a free one (default: PORT, else 3000)"),
+    Flag.withSchema(whole(0, 65_535)),
     Flag.optional
   ),
   host: Flag.String("host").pipe(
@@ -20,6 +21,7 @@ export const serve = Command.make("serve", {
   ),
   workers: Flag.Int("workers").pipe(
     Flag.withDescription("orders that are charged and shipped at the same time; 0 for none in this process"),
+    Flag.withSchema(whole(0, 10_000)),
     Flag.withDefault(5)
   ),
   picking: Flag.String("picking").pipe(
@@ -32,19 +34,16 @@ export const serve = Command.make("serve", {
     Flag.withDefault(false)
   ),
   listen
-}, ({ host, picking, port, sharePort, workers }) =>
+}
+
+/** `sluice serve`. */
+export const serve = Command.make("serve", flags, ({ host, port, sharePort }) =>
   Effect.gen(function*() {
-    const fallback = yield* Serve.portConfig
-    const options = {
-      port: Option.getOrElse(port, () => fallback),
-      host: Option.getOrUndefined(host),
-      workers: Math.max(0, workers),
-      picking,
-      sharePort
-    }
-    return yield* Serve.serve(options, (address) =>
-      Console.error(`listening on ${address}  (API: ${address}/docs, ready: ${address}/readyz)`))
+    const fallback = yield* Server.portConfig
+    return yield* Server.serve(
+      { port: Option.getOrElse(port, () => fallback), host: Option.getOrUndefined(host), sharePort },
+      (address) => Console.error(`listening on ${address}  (API: ${address}/docs, ready: ${address}/readyz)`)
+    )
   })).pipe(
-    Command.withDescription("The HTTP API and, unless told otherwise, order workers in the same process"),
-    Command.provide(({ listen }) => OrdersApp.layerConfigWith({ listen }))
+    Command.withDescription("The HTTP API and, unless told otherwise, order workers in the same process")
   )

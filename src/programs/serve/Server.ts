@@ -1,36 +1,25 @@
-/** `sluice serve`: the API, with workers in the same process unless told otherwise. */
+/** The API server of `sluice serve`, and the workers that it has in its process unless told otherwise. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Config, Context, Duration, Effect, Layer, Option, Predicate, Redacted, Schema } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
-import * as Http1Client from "../../layers/fetch/Http1Client.ts"
-import * as HttpFetcher from "../../layers/fetch/HttpFetcher.ts"
-import * as PostgresFrontier from "../../layers/fetch/PostgresFrontier.ts"
 import * as ApiRoutes from "../../layers/http/ApiRoutes.ts"
 import * as HttpListener from "../../layers/http/HttpListener.ts"
-import * as PostgresFetchKeys from "../../layers/http/PostgresFetchKeys.ts"
-import * as PostgresReadiness from "../../layers/http/PostgresReadiness.ts"
-import * as WorkerReadiness from "../../layers/http/WorkerReadiness.ts"
 import { ApiSettings } from "../../services/http/ApiSettings.ts"
 import { ServedWorkers } from "../../services/http/ServedWorkers.ts"
-import { JobWorker } from "../../services/jobs/JobWorker.ts"
+import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import * as HeapPace from "../process/HeapPace.ts"
-import * as FetchWorker from "../work/FetchWorker.ts"
-import * as OrderWorker from "../work/OrderWorker.ts"
+import * as Crews from "../work/Crews.ts"
 
-/** What can be said on the command line. */
+/** Where to listen. */
 export interface Options {
   /** 0 takes a free one. */
   readonly port: number
   /** The address to listen on; loopback when there is no token. */
   readonly host: string | undefined
-  /** Orders that are charged and shipped at the same time; 0 leaves that to `sluice work`. */
-  readonly workers: number
-  /** How long picking one order takes. */
-  readonly picking: Duration.Duration
   /** Whether further processes may listen on the same port: the kernel deals the connections out among them (SO_REUSEPORT). */
   readonly sharePort: boolean
 }
@@ -69,13 +58,17 @@ export class CannotListen extends Schema.TaggedError<CannotListen>()("CannotList
 const codeOf = (cause: unknown): string =>
   Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : "unknown"
 
-const settings = Config.all({
-  token: Config.option(Config.Redacted("SLUICE_API_TOKEN")).pipe(
-    Config.map((token) => Option.getOrUndefined(Option.filter(token, (value) => Redacted.value(value).trim() !== "")))
-  ),
-  deadline: ShortDuration.config("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
-  maxBodyBytes: Config.Int("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536))
-})
+/** How the API treats requests, as the environment says. */
+export const settings: Layer.Layer<ApiSettings, Config.ConfigError> = Layer.effect(
+  ApiSettings,
+  Config.all({
+    token: Config.option(Config.Redacted("SLUICE_API_TOKEN")).pipe(
+      Config.map((token) => Option.getOrUndefined(Option.filter(token, (value) => Redacted.value(value).trim() !== "")))
+    ),
+    deadline: ShortDuration.config("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
+    maxBodyBytes: Config.Int("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536))
+  })
+)
 
 /** The port when the command line names none. */
 export const portConfig = Config.Port("PORT").pipe(Config.withDefault(3000))
@@ -120,43 +113,32 @@ const expiry = Layer.effectDiscard(Effect.flatMap(Ledger, (ledger) =>
     Effect.forkScoped
   )))
 
-const fetcher = HttpFetcher.layer.pipe(Layer.provide(Http1Client.layer()))
+/** Which of this process's workers serve the API: orders, and the fetch runs that came over it. */
+export interface Workers {
+  /** Orders that are charged and shipped at the same time; 0 leaves all work to `sluice work`. */
+  readonly workers: number
+  /** How long picking one order takes. */
+  readonly picking: Duration.Duration
+}
 
-/** The workers of this process: orders, and the fetch runs that came over the API. */
-const workers = (options: Options) =>
+/** Starts them. */
+export const workers = (
+  { picking, workers }: Workers
+): Layer.Layer<ServedWorkers, JobQueueError | Config.ConfigError, Crews.Services> =>
   Layer.effect(
     ServedWorkers,
-    options.workers === 0 ? Effect.succeed([]) : Effect.map(
-      // Each is built for itself: they all provide the one JobWorker tag.
-      Effect.all([
-        Layer.build(OrderWorker.layer({ concurrency: options.workers, picking: options.picking })),
-        Layer.build(Layer.provide(FetchWorker.layerConfig(), fetcher))
-      ]),
-      (built) => built.map((context) => Context.get(context, JobWorker))
-    )
+    Crews.start(workers === 0 ? {} : { orders: { concurrency: workers, picking }, fetches: {} })
   )
 
-/** The API and its workers, as a layer that serves as long as it is open. */
-export const layer = (options: Options) =>
-  Layer.mergeAll(
-    HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true }),
-    expiry
-  ).pipe(
-    Layer.provideMerge(server(options)),
-    Layer.provide(WorkerReadiness.layer),
-    Layer.provide([PostgresReadiness.layer, workers(options)]),
-    Layer.provide([PostgresFrontier.layer, PostgresFetchKeys.layer]),
-    Layer.provide(Layer.effect(ApiSettings, settings))
-  )
-
-/** Serves until it is interrupted; `onListen` is told the address. */
+/** Serves the API until it is interrupted; `onListen` is told the address. */
 export const serve = Effect.fnUntraced(function*<E, R>(
   options: Options,
   onListen: (address: string) => Effect.Effect<void, E, R>
 ) {
   yield* HeapPace.relaxed
+  const api = HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true })
   return yield* HttpServer.addressFormattedWith(onListen).pipe(
     Effect.andThen(Effect.never),
-    Effect.provide(layer(options))
+    Effect.provide(Layer.merge(api, expiry).pipe(Layer.provideMerge(server(options))))
   )
 })

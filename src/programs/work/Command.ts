@@ -1,9 +1,9 @@
 /** `sluice work`: workers only, any number of processes on any number of machines. */
-import { Option, Schema } from "effect"
+import { Effect, Option, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as PostgresJobQueue from "../../layers/jobs/PostgresJobQueue.ts"
-import { type Crew, work as workOf } from "./Crews.ts"
+import * as HeapPace from "../process/HeapPace.ts"
+import * as Crews from "./Crews.ts"
 import { listen } from "./ListenFlag.ts"
 
 const flags = {
@@ -14,7 +14,7 @@ const flags = {
     Flag.withSchema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000 }))),
     Flag.optional
   ),
-  only: Flag.String("only").pipe(
+  only: Flag.Literals("only", Crews.names).pipe(
     Flag.withMetavar("CREW"),
     Flag.withDescription("Run this crew only; give it again for more"),
     Flag.atLeast(0)
@@ -22,13 +22,15 @@ const flags = {
   listen
 }
 
-/** The command with these crews; what they need, and the database, is the entrypoint's to provide. */
-export const work = <R>(crews: ReadonlyArray<Crew<R>>) =>
-  Command.make("work", flags, ({ concurrency, only }) =>
-    workOf(
-      crews.filter((crew) => only.length === 0 || only.includes(crew.name)),
-      { concurrency: Option.getOrUndefined(concurrency) }
-    )).pipe(
-      Command.withDescription("Run jobs until told to stop. SIGTERM drains: what has not ended is given back"),
-      Command.provide(({ listen }) => PostgresJobQueue.layerWith({ listen }))
-    )
+/** `sluice work`. Works until the program is told to stop; a drain is a step of the current shutdown. */
+export const work = Command.make("work", flags, ({ concurrency, only }) =>
+  Effect.scoped(Effect.gen(function*() {
+    const crews = only.length === 0 ? Crews.names : Crews.names.filter((name) => only.includes(name))
+    const options = Option.match(concurrency, { onNone: () => ({}), onSome: (concurrency) => ({ concurrency }) })
+    yield* HeapPace.relaxed
+    yield* Effect.logInfo(`working: ${crews.join(", ")}`)
+    yield* Crews.start(Object.fromEntries(crews.map((name) => [name, options])))
+    return yield* Effect.never
+  }))).pipe(
+    Command.withDescription("Run jobs until told to stop. SIGTERM drains: what has not ended is given back")
+  )

@@ -1,74 +1,53 @@
 /**
- * What `sluice work` runs: crews, each a worker with its handlers. A wing that has jobs adds its crew to the list that the
- * entrypoint hands to {@link work}; nothing else needs to know of it.
+ * The workers of this house, composed once: `sluice work` starts all of them or some, `sluice serve` those of its API.
+ * A wing that has jobs adds its crew here; nothing else needs to know of it.
  */
-import { type Config, Effect, Layer, Schema } from "effect"
-import * as Job from "../../services/jobs/Job.ts"
+import { type Config, Context, Effect, Layer, type Scope } from "effect"
+import type { Fetcher } from "../../services/fetch/Fetcher.ts"
+import type { Frontier } from "../../services/fetch/Frontier.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
-import * as JobHandler from "../../services/jobs/JobHandler.ts"
 import type { JobStore } from "../../services/jobs/JobStore.ts"
 import * as JobWorker from "../../services/jobs/JobWorker.ts"
-import * as HeapPace from "../process/HeapPace.ts"
+import type { OrderProcessor } from "../../services/orders/OrderProcessor.ts"
+import type { PaymentProvider } from "../../services/orders/PaymentProvider.ts"
+import * as DemoWorker from "./DemoWorker.ts"
+import * as FetchWorker from "./FetchWorker.ts"
+import * as OrderWorker from "./OrderWorker.ts"
 
-/** What the command line says about every crew. */
-export interface CrewOptions {
-  readonly concurrency: number | undefined
+/** What every crew can be told. */
+export type Options = Pick<JobWorker.WorkerOptions, "concurrency">
+
+/** Which crews work here, and how; one that is left out does not. */
+export interface Plan {
+  readonly demo?: Options | undefined
+  readonly orders?: (Options & Pick<OrderWorker.Options, "picking">) | undefined
+  readonly fetches?: Options | undefined
 }
 
-/** Handlers that work together, and what they need: `R` is left for the entrypoint to provide. */
-export interface Crew<out R> {
-  readonly name: string
-  readonly worker: (
-    options: JobWorker.WorkerOptions
-  ) => Layer.Layer<JobWorker.JobWorker, JobQueueError | Config.ConfigError, JobStore | R>
-}
+/** The crews by name, as `sluice work --only` has them. */
+export const names = ["demo", "orders", "fetches"] as const satisfies ReadonlyArray<keyof Plan>
 
-/** A kind to try a worker with: waits, then answers its text or fails. `sluice jobs try` enqueues some. */
-export const Demo = Job.make("demo", {
-  payload: Schema.Struct({
-    text: Schema.String,
-    takesMillis: Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 600_000 }))),
-    fails: Schema.Boolean
-  }),
-  success: Schema.String,
-  error: Schema.Struct({ text: Schema.String }),
-  maxAttempts: 3
-})
+/** What the crews need. */
+export type Services = JobStore | OrderProcessor | PaymentProvider | Fetcher | Frontier
 
-/** The crew of {@link Demo}: there in every worker process. */
-export const demo: Crew<never> = {
-  name: "demo",
-  worker: (options) =>
-    JobWorker.layer([
-      JobHandler.plain(Demo, ({ fails, takesMillis, text }) =>
-        Effect.delay(fails ? Effect.fail({ text }) : Effect.succeed(text), takesMillis))
-    ], options)
-}
+type Crew = Layer.Layer<JobWorker.JobWorker, JobQueueError | Config.ConfigError, Services>
 
-/** The workers of these crews, each with a place of its own in the fleet and in the task tree. */
-export const layer = <R>(
-  crews: ReadonlyArray<Crew<R>>,
-  options: CrewOptions
-): Layer.Layer<never, JobQueueError | Config.ConfigError, JobStore | R> =>
-  crews.map((crew) =>
-    Layer.effectDiscard(
-      // Each crew's layer is built for itself: they all provide the one JobWorker tag.
-      Layer.build(crew.worker({
-        label: crew.name,
-        ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency })
-      }))
-    )
-  ).reduce<Layer.Layer<never, JobQueueError | Config.ConfigError, JobStore | R>>(
-    (all, one) => Layer.merge(all, one),
-    Layer.empty
-  )
+const crewsOf = ({ demo, fetches, orders }: Plan): ReadonlyArray<Crew> => [
+  ...(demo === undefined ? [] : [DemoWorker.layer(demo)]),
+  ...(orders === undefined ? [] : [OrderWorker.layer(orders)]),
+  ...(fetches === undefined ? [] : [FetchWorker.layerConfig(fetches)])
+]
 
-/** Works until the program is told to stop; a drain is a step of the current shutdown. */
-export const work = <R>(
-  crews: ReadonlyArray<Crew<R>>,
-  options: CrewOptions
-): Effect.Effect<never, JobQueueError | Config.ConfigError, JobStore | R> =>
-  HeapPace.relaxed.pipe(
-    Effect.andThen(Effect.logInfo(`working: ${crews.map((crew) => crew.name).join(", ")}`)),
-    Effect.andThen(Layer.launch(layer(crews, options)))
+/** Starts the crews of the plan, each with a place of its own in the fleet and in the task tree; they work until the scope closes. */
+export const start = (
+  plan: Plan
+): Effect.Effect<
+  ReadonlyArray<JobWorker.JobWorker["Service"]>,
+  JobQueueError | Config.ConfigError,
+  Services | Scope.Scope
+> =>
+  Effect.forEach(
+    crewsOf(plan),
+    // Each is built for itself: they all provide the one JobWorker tag.
+    (crew) => Effect.map(Layer.build(crew), (built) => Context.get(built, JobWorker.JobWorker))
   )

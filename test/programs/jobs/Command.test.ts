@@ -3,16 +3,21 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import * as Command from "effect/cli/Command"
 import * as TestConsole from "effect/testing/TestConsole"
-import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
+import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
+import * as PostgresFrontier from "../../../src/layers/fetch/PostgresFrontier.ts"
 import { jobs } from "../../../src/programs/jobs/Command.ts"
+import * as OrdersApp from "../../../src/programs/orders/App.ts"
 import { work } from "../../../src/programs/work/Command.ts"
-import * as Work from "../../../src/programs/work/Crews.ts"
 import { JobId } from "../../../src/services/jobs/Job.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const services = Layer.mergeAll(
-  PostgresJobQueue.layer.pipe(Layer.provideMerge(TestDatabase.layer)),
+  Layer.mergeAll(OrdersApp.layer, PostgresFrontier.layer, HttpFetcher.layer).pipe(
+    Layer.provide(Http1Client.layer()),
+    Layer.provideMerge(TestDatabase.layer)
+  ),
   NodeServices.layer,
   TestConsole.layer
 )
@@ -41,7 +46,7 @@ layer(services, { excludeTestServices: true })("sluice jobs", (it) => {
       yield* sluice("resume", "demo")
 
       const failing = JSON.parse(yield* sluice("try", "--fail", "--json")) as { readonly ids: ReadonlyArray<string> }
-      const working = yield* Effect.forkChild(Command.runWith(work([Work.demo]), { version: "test" })([]))
+      const working = yield* Effect.forkChild(Command.runWith(work, { version: "test" })(["--only", "demo"]))
       assert.strictEqual((yield* queue.ended(JobId.make(first))).state, "succeeded")
       const dead = yield* queue.ended(JobId.make(failing.ids[0] ?? ""))
       assert.deepStrictEqual([dead.state, dead.attempt], ["dead", 3])
