@@ -17,6 +17,7 @@ import {
   type Run,
   type RunCounts
 } from "../../services/fetch/Frontier.ts"
+import * as Tasks from "../../services/tasks/Tasks.ts"
 import type { Input, MalformedLine } from "./Inputs.ts"
 import { isOutputClosed, type Output } from "./Outcomes.ts"
 import type { RunMeter } from "./RunMeter.ts"
@@ -79,7 +80,9 @@ export const fetchRun = Effect.fn("fetchRun")(function*<E, R>(options: FetchRunO
   return yield* Effect.scoped(Effect.gen(function*() {
     const run = yield* frontier.open(options.name, { retryFailed: options.retryFailed })
     meter.opened(yield* run.counts)
-    const feeder = yield* Effect.forkScoped(feed(run, options), { startImmediately: true })
+    const feeder = yield* Effect.forkScoped(Tasks.named("reading the input")(feed(run, options)), {
+      startImmediately: true
+    })
     const outcomes = fetcher.fetchSource(metered(run.source, options))
     const work = Effect.raceFirst(record(run, outcomes, options), failureOf(feeder))
     const stopped = yield* work.pipe(
@@ -100,7 +103,7 @@ export const fetchRun = Effect.fn("fetchRun")(function*<E, R>(options: FetchRunO
       stopped
     }
     return report
-  }))
+  })).pipe(Tasks.named(() => `run ${options.name}`))
 })
 
 /** Fails when the fiber does, and otherwise never ends. */
@@ -204,7 +207,10 @@ const record = Effect.fnUntraced(function*<E, E2, R>(
       }
       yield* settle(batch)
     }
-  }).pipe(Effect.catchIf(Cause.isDone, () => Effect.void))
+  }).pipe(
+    Effect.catchIf(Cause.isDone, () => Effect.void),
+    Tasks.named("recording outcomes")
+  )
   const fetching = Stream.runForEachArray(outcomes, (chunk) => {
     for (const fetched of chunk) meter.ended(fetched)
     return Queue.offerAll(ended, chunk)

@@ -4,6 +4,7 @@ import { Config, Context, Duration, Effect, Layer, Option, Predicate, Redacted, 
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as ApiRoutes from "../../layers/http/ApiRoutes.ts"
 import * as HttpListener from "../../layers/http/HttpListener.ts"
 import { ApiSettings } from "../../services/http/ApiSettings.ts"
@@ -11,6 +12,7 @@ import { ServedWorkers } from "../../services/http/ServedWorkers.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
+import * as Tasks from "../../services/tasks/Tasks.ts"
 import * as HeapPace from "../process/HeapPace.ts"
 import * as Crews from "../work/Crews.ts"
 
@@ -110,8 +112,16 @@ const expiry = Layer.effectDiscard(Effect.flatMap(Ledger, (ledger) =>
     Effect.catchTag("OrdersStoreError", (error) => Effect.logDebug("cannot expire transfers now", error)),
     Effect.delay("5 seconds"),
     Effect.forever,
+    Tasks.named("expiry of pending transfers"),
     Effect.forkScoped
   )))
+
+/** A request in the live task tree: by its path, without the query. */
+const inTree = <A, E, R>(answer: Effect.Effect<A, E, R | HttpServerRequest>) =>
+  Effect.flatMap(
+    HttpServerRequest,
+    ({ method, url }) => Tasks.named(() => `${method} ${url.split("?", 1)[0] ?? ""}`)(answer)
+  )
 
 /** Which of this process's workers serve the API: orders, and the fetch runs that came over it. */
 export interface Workers {
@@ -136,7 +146,7 @@ export const serve = Effect.fnUntraced(function*<E, R>(
   onListen: (address: string) => Effect.Effect<void, E, R>
 ) {
   yield* HeapPace.relaxed
-  const api = HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true })
+  const api = HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true, middleware: inTree })
   return yield* HttpServer.addressFormattedWith(onListen).pipe(
     Effect.andThen(Effect.never),
     Effect.provide(Layer.merge(api, expiry).pipe(Layer.provideMerge(server(options))))
