@@ -9,7 +9,7 @@ import { Effect, Layer, type Stdio } from "effect"
 import * as Command from "effect/cli/Command"
 import { readFileSync } from "node:fs"
 import * as EmbeddedPostgres from "../../layers/postgres/EmbeddedPostgres.ts"
-import * as ExitCode from "../process/ExitCode.ts"
+import * as Ending from "../process/Ending.ts"
 import * as Logging from "../process/Logging.ts"
 import * as Main from "../process/Main.ts"
 import { say } from "../terminal/Say.ts"
@@ -32,8 +32,5 @@ Main.run(
     tellProgress,
     Effect.provide(Layer.mergeAll(NodeServices.layer, Logging.layer, Usage.layer))
   ),
-  {
-    exitCode: ExitCode.of,
-    describe: ExitCode.describe
-  }
+  { exitCode: Ending.exitCode, describe: Ending.describe }
 )

@@ -7,7 +7,7 @@ import { say } from "../terminal/Say.ts"
 import { bold, dim } from "../terminal/Style.ts"
 import * as FetchScenes from "./FetchScenes.ts"
 import * as OrderScenes from "./OrderScenes.ts"
-import { scene } from "./Scene.ts"
+import { failsAs, scene } from "./Scene.ts"
 
 /** On an origin that no scene before has made wary of us: a host's gate remembers that it throttled. */
 const onFreshOrigin = Effect.provide(Layer.fresh(UnrulyOrigin.layer))
@@ -17,9 +17,9 @@ export const play = Effect.scoped(Effect.gen(function*() {
   yield* say([
     `${bold("sluice demo")}  ${dim("a loopback origin that misbehaves on purpose; nothing leaves this machine")}`
   ])
-  const shop = yield* Effect.forkScoped(OrderScenes.open)
+  const shop = yield* Effect.forkScoped(failsAs("opening the shop")(OrderScenes.open))
   yield* scene("Ten URLs of one second each", "the same work with 1, 3 and 10 requests in flight", FetchScenes.lanes)
-  const orders = yield* yield* Fiber.join(shop)
+  const orders = yield* failsAs("placing orders")(yield* Fiber.join(shop))
   yield* scene("Three thousand URLs, some of them bad", "limits, retries, one typed outcome each", FetchScenes.bulk)
   yield* scene(
     "First answer wins",

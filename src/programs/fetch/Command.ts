@@ -1,10 +1,23 @@
 /**
  * `sluice fetch`: a list of URLs in, one recorded outcome for each out.
  */
-import { Clock, DateTime, Effect, type FileSystem, Option, Random, Schema, Stdio, Stream, Terminal } from "effect"
+import {
+  Clock,
+  DateTime,
+  Effect,
+  type FileSystem,
+  Option,
+  Random,
+  Runtime,
+  Schema,
+  Stdio,
+  Stream,
+  Terminal
+} from "effect"
 import * as Command from "effect/cli/Command"
 import { FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import { Frontier } from "../../services/fetch/Frontier.ts"
+import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
 import { say } from "../terminal/Say.ts"
 import { fetchRun, type RunReport } from "./FetchRun.ts"
@@ -19,6 +32,9 @@ import * as Summary from "./Summary.ts"
 export class UsageError extends Schema.TaggedError<UsageError>()("UsageError", { problem: Schema.String }) {
   override get message(): string {
     return this.problem
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.usage
   }
 }
 
@@ -36,6 +52,9 @@ export class RunIncomplete extends Schema.TaggedError<RunIncomplete>()("RunIncom
       ...(this.malformed > 0 ? [`${this.malformed} malformed`] : [])
     ]
     return `run ${this.name}: ${parts.join(", ")}`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.someFailed
   }
 }
 

@@ -4,7 +4,7 @@
  * The input goes into the frontier while what is there is fetched; outcomes are settled in batches, and told only when they are
  * recorded. Nothing grows with the length of the input.
  */
-import { Cause, Clock, Duration, Effect, Exit, Fiber, Option, Queue, Result, Schema, Stream } from "effect"
+import { Cause, Clock, Duration, Effect, Exit, Fiber, Option, Queue, Result, Runtime, Schema, Stream } from "effect"
 import { type Fetched, Fetcher } from "../../services/fetch/Fetcher.ts"
 import { BodyStoreError } from "../../services/fetch/FetchError.ts"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
@@ -17,6 +17,7 @@ import {
   type Run,
   type RunCounts
 } from "../../services/fetch/Frontier.ts"
+import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 import type { Input, MalformedLine } from "./Inputs.ts"
 import { isOutputClosed, type Output } from "./Outcomes.ts"
@@ -41,6 +42,9 @@ export class EmptyInput extends Schema.TaggedError<EmptyInput>()("EmptyInput", {
       : `the input names nothing to fetch: ${
         this.malformed === 1 ? "its only line is" : `all of its ${this.malformed} lines are`
       } malformed`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.usage
   }
 }
 

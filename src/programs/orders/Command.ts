@@ -1,11 +1,12 @@
 /** `sluice orders`: a shop to try things with, load for it, and whether its books balance. */
-import { Config, Console, Effect, Option, Redacted, Schema } from "effect"
+import { Config, Console, Effect, Option, Redacted, Runtime, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { isSound, Ledger } from "../../services/orders/Ledger.ts"
 import { format, maxAmount } from "../../services/orders/Money.ts"
 import { Orders } from "../../services/orders/Orders.ts"
 import { maxStock } from "../../services/orders/Product.ts"
+import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as Load from "./Load.ts"
 import * as Seed from "./Seed.ts"
 
@@ -41,6 +42,12 @@ export const seed = Command.make("seed", {
 export const load = Command.make("load", {
   url: Flag.String("url").pipe(
     Flag.withDescription("the server"),
+    Flag.withSchema(
+      Schema.String.check(
+        Schema.isPattern(/^https?:\/\/[^/\s]+\/?$/, { expected: "an address such as http://127.0.0.1:3000" })
+      )
+    ),
+    Flag.map((url) => url.replace(/\/$/, "")),
     Flag.withDefault("http://127.0.0.1:3000")
   ),
   orders: positive("orders", "how many orders to place", 10_000),
@@ -73,6 +80,9 @@ export const load = Command.make("load", {
 export class BooksUnsound extends Schema.TaggedError<BooksUnsound>()("BooksUnsound", {}) {
   override get message(): string {
     return "the books do not balance: see the lines above"
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.someFailed
   }
 }
 

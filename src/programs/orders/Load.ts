@@ -1,10 +1,9 @@
 /** `sluice orders load`: places orders over HTTP as fast as a given number of clients can, and says how fast that was. */
-import { Clock, Effect, Ref, Schema } from "effect"
+import { Clock, Effect, Ref, Runtime, Schema } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
-import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as Uuid from "../../layers/orders/Uuid.ts"
+import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import { customerId, sku } from "./Seed.ts"
 
 /** What to place. */
@@ -25,6 +24,9 @@ export class LoadRefused extends Schema.TaggedError<LoadRefused>()("LoadRefused"
   override get message(): string {
     return `the server answered ${this.status}: ${this.body} (has \`sluice orders seed\` been run?)`
   }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.someFailed
+  }
 }
 
 /** Nobody answers there. */
@@ -34,10 +36,10 @@ export class ServerUnreachable extends Schema.TaggedError<ServerUnreachable>()("
   override get message(): string {
     return `no server answers at ${this.url}: start one with \`sluice serve\`, or name yours with --url`
   }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.environment
+  }
 }
-
-const unreachable = (url: string) => (error: HttpClientError.HttpClientError) =>
-  error.reason._tag === "TransportError" ? new ServerUnreachable({ url }) : error
 
 /** What came of it. */
 export interface Report {
@@ -51,17 +53,23 @@ export interface Report {
   readonly settledSeconds: number
 }
 
-const authorized = (token: string | undefined) => (request: HttpClientRequest.HttpClientRequest) =>
-  token === undefined ? request : HttpClientRequest.bearerToken(request, token)
-
-const expectStatus = (status: number) =>
-  Effect.fnUntraced(function*(response: HttpClientResponse) {
+/** Sends a request and answers the body of its answer, which must have this status. */
+const send = Effect.fnUntraced(function*(
+  { token, url }: Options,
+  request: HttpClientRequest.HttpClientRequest,
+  status: number
+): Effect.fn.Return<string, ServerUnreachable | LoadRefused, HttpClient.HttpClient> {
+  const client = yield* HttpClient.HttpClient
+  const response = yield* client.execute(token === undefined ? request : HttpClientRequest.bearerToken(request, token))
     // Reading to the end gives the connection back, whatever the answer is.
-    const body = yield* response.text
-    return response.status === status
-      ? body
-      : yield* new LoadRefused({ status: response.status, body: body.slice(0, 300) })
-  })
+    .pipe(
+      Effect.flatMap((response) => Effect.map(response.text, (body) => ({ body, status: response.status }))),
+      Effect.mapError(() => new ServerUnreachable({ url }))
+    )
+  return response.status === status
+    ? response.body
+    : yield* new LoadRefused({ status: response.status, body: response.body.slice(0, 300) })
+})
 
 const Queues = Schema.Struct({
   queues: Schema.Array(
@@ -72,20 +80,16 @@ const decodeQueues = Schema.decodeUnknownEffect(Schema.fromJsonString(Queues))
 
 /** Waits until nothing waits to be paid. */
 const awaitSettled = Effect.fnUntraced(function*(options: Options) {
-  const client = yield* HttpClient.HttpClient
-  const open = client.execute(authorized(options.token)(HttpClientRequest.get(`${options.url}/v1/queues`))).pipe(
-    Effect.flatMap(expectStatus(200)),
-    Effect.flatMap((body) => decodeQueues(body)),
-    Effect.map(({ queues }) => {
-      const settle = queues.find(({ queue }) => queue === "orders.settle")
-      return settle === undefined ? 0 : settle.ready + settle.running + settle.scheduled
-    })
-  )
-  let left = yield* open
-  while (left > 0) {
-    yield* Effect.sleep("50 millis")
-    left = yield* open
-  }
+  const open = Effect.gen(function*() {
+    const body = yield* send(options, HttpClientRequest.get(`${options.url}/v1/queues`), 200)
+    const { queues } = yield* Effect.mapError(
+      decodeQueues(body),
+      () => new LoadRefused({ status: 200, body: body.slice(0, 300) })
+    )
+    const settle = queues.find(({ queue }) => queue === "orders.settle")
+    return settle === undefined ? 0 : settle.ready + settle.running + settle.scheduled
+  })
+  while ((yield* open) > 0) yield* Effect.sleep("50 millis")
 })
 
 const percentile = (sorted: Float64Array, share: number): number =>
@@ -93,7 +97,6 @@ const percentile = (sorted: Float64Array, share: number): number =>
 
 /** Places the orders and waits until they are paid. */
 export const load = Effect.fn("orders.load")(function*(options: Options) {
-  const client = yield* HttpClient.HttpClient
   const run = yield* Uuid.next
   const next = yield* Ref.make(0)
   const latencies = new Float64Array(options.orders)
@@ -105,11 +108,9 @@ export const load = Effect.fn("orders.load")(function*(options: Options) {
     }
     const request = HttpClientRequest.post(`${options.url}/v1/orders`).pipe(
       HttpClientRequest.setHeader("idempotency-key", `${run}-${index}`),
-      HttpClientRequest.bodyJsonUnsafe(body),
-      authorized(options.token)
+      HttpClientRequest.bodyJsonUnsafe(body)
     )
-    const response = yield* Effect.mapError(client.execute(request), unreachable(options.url))
-    yield* expectStatus(202)(response)
+    yield* send(options, request, 202)
     latencies[index] = Number((yield* Clock.currentTimeNanos) - startedAt) / 1e6
   })
   const clientLoop = Effect.gen(function*() {

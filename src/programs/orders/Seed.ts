@@ -1,10 +1,11 @@
 /** `sluice orders seed`: a little shop to try things with. Running it again changes nothing but fills up what was spent and sold. */
-import { Effect } from "effect"
+import { Effect, Runtime, Schema } from "effect"
 import * as Uuid from "../../layers/orders/Uuid.ts"
 import { clearingAccount, type NewAccount } from "../../services/orders/Account.ts"
 import { Catalog } from "../../services/orders/Catalog.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
 import type { NewProduct } from "../../services/orders/Product.ts"
+import { ExitCode } from "../../services/tasks/ExitCode.ts"
 
 /** How large the shop is. */
 export interface Options {
@@ -42,6 +43,16 @@ const house: ReadonlyArray<NewAccount> = [
   { id: merchant, currency, allowNegative: false }
 ]
 
+/** The database holds something that the shop would have to change: accounts of another currency, say. */
+export class SeedRefused extends Schema.TaggedError<SeedRefused>()("SeedRefused", { detail: Schema.String }) {
+  override get message(): string {
+    return `the shop cannot be opened in this database: ${this.detail}`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.usage
+  }
+}
+
 /** Opens the accounts, fills them, and puts the products on the shelf. */
 export const seed = Effect.fn("orders.seed")(function*(options: Options) {
   const ledger = yield* Ledger
@@ -61,4 +72,4 @@ export const seed = Effect.fn("orders.seed")(function*(options: Options) {
       Effect.flatMap(catalog.find(product.sku), (known) => catalog.restock(product.sku, options.stock - known.onHand)),
     { concurrency: 8, discard: true }
   )
-})
+}, Effect.mapError((error) => error._tag === "OrdersStoreError" ? error : new SeedRefused({ detail: error.message })))

@@ -1,6 +1,6 @@
 /** The API server of `sluice serve`, and the workers that it has in its process unless told otherwise. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Config, Context, Duration, Effect, Layer, Option, Predicate, Redacted, Schema } from "effect"
+import { Config, Context, Duration, Effect, Layer, Option, Predicate, Redacted, Runtime, Schema } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
@@ -11,6 +11,7 @@ import { ApiSettings } from "../../services/http/ApiSettings.ts"
 import { ServedWorkers } from "../../services/http/ServedWorkers.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
+import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 import * as HeapPace from "../process/HeapPace.ts"
@@ -30,6 +31,9 @@ export interface Options {
 export class HostNeedsToken extends Schema.TaggedError<HostNeedsToken>()("HostNeedsToken", { host: Schema.String }) {
   override get message(): string {
     return `listening on ${this.host} needs SLUICE_API_TOKEN: without it anybody who reaches the port may move money`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.usage
   }
 }
 
@@ -54,6 +58,9 @@ export class CannotListen extends Schema.TaggedError<CannotListen>()("CannotList
     const address = this.host.includes(":") ? `[${this.host}]:${this.port}` : `${this.host}:${this.port}`
     const why = listenAdvice[this.code] ?? (this.cause instanceof Error ? this.cause.message : this.code)
     return `cannot listen on ${address}: ${why} (${this.code})`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.environment
   }
 }
 
