@@ -2,10 +2,11 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Console, Effect, Layer } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
-import * as Main from "../../src/programs/Main.ts"
-import * as OrdersApp from "../../src/programs/orders/OrdersApp.ts"
-import * as OrderWorker from "../../src/programs/orders/OrderWorker.ts"
-import { customerId, sku } from "../../src/programs/orders/seed.ts"
+import * as Database from "../../src/layers/postgres/Database.ts"
+import * as OrdersApp from "../../src/programs/orders/App.ts"
+import { customerId, sku } from "../../src/programs/orders/Seed.ts"
+import * as Main from "../../src/programs/process/Main.ts"
+import * as OrderWorker from "../../src/programs/work/OrderWorker.ts"
 import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
 import { isSound, Ledger } from "../../src/services/orders/Ledger.ts"
 import { Orders } from "../../src/services/orders/Orders.ts"
@@ -48,4 +49,8 @@ const program = Effect.gen(function*() {
   }))
 })
 
-Main.run(program.pipe(Effect.provide(Layer.merge(OrdersApp.layerConfig, NodeServices.layer))))
+Main.run(
+  program.pipe(
+    Effect.provide(Layer.merge(Layer.provideMerge(OrdersApp.layer, Database.layerConfig()), NodeServices.layer))
+  )
+)

@@ -4,7 +4,7 @@
  */
 export * as NodeLoopMonitor from "../layers/tasks/NodeLoopMonitor.ts"
 export * as WorkerThreads from "../layers/tasks/WorkerThreads.ts"
-export * as Main from "../programs/Main.ts"
+export * as Main from "../programs/process/Main.ts"
 export * as CancelReason from "../services/tasks/CancelReason.ts"
 export * as Cleanup from "../services/tasks/Cleanup.ts"
 export * as Deadline from "../services/tasks/Deadline.ts"

@@ -3,9 +3,9 @@
  * payment provider that sometimes charges and loses its answer.
  */
 import { Effect, Layer, Logger, Schedule } from "effect"
-import * as OrdersApp from "../../src/programs/orders/OrdersApp.ts"
-import * as OrderWorker from "../../src/programs/orders/OrderWorker.ts"
-import { customerId, seed, sku } from "../../src/programs/orders/seed.ts"
+import * as OrdersApp from "../../src/programs/orders/App.ts"
+import { customerId, seed, sku } from "../../src/programs/orders/Seed.ts"
+import * as OrderWorker from "../../src/programs/work/OrderWorker.ts"
 import { Ledger } from "../../src/services/orders/Ledger.ts"
 import type { OrderRequest } from "../../src/services/orders/Order.ts"
 import { Orders } from "../../src/services/orders/Orders.ts"

@@ -1,6 +1,6 @@
-/** A process for test/programs/Main.test.ts: `node mainFixture.ts <scene>` says "ready" when it can be signalled. */
+/** A process for test/programs/process/Main.test.ts: `node mainFixture.ts <scene>` says "ready" when it can be signalled. */
 import { Effect, Schema } from "effect"
-import * as Main from "../../src/programs/Main.ts"
+import * as Main from "../../src/programs/process/Main.ts"
 import * as Shutdown from "../../src/services/tasks/Shutdown.ts"
 import * as TaskGroup from "../../src/services/tasks/TaskGroup.ts"
 import * as Tasks from "../../src/services/tasks/Tasks.ts"

@@ -2,7 +2,7 @@
 import { Effect, Layer, Schedule } from "effect"
 import * as PostgresFrontier from "../../src/layers/fetch/PostgresFrontier.ts"
 import * as PostgresFetchKeys from "../../src/layers/http/PostgresFetchKeys.ts"
-import * as OrdersApp from "../../src/programs/orders/OrdersApp.ts"
+import * as OrdersApp from "../../src/programs/orders/App.ts"
 import { isTerminal } from "../../src/services/orders/Order.ts"
 import { Orders } from "../../src/services/orders/Orders.ts"
 import * as TestDatabase from "./TestDatabase.ts"

@@ -1,7 +1,8 @@
 /** Why there is no database to work with: one clear line each, never with the password in it. */
-import { Schema } from "effect"
+import { Runtime, Schema } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../../services/postgres/SqlFailure.ts"
+import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import { EmbeddedFailure } from "./EmbeddedFailure.ts"
 
 /** `DATABASE_URL` is not the address of a Postgres server. */
@@ -124,6 +125,9 @@ export type Reason = typeof Reason.Type
 export class DatabaseError extends Schema.TaggedError<DatabaseError>()("DatabaseError", { reason: Reason }) {
   override get message(): string {
     return this.reason.message
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.environment
   }
 }
 

@@ -2,10 +2,11 @@
 /** A process that only works on orders: for the demo and for tests that kill it. `sluice work` does this and more. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Config, Console, Duration, Effect, Layer } from "effect"
+import * as Database from "../../layers/postgres/Database.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
-import * as Main from "../Main.ts"
-import * as OrdersApp from "../orders/OrdersApp.ts"
-import * as OrderWorker from "../orders/OrderWorker.ts"
+import * as OrdersApp from "../orders/App.ts"
+import * as Main from "../process/Main.ts"
+import * as OrderWorker from "../work/OrderWorker.ts"
 
 const worker = Layer.unwrap(Effect.gen(function*() {
   const picking = yield* ShortDuration.config("SLUICE_PICKING").pipe(Config.withDefault(Duration.zero))
@@ -17,7 +18,7 @@ const worker = Layer.unwrap(Effect.gen(function*() {
 const program = Layer.launch(
   Layer.effectDiscard(Console.log(JSON.stringify({ ready: true }))).pipe(
     Layer.provide(worker),
-    Layer.provide(OrdersApp.layerConfig)
+    Layer.provide(Layer.provide(OrdersApp.layer, Database.layerConfig()))
   )
 )
 

@@ -5,12 +5,12 @@ import { ByteSize, Clock, Context, Duration, Effect, Fiber, Layer, Schedule, Str
 import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
 import { Fetcher } from "../../services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
+import { fetchRun } from "../fetch/FetchRun.ts"
 import * as Inputs from "../fetch/Inputs.ts"
 import * as Outcomes from "../fetch/Outcomes.ts"
 import * as Progress from "../fetch/Progress.ts"
 import { RunMeter } from "../fetch/RunMeter.ts"
 import * as Summary from "../fetch/Summary.ts"
-import { fetchRun } from "../fetchRun.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
 import { bar, bold, count, dim, green, seconds } from "../terminal/Style.ts"
 

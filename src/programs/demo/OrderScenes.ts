@@ -11,11 +11,11 @@ import * as EmbeddedPostgres from "../../layers/postgres/EmbeddedPostgres.ts"
 import { isSound, Ledger } from "../../services/orders/Ledger.ts"
 import { format } from "../../services/orders/Money.ts"
 import { Orders } from "../../services/orders/Orders.ts"
-import * as OrdersApp from "../orders/OrdersApp.ts"
-import * as OrderWorker from "../orders/OrderWorker.ts"
-import { currency, customerId, merchant, seed, sku } from "../orders/seed.ts"
+import * as OrdersApp from "../orders/App.ts"
+import { currency, customerId, merchant, seed, sku } from "../orders/Seed.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
 import { bar, green, red, seconds } from "../terminal/Style.ts"
+import * as OrderWorker from "../work/OrderWorker.ts"
 
 const orderCount = 100
 const picking = Duration.millis(500)

@@ -12,12 +12,14 @@ import {
   Predicate,
   Queue,
   Result,
+  Runtime,
   Schema,
   type Scope,
   Stdio,
   Stream
 } from "effect"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
+import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as CsvRow from "./CsvRow.ts"
 import * as TornLine from "./TornLine.ts"
 
@@ -46,6 +48,9 @@ export class OutputError extends Schema.TaggedError<OutputError>()("OutputError"
   override get message(): string {
     const why = words[this.code]
     return `cannot write ${this.file}: ${why === undefined ? this.code : `${why} (${this.code})`}`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.environment
   }
 }
 

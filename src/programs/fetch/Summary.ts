@@ -1,8 +1,8 @@
 /**
  * What a fetch came to, for people: a table by outcome, and what to do about the rest.
  */
-import type { RunReport } from "../fetchRun.ts"
 import { bold, count, dim, green, red, yellow } from "../terminal/Style.ts"
+import type { RunReport } from "./FetchRun.ts"
 import { clock, lines, size } from "./Progress.ts"
 import type { RunMeter } from "./RunMeter.ts"
 

@@ -1,7 +1,8 @@
 /**
  * Why a fetch failed: one tag for each way to fail, each with how far it got. The tag is what is stored, queried and printed.
  */
-import { Schema } from "effect"
+import { Runtime, Schema } from "effect"
+import { ExitCode } from "../tasks/ExitCode.ts"
 
 const at = { url: Schema.String }
 
@@ -259,6 +260,9 @@ export class BodyStoreError extends Schema.TaggedError<BodyStoreError>()("BodySt
 }) {
   override get message(): string {
     return `cannot save the body to ${this.path} (${this.code})`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.environment
   }
 }
 

@@ -10,9 +10,10 @@
  * no word ends a block before its time. It is forgotten an hour after the last word or the block's end.
  */
 import type { Duration, Effect, Scope, Stream } from "effect"
-import { Context, Schema } from "effect"
+import { Context, Runtime, Schema } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
+import { ExitCode } from "../tasks/ExitCode.ts"
 import type { Fetched } from "./Fetcher.ts"
 import type { FetchOutcome } from "./FetchOutcome.ts"
 import type { FetchTarget } from "./FetchRequest.ts"
@@ -73,12 +74,18 @@ export class FrontierError extends Schema.TaggedError<FrontierError>()("Frontier
       : ""
     return `the run's database failed at ${this.operation}${tried}${detail === "" ? "" : `: ${detail}`}${full}`
   }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.environment
+  }
 }
 
 /** There is no run of that name. */
 export class RunNotFound extends Schema.TaggedError<RunNotFound>()("RunNotFound", { name: Schema.String }) {
   override get message(): string {
     return `there is no run named ${JSON.stringify(this.name)}; \`sluice runs\` lists them`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.usage
   }
 }
 

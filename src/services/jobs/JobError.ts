@@ -1,6 +1,8 @@
+import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
+import { ExitCode } from "../tasks/ExitCode.ts"
 
 /** The largest delay of a job: 100 years. */
 export const maxDelayMillis = 100 * 365 * 86_400_000
@@ -17,6 +19,9 @@ export class JobQueueError extends Schema.TaggedError<JobQueueError>()("JobQueue
 }) {
   override get message() {
     return `Job queue: ${this.operation} failed (${this.reason}): ${this.detail}`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.environment
   }
   /** Whether running the same operation again may succeed. */
   get isRetryable() {
@@ -36,6 +41,9 @@ export class JobPayloadInvalid extends Schema.TaggedError<JobPayloadInvalid>()("
   override get message() {
     return `Payload of job kind "${this.kind}" is invalid: ${this.issue}`
   }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.usage
+  }
 }
 
 /**
@@ -51,6 +59,9 @@ export class JobOptionInvalid extends Schema.TaggedError<JobOptionInvalid>()("Jo
   override get message() {
     return `${this.where}: ${this.option} is ${this.given}: expected ${this.expected}`
   }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.usage
+  }
 }
 
 /** No job, waiting, finished or dead, has this id. */
@@ -58,12 +69,18 @@ export class JobNotFound extends Schema.TaggedError<JobNotFound>()("JobNotFound"
   override get message() {
     return `No job has the id ${this.id}`
   }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.usage
+  }
 }
 
 /** The dead letter cannot run again now: of one unique text one job is live at a time. */
 export class JobHeldBack extends Schema.TaggedError<JobHeldBack>()("JobHeldBack", { id: Schema.String }) {
   override get message() {
     return `Job ${this.id} stays dead for now: a live job of its kind has the same unique text`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.usage
   }
 }
 

@@ -1,6 +1,7 @@
 /** Why orders, stock or the ledger did not do what was asked. */
-import { Schema } from "effect"
+import { Runtime, Schema } from "effect"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
+import { ExitCode } from "../tasks/ExitCode.ts"
 import { isClearing } from "./Account.ts"
 
 /** The store did not do what was asked; `reason` is what a caller branches on (see `SqlFailure.Reason`). */
@@ -11,6 +12,9 @@ export class OrdersStoreError extends Schema.TaggedError<OrdersStoreError>()("Or
 }) {
   override get message(): string {
     return `the orders' store failed at ${this.operation} (${this.reason})`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.environment
   }
 }
 

@@ -2,7 +2,7 @@
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import * as SandboxPaymentProvider from "../../../src/layers/orders/SandboxPaymentProvider.ts"
-import * as OrderWorker from "../../../src/programs/orders/OrderWorker.ts"
+import * as OrderWorker from "../../../src/programs/work/OrderWorker.ts"
 import { type Answer, post, request } from "../../support/ApiClient.ts"
 import * as Harness from "../../support/ApiHarness.ts"
 

@@ -2,7 +2,7 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Context, Effect, Layer, Schedule } from "effect"
-import * as OrdersApp from "../../../src/programs/orders/OrdersApp.ts"
+import * as OrdersApp from "../../../src/programs/orders/App.ts"
 import { OrderProcessor } from "../../../src/services/orders/OrderProcessor.ts"
 import { Orders } from "../../../src/services/orders/Orders.ts"
 import { app } from "../../support/orders.ts"

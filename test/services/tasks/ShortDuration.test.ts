@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Config, ConfigProvider, Duration, Effect } from "effect"
 import { globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import * as ExitCode from "../../../src/programs/ExitCode.ts"
+import * as Ending from "../../../src/programs/process/Ending.ts"
 import * as ShortDuration from "../../../src/services/tasks/ShortDuration.ts"
 
 const root = join(import.meta.dirname, "../../..")
@@ -23,7 +23,7 @@ it.effect("reads what people type, and nothing else", () =>
       const error = yield* Effect.flip(read(text))
       assert.instanceOf(error, Config.ConfigError)
       assert.match(
-        ExitCode.describe(error) ?? "",
+        Ending.describe(error) ?? "",
         /SLUICE_X.*a duration like 250ms, 10s or 2m|a duration like 250ms, 10s or 2m.*SLUICE_X/
       )
     }

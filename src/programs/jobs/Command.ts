@@ -1,0 +1,165 @@
+/** `sluice jobs ls|show|retry|cancel|dead|stats|pause|resume|try`: needs the database, which the root provides. */
+import { Console, Effect, Option } from "effect"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import { JobFailure, JobId, JobState } from "../../services/jobs/Job.ts"
+import type { JobPage } from "../../services/jobs/JobStore.ts"
+import * as Jobs from "./Operations.ts"
+
+const json = Flag.Boolean("json").pipe(
+  Flag.withDescription("Print JSON: one object per line, or one for a single answer"),
+  Flag.withDefault(false)
+)
+const queue = Flag.String("queue").pipe(Flag.withAlias("q"), Flag.withDescription("Only this queue"), Flag.optional)
+const kind = Flag.String("kind").pipe(Flag.withAlias("k"), Flag.withDescription("Only this kind"), Flag.optional)
+const limit = Flag.Int("limit").pipe(Flag.withAlias("n"), Flag.withDescription("At most so many"), Flag.withDefault(50))
+const before = Flag.String("before").pipe(
+  Flag.withSchema(JobId),
+  Flag.withDescription("Only jobs older than this id: the next page"),
+  Flag.optional
+)
+const id = Argument.String("id").pipe(Argument.withSchema(JobId), Argument.withDescription("The id of a job"))
+const ids = Argument.variadic(id)
+
+/** The options that were given, without the others. */
+const given = <A extends Record<string, Option.Option<unknown>>>(options: A) => {
+  const out: { [K in keyof A]?: Option.Option.Value<A[K]> } = {}
+  for (const key of Object.keys(options) as ReadonlyArray<keyof A>) {
+    const value = options[key]
+    // Each value is its own key's: a loop over keys cannot say so.
+    if (value !== undefined && Option.isSome(value)) out[key] = value.value as Option.Option.Value<A[typeof key]>
+  }
+  return out
+}
+
+const lines = (rows: ReadonlyArray<unknown>) => rows.map((row) => JSON.stringify(row)).join("\n")
+
+/** Rows as JSON lines, or as a table; a table of nothing is a sentence. */
+const print = <A>(rows: ReadonlyArray<A>, asJson: boolean, table: (rows: ReadonlyArray<A>) => string, none: string) =>
+  asJson
+    ? (rows.length === 0 ? Effect.void : Console.log(lines(rows)))
+    : Console.log(rows.length === 0 ? none : table(rows))
+
+/** A page of jobs; on standard error, where the next one begins. */
+const printPage = ({ jobs, next }: JobPage, asJson: boolean, none: string) =>
+  Effect.andThen(
+    print(jobs, asJson, Jobs.jobTable, next === undefined ? none : `${none} among those looked at`),
+    next === undefined ? Effect.void : Console.error(`there may be more: --before ${next}`)
+  )
+
+const ls = Command.make("ls", {
+  before,
+  json,
+  kind,
+  limit,
+  queue,
+  state: Flag.Literals("state", JobState.literals).pipe(Flag.withDescription("Only this state"), Flag.optional)
+}, ({ json, limit, ...filter }) =>
+  Effect.flatMap(
+    Jobs.list({ ...given(filter), limit }),
+    (page) => printPage(page, json, "no such jobs")
+  )).pipe(Command.withDescription("List jobs, newest first"))
+
+const show = Command.make(
+  "show",
+  { id, json },
+  ({ id, json }) =>
+    Effect.flatMap(Jobs.show(id), (info) => Console.log(json ? JSON.stringify(info) : Jobs.jobDetails(info)))
+).pipe(
+  Command.withDescription("Show everything about one job")
+)
+
+const reason = Flag.Literals("reason", JobFailure.fields.reason.literals).pipe(
+  Flag.withDescription("Only those that failed for this reason"),
+  Flag.optional
+)
+
+const retry = Command.make("retry", {
+  ids,
+  json,
+  kind,
+  limit: Flag.Int("limit").pipe(Flag.withAlias("n"), Flag.withDescription("At most so many"), Flag.withDefault(1000)),
+  preview: Flag.Boolean("preview").pipe(Flag.withDescription("Only say what would be done"), Flag.withDefault(false)),
+  queue,
+  rate: Flag.Finite("rate").pipe(Flag.withDescription("So many per second, instead of all at once"), Flag.optional),
+  reason
+}, ({ ids, json, limit, preview, rate, ...filter }) =>
+  Effect.flatMap(
+    Jobs.retry(
+      { ...given(filter), ...(ids.length === 0 ? {} : { ids }), limit },
+      { rate: Option.getOrUndefined(rate), preview }
+    ),
+    (done) =>
+      Console.log(
+        json
+          ? JSON.stringify(done)
+          : `${done.matched} dead letter(s) ${done.preview ? "would be run again" : "will be run again"}` +
+            (done.ids.length === 0 ? "" : `: ${done.ids.slice(0, 10).join(", ")}${done.matched > 10 ? ", ..." : ""}`) +
+            (done.held === 0 ? "" : `; ${done.held} held back by a job with the same unique text`)
+      )
+  )).pipe(Command.withDescription("Run dead letters again, with fresh attempts"))
+
+const cancel = Command.make(
+  "cancel",
+  { ids, json },
+  ({ ids, json }) =>
+    Effect.flatMap(Jobs.cancel(ids), (done) =>
+      print(
+        done,
+        json,
+        (rows) => Jobs.table(["ID", "OUTCOME"], rows.map((row) => [row.id, row.outcome])),
+        "no ids were given"
+      ))
+).pipe(Command.withDescription("Cancel jobs; a running one is interrupted by its worker"))
+
+const dead = Command.make("dead", { before, json, kind, limit, queue }, ({ json, limit, ...filter }) =>
+  Effect.flatMap(
+    Jobs.list({ ...given(filter), limit, state: "dead" }),
+    (page) => printPage(page, json, "no dead letters")
+  )).pipe(Command.withDescription("List dead letters: jobs that are out of attempts"))
+
+const stats = Command.make(
+  "stats",
+  { json },
+  ({ json }) => Effect.flatMap(Jobs.stats, (rows) => print(rows, json, Jobs.statsTable, "no queues yet"))
+).pipe(
+  Command.withDescription("Show the exact counters of every queue")
+)
+
+const queueName = Argument.String("queue").pipe(Argument.withDescription("The name of a queue"))
+
+const pause = Command.make("pause", { queue: queueName }, ({ queue }) => Jobs.pause(queue, true)).pipe(
+  Command.withDescription("Let no worker claim from a queue; what runs is let finish")
+)
+
+const resume = Command.make("resume", { queue: queueName }, ({ queue }) => Jobs.pause(queue, false)).pipe(
+  Command.withDescription("Let workers claim from a paused queue again")
+)
+
+const tryOut = Command.make(
+  "try",
+  {
+    count: Flag.Int("count").pipe(Flag.withAlias("n"), Flag.withDescription("How many"), Flag.withDefault(1)),
+    fail: Flag.Boolean("fail").pipe(Flag.withDescription("Jobs that fail"), Flag.withDefault(false)),
+    json,
+    takes: Flag.Int("takes").pipe(
+      Flag.withMetavar("MILLIS"),
+      Flag.withDescription("How long each runs"),
+      Flag.withDefault(0)
+    )
+  },
+  ({ count, fail, json, takes }) =>
+    Effect.flatMap(
+      Jobs.tryOut(count, takes, fail),
+      (ids) =>
+        Console.log(json ? JSON.stringify({ ids }) : `enqueued ${ids.length}: ${ids[0] ?? "-"} to ${ids.at(-1) ?? "-"}`)
+    )
+).pipe(
+  Command.withDescription("Enqueue jobs of the demonstration kind, which every `sluice work` runs")
+)
+
+export const jobs = Command.make("jobs").pipe(
+  Command.withDescription("Look at jobs and act on them"),
+  Command.withSubcommands([ls, show, retry, cancel, dead, stats, pause, resume, tryOut])
+)

@@ -1,0 +1,78 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import * as Command from "effect/cli/Command"
+import * as TestConsole from "effect/testing/TestConsole"
+import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
+import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
+import * as PostgresFrontier from "../../../src/layers/fetch/PostgresFrontier.ts"
+import { jobs } from "../../../src/programs/jobs/Command.ts"
+import * as OrdersApp from "../../../src/programs/orders/App.ts"
+import { work } from "../../../src/programs/work/Command.ts"
+import { JobId } from "../../../src/services/jobs/Job.ts"
+import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
+
+const services = Layer.mergeAll(
+  Layer.mergeAll(OrdersApp.layer, PostgresFrontier.layer, HttpFetcher.layer).pipe(
+    Layer.provide(Http1Client.layer()),
+    Layer.provideMerge(TestDatabase.layer)
+  ),
+  NodeServices.layer,
+  TestConsole.layer
+)
+
+/** Runs `sluice jobs ...` and answers what it printed. */
+const sluice = (...args: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const before = (yield* TestConsole.logLines).length
+    yield* Command.runWith(jobs, { version: "test" })(args)
+    return (yield* TestConsole.logLines).slice(before).map(String).join("\n")
+  })
+
+layer(services, { excludeTestServices: true })("sluice jobs", (it) => {
+  it.effect("lists, shows, cancels, pauses, works, retries and counts", () =>
+    Effect.gen(function*() {
+      const queue = yield* JobQueue
+      assert.strictEqual(yield* sluice("ls"), "no such jobs")
+      const { ids } = JSON.parse(yield* sluice("try", "-n", "2", "--json")) as { readonly ids: ReadonlyArray<string> }
+      const [first = "", second = ""] = ids
+      assert.include(yield* sluice("ls", "--state", "ready"), first)
+      assert.strictEqual(JSON.parse(yield* sluice("show", first, "--json")).payload.text, "demo 1")
+      assert.include(yield* sluice("show", first), "state     ready")
+      assert.include(yield* sluice("cancel", second), "cancelled")
+      yield* sluice("pause", "demo")
+      assert.include(yield* sluice("stats"), "demo (paused)")
+      yield* sluice("resume", "demo")
+
+      const failing = JSON.parse(yield* sluice("try", "--fail", "--json")) as { readonly ids: ReadonlyArray<string> }
+      const working = yield* Effect.forkChild(Command.runWith(work, { version: "test" })(["--only", "demo"]))
+      assert.strictEqual((yield* queue.ended(JobId.make(first))).state, "succeeded")
+      const dead = yield* queue.ended(JobId.make(failing.ids[0] ?? ""))
+      assert.deepStrictEqual([dead.state, dead.attempt], ["dead", 3])
+      working.interruptUnsafe()
+
+      const letters = yield* sluice("dead")
+      assert.include(letters, "Failed: {")
+      assert.notInclude(letters, "[object Object]")
+      assert.include(yield* sluice("retry", "--reason", "Failed", "--preview"), "1 dead letter(s) would be run again")
+      assert.include(yield* sluice("retry", "--kind", "demo"), `1 dead letter(s) will be run again: ${failing.ids[0]}`)
+      assert.strictEqual(yield* sluice("dead"), "no dead letters")
+      const [stats] = (yield* sluice("stats", "--json")).split("\n").map((line) => JSON.parse(line))
+      assert.deepStrictEqual([stats.queue, stats.succeeded, stats.cancelled, stats.dead, stats.retried], [
+        "demo",
+        1,
+        1,
+        0,
+        2
+      ])
+    }))
+
+  it.effect("an id that is none, and one that is unknown, are told", () =>
+    Effect.gen(function*() {
+      const unknown = yield* Effect.flip(sluice("show", "123456789"))
+      assert.strictEqual(unknown._tag, "JobNotFound")
+      const wrong = yield* Effect.exit(sluice("show", "abc"))
+      assert.strictEqual(wrong._tag, "Failure")
+    }))
+})
