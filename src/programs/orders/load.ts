@@ -4,7 +4,7 @@ import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
-import * as Uuid from "../../layers/orders/Uuid.ts"
+import * as Uuid from "../../services/postgres/Uuid.ts"
 import { customerId, sku } from "./seed.ts"
 
 /** What to place. */
