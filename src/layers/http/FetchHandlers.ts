@@ -10,7 +10,7 @@ import { FetchRunJob, type FetchRunRequest } from "../../services/http/FetchesGr
 import { type FetchClaim, FetchKeys } from "../../services/http/FetchKeys.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
-import * as Uuid from "../orders/Uuid.ts"
+import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Bodies from "./Bodies.ts"
 import { problemOf } from "./Problems.ts"
 import { keyOf } from "./RequestHeaders.ts"

@@ -5,7 +5,7 @@ import type { Receipt } from "../../services/orders/Ledger.ts"
 import type { Order } from "../../services/orders/Order.ts"
 import type { Orders } from "../../services/orders/Orders.ts"
 import { KeyInFlight, type KeyReused, type OrderRefused, OrdersStoreError } from "../../services/orders/OrdersError.ts"
-import * as MicroBatch from "./MicroBatch.ts"
+import * as GroupCommit from "../../services/tasks/GroupCommit.ts"
 import type { Answer, Placement } from "./PostgresAccept.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
@@ -33,7 +33,7 @@ export const make = Effect.fnUntraced(function*(
   options: Options
 ): Effect.fn.Return<AcceptQueue, never, Scope.Scope> {
   const inFlight = new Set<string>()
-  const submit = yield* MicroBatch.make<Placement, Receipt<Order>, OrderRefused | KeyReused | OrdersStoreError>({
+  const submit = yield* GroupCommit.make<Placement, Receipt<Order>, OrderRefused | KeyReused | OrdersStoreError>({
     flush: (placements) =>
       Effect.ensuring(
         StoreFailure.named("Orders.accept")(flush(placements)),

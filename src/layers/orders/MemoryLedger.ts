@@ -10,8 +10,8 @@ import {
   type TransferRefused
 } from "../../services/orders/OrdersError.ts"
 import * as Transfer from "../../services/orders/Transfer.ts"
+import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as MemoryBooks from "./MemoryBooks.ts"
-import * as Uuid from "./Uuid.ts"
 
 type State = MemoryBooks.MemoryBooks["Service"]
 

@@ -17,8 +17,8 @@ import {
 } from "../../services/orders/OrdersError.ts"
 import * as Pricing from "../../services/orders/Pricing.ts"
 import * as Settlement from "../../services/orders/Settlement.ts"
+import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as MemoryBooks from "./MemoryBooks.ts"
-import * as Uuid from "./Uuid.ts"
 
 type State = MemoryBooks.MemoryBooks["Service"]
 

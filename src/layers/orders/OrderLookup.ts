@@ -6,8 +6,8 @@ import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Exit, type Scope } from "effect"
 import type { Order } from "../../services/orders/Order.ts"
 import { OrderNotFound, OrdersStoreError } from "../../services/orders/OrdersError.ts"
+import * as GroupCommit from "../../services/tasks/GroupCommit.ts"
 import * as Columns from "../postgres/Columns.ts"
-import * as MicroBatch from "./MicroBatch.ts"
 import * as OrderRow from "./OrderRow.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
@@ -23,7 +23,7 @@ export const make = (
   reads: PgClient.PgClient
 ): Effect.Effect<(id: string) => Effect.Effect<Order, OrderNotFound | OrdersStoreError>, never, Scope.Scope> =>
   Effect.map(
-    MicroBatch.make<string, Order, OrderNotFound | OrdersStoreError>({
+    GroupCommit.make<string, Order, OrderNotFound | OrdersStoreError>({
       flush: (ids) =>
         reads<OrderRow.OrderRow>`
         select ${reads.literal(OrderRow.columns)} from sluice.orders where id = any(${

@@ -9,12 +9,12 @@ import * as Order from "../../services/orders/Order.ts"
 import { Charge, type OrderJob, Settle } from "../../services/orders/OrderJobs.ts"
 import { KeyReused, type OrderRefused, OrdersStoreError } from "../../services/orders/OrdersError.ts"
 import * as Pricing from "../../services/orders/Pricing.ts"
+import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as OrderRow from "./OrderRow.ts"
 import { type Books, PriceMemory } from "./PriceMemory.ts"
 import { StoreClock } from "./StoreClock.ts"
 import * as StoreFailure from "./StoreFailure.ts"
-import * as Uuid from "./Uuid.ts"
 
 /** One request on its way into the database. */
 export interface Placement {

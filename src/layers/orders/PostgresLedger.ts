@@ -5,11 +5,11 @@ import { type Account, isOpenable, type NewAccount } from "../../services/orders
 import { type AuditLine, Ledger } from "../../services/orders/Ledger.ts"
 import { AccountDiffers, AccountNotFound, KeyReused, TransferNotFound } from "../../services/orders/OrdersError.ts"
 import * as Transfer from "../../services/orders/Transfer.ts"
+import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Columns from "../postgres/Columns.ts"
 import { ReadClient } from "../postgres/Database.ts"
 import * as RequestLane from "./RequestLane.ts"
 import * as StoreFailure from "./StoreFailure.ts"
-import * as Uuid from "./Uuid.ts"
 
 interface AccountRow {
   readonly id: string

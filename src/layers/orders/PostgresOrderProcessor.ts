@@ -8,10 +8,10 @@ import { Ship } from "../../services/orders/OrderJobs.ts"
 import { OrderProcessor } from "../../services/orders/OrderProcessor.ts"
 import { OrderNotFound } from "../../services/orders/OrdersError.ts"
 import * as Settlement from "../../services/orders/Settlement.ts"
+import * as Uuid from "../../services/postgres/Uuid.ts"
 import { openNew, toTransfer, type TransferRow } from "./PostgresLedger.ts"
 import * as PostgresPlan from "./PostgresPlan.ts"
 import * as StoreFailure from "./StoreFailure.ts"
-import * as Uuid from "./Uuid.ts"
 
 type Queue = JobQueue["Service"]
 

@@ -2,7 +2,7 @@
 import { Clock, Effect, Ref, Runtime, Schema } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import * as Uuid from "../../layers/orders/Uuid.ts"
+import * as Uuid from "../../services/postgres/Uuid.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import { customerId, sku } from "./Seed.ts"
 

@@ -1,10 +1,10 @@
 /** `sluice orders seed`: a little shop to try things with. Running it again changes nothing but fills up what was spent and sold. */
 import { Effect, Runtime, Schema } from "effect"
-import * as Uuid from "../../layers/orders/Uuid.ts"
 import { clearingAccount, type NewAccount } from "../../services/orders/Account.ts"
 import { Catalog } from "../../services/orders/Catalog.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
 import type { NewProduct } from "../../services/orders/Product.ts"
+import * as Uuid from "../../services/postgres/Uuid.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 
 /** How large the shop is. */

@@ -1,10 +1,10 @@
 /** Money, keys and cursors at their edges. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import * as Uuid from "../../../src/layers/orders/Uuid.ts"
 import * as Cursor from "../../../src/services/http/Cursor.ts"
 import * as IdempotencyKey from "../../../src/services/orders/IdempotencyKey.ts"
 import * as Money from "../../../src/services/orders/Money.ts"
+import * as Uuid from "../../../src/services/postgres/Uuid.ts"
 
 it("amounts are decimal strings of whole minor units, and nothing else", () => {
   const decode = Schema.decodeUnknownSync(Money.PositiveAmount)

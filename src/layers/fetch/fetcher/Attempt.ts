@@ -15,7 +15,7 @@ import {
 import type { FetchTarget } from "../../../services/fetch/FetchRequest.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import type { TransportPhase, TransportWatch } from "../../../services/fetch/TransportWatch.ts"
-import type { Alarm } from "./Alarm.ts"
+import type { Alarm } from "../../../services/tasks/Alarm.ts"
 import type { Limits } from "./Limits.ts"
 import type { Sink } from "./Sink.ts"
 

@@ -2,8 +2,8 @@
 import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Latch } from "effect"
 import { TestClock } from "effect/testing"
-import * as MicroBatch from "../../../src/layers/orders/MicroBatch.ts"
 import * as Deadline from "../../../src/services/tasks/Deadline.ts"
+import * as GroupCommit from "../../../src/services/tasks/GroupCommit.ts"
 
 type Sent = Effect.Effect<Exit.Exit<string, string>>
 
@@ -11,7 +11,7 @@ const setUp = Effect.fnUntraced(function*(options: { readonly capacity?: number 
   const batches: Array<ReadonlyArray<string>> = []
   const gate = yield* Latch.make(false)
   const begun = yield* Deferred.make<void>()
-  const submit = yield* MicroBatch.make<string, string, string>({
+  const submit = yield* GroupCommit.make<string, string, string>({
     inFlight: 1,
     maxBatch: 10,
     capacity: options.capacity ?? 100,

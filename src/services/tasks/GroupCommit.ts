@@ -3,7 +3,7 @@
  * company; under load batches grow by themselves. Each request is answered when its flush has committed, or when its caller's deadline has come.
  */
 import { Cause, Clock, Deferred, Effect, Exit, Fiber, Latch, Option, Queue, type Scope } from "effect"
-import * as Deadline from "../../services/tasks/Deadline.ts"
+import * as Deadline from "./Deadline.ts"
 
 /** How a batcher works. */
 export interface Options<Request, Answer, E> {
