@@ -1,11 +1,11 @@
 /**
  * What is known of hosts, as rows, and back.
  */
-import * as PgTypes from "@effect/sql-pg/PgTypes"
 import { Option, Schema } from "effect"
 import type { Fetched } from "../../services/fetch/Fetcher.ts"
 import * as HostState from "../../services/fetch/HostState.ts"
-import { array, texts } from "./FrontierStatements.ts"
+import * as Columns from "../postgres/Columns.ts"
+import type { Arguments } from "../postgres/SqlFunction.ts"
 import type { Lease, LeasedLane, Noted } from "./LeaseBook.ts"
 
 /** A host's state, as it is to be written; `state` is `undefined` where nothing is known any more. */
@@ -48,16 +48,13 @@ export const hostNotes = (
   return notes
 }
 
-/** Columns of hosts to note, in the order in which `FrontierStatements.settle` takes them. */
-export const hostColumns = (notes: ReadonlyArray<HostNote>, nowMillis: number): ReadonlyArray<PgTypes.Parameter> => {
-  const { timestamptz } = PgTypes.OID
-  return [
-    texts(notes.map(({ lane }) => lane.host)),
-    texts(notes.map(({ noted }) => noted?.state ?? null)),
-    array(notes.map(({ state }) => state === undefined ? 0 : shutUntil(state, nowMillis)), timestamptz),
-    array(notes.map(({ noted }) => noted?.staleAtMillis ?? nowMillis), timestamptz)
-  ]
-}
+/** What `fetch_settle` takes of hosts. */
+export const hostColumns = (notes: ReadonlyArray<HostNote>, nowMillis: number): Arguments => ({
+  hosts: Columns.texts(notes.map(({ lane }) => lane.host)),
+  host_states: Columns.texts(notes.map(({ noted }) => noted?.state ?? null)),
+  host_shuts: Columns.times(notes.map(({ state }) => state === undefined ? 0 : shutUntil(state, nowMillis))),
+  host_stales: Columns.times(notes.map(({ noted }) => noted?.staleAtMillis ?? nowMillis))
+})
 
 /** No later than the row is kept. */
 const shutUntil = (state: HostState.HostState, nowMillis: number): number =>

@@ -1,14 +1,14 @@
 /**
  * Outcomes and targets as rows, and back.
  */
-import * as PgTypes from "@effect/sql-pg/PgTypes"
 import { Result } from "effect"
 import { hash } from "node:crypto"
 import type { FetchFailure, FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import * as FetchRequest from "../../services/fetch/FetchRequest.ts"
 import { deferredUntil, identity } from "../../services/fetch/Frontier.ts"
 import * as Redact from "../../services/fetch/Redact.ts"
-import { array, int8s, texts } from "./FrontierStatements.ts"
+import * as Columns from "../postgres/Columns.ts"
+import type { Arguments } from "../postgres/SqlFunction.ts"
 import type { Lease } from "./LeaseBook.ts"
 
 /** Postgres has no NUL in text. */
@@ -22,16 +22,18 @@ const hashOf = (target: FetchRequest.FetchTarget): Uint8Array =>
 const requestText = ({ body, headers, method }: FetchRequest.FetchRequest): string | null =>
   method === undefined && headers === undefined && body === undefined ? null : JSON.stringify({ method, headers, body })
 
-/** Columns of targets to add: lane, hash, url, request. */
+/** What `fetch_add` takes: targets that are all trusted, or all not, and their lanes. */
 export const targetColumns = (
   targets: ReadonlyArray<FetchRequest.FetchTarget>,
-  lanes: ReadonlyArray<bigint>
-): ReadonlyArray<PgTypes.Parameter> => [
-  array(lanes, PgTypes.OID.int8),
-  array(targets.map(hashOf), PgTypes.OID.bytea),
-  texts(targets.map(({ request }) => storable(request.url))),
-  texts(targets.map(({ request }) => requestText(request)))
-]
+  lanes: ReadonlyArray<bigint>,
+  isUntrusted: boolean
+): Arguments => ({
+  is_untrusted: isUntrusted,
+  lanes: Columns.bigints(lanes),
+  hashes: Columns.byteas(targets.map(hashOf)),
+  urls: Columns.texts(targets.map(({ request }) => storable(request.url))),
+  requests: Columns.texts(targets.map(({ request }) => requestText(request)))
+})
 
 /** A target as it was added. It was checked then, so it cannot fail now. */
 export const targetOf = (url: string, request: string | null, untrusted: boolean): FetchRequest.FetchTarget => {
@@ -39,43 +41,41 @@ export const targetOf = (url: string, request: string | null, untrusted: boolean
   return untrusted ? { ...target, untrusted } : target
 }
 
-const stateOf = (outcome: FetchOutcome): number => outcome.ok ? 0 : deferredUntil(outcome) === undefined ? 1 : 2
+/** `sluice.fetch_state` */
+type State = "done" | "failed" | "deferred"
 
-/** Columns of outcomes to record, in the order in which `FrontierStatements.settle` takes them. */
-export const outcomeColumns = (
-  leases: ReadonlyArray<Lease>,
-  outcomes: ReadonlyArray<FetchOutcome>
-): ReadonlyArray<PgTypes.Parameter> => {
-  const { float8, int2, int4, int8, timestamptz } = PgTypes.OID
-  return [
-    int8s(leases.map((lease) => lease.seq)),
-    array(leases.map((lease) => lease.lane.id), int8),
-    array(outcomes.map(stateOf), int2),
-    array(outcomes.map((outcome) => outcome.status), int2),
-    array(outcomes.map((outcome) => outcome.attempts), int4),
-    int8s(outcomes.map((outcome) => outcome.bytes)),
-    array(outcomes.map((outcome) => outcome.durationMs), float8),
-    array(outcomes.map((outcome) => Date.parse(outcome.startedAt)), timestamptz),
-    array(outcomes.map((outcome) => deferredUntil(outcome) ?? null), timestamptz),
-    texts(outcomes.map((outcome) => outcome.sha256)),
-    texts(outcomes.map((outcome) => outcome.error?._tag ?? null)),
-    texts(outcomes.map((outcome) => storable(outcome.contentType))),
-    texts(outcomes.map((outcome) => storable(outcome.finalUrl))),
-    texts(outcomes.map((outcome) => storable(outcome.savedTo))),
-    texts(outcomes.map(({ error }) => error === null ? null : JSON.stringify(error)))
-  ]
-}
+const stateOf = (outcome: FetchOutcome): State =>
+  outcome.ok ? "done" : deferredUntil(outcome) === undefined ? "failed" : "deferred"
 
-/** A recorded outcome, as `select` gives it. */
+/** What `fetch_settle` takes of outcomes. */
+export const outcomeColumns = (leases: ReadonlyArray<Lease>, outcomes: ReadonlyArray<FetchOutcome>): Arguments => ({
+  seqs: Columns.bigints(leases.map(({ seq }) => BigInt(seq))),
+  lanes: Columns.bigints(leases.map(({ lane }) => lane.id)),
+  states: Columns.texts(outcomes.map(stateOf)),
+  statuses: Columns.smallints(outcomes.map(({ status }) => status)),
+  attempts: Columns.ints(outcomes.map(({ attempts }) => attempts)),
+  bytes: Columns.bigints(outcomes.map(({ bytes }) => BigInt(bytes))),
+  durations: Columns.floats(outcomes.map(({ durationMs }) => durationMs)),
+  starts: Columns.times(outcomes.map(({ startedAt }) => Date.parse(startedAt))),
+  dues: Columns.times(outcomes.map((outcome) => deferredUntil(outcome) ?? null)),
+  digests: Columns.texts(outcomes.map(({ sha256 }) => sha256)),
+  tags: Columns.texts(outcomes.map(({ error }) => error?._tag ?? null)),
+  content_types: Columns.texts(outcomes.map(({ contentType }) => storable(contentType))),
+  final_urls: Columns.texts(outcomes.map(({ finalUrl }) => storable(finalUrl))),
+  saved_tos: Columns.texts(outcomes.map(({ savedTo }) => storable(savedTo))),
+  errors: Columns.texts(outcomes.map(({ error }) => error === null ? null : JSON.stringify(error)))
+})
+
+/** A recorded outcome, as `fetch_page` gives it. */
 export interface OutcomeRow {
   readonly seq: number
   readonly url: string
-  readonly state: number
+  readonly state: State
   readonly status: number | null
   readonly attempts: number
   readonly bytes: number
   readonly duration_ms: number
-  readonly started_at: number
+  readonly started_millis: number
   readonly sha256: string | null
   readonly content_type: string | null
   readonly final_url: string | null
@@ -83,23 +83,17 @@ export interface OutcomeRow {
   readonly error: FetchFailure | null
 }
 
-/** Columns of an outcome `o` of a URL `u`, for `outcomeOf`. */
-export const outcomeSelect =
-  `o.seq::float8 as seq, u.url, o.state, o.status, o.attempts, o.bytes::float8 as bytes, o.duration_ms,
-  (extract(epoch from o.started_at) * 1000)::float8 as started_at, encode(o.sha256, 'hex') as sha256, o.content_type, o.final_url,
-  o.saved_to, o.error`
-
 /** The outcome that a row holds. */
 export const outcomeOf = (row: OutcomeRow): FetchOutcome => ({
   url: Redact.url(row.url),
   finalUrl: row.final_url,
-  ok: row.state === 0,
+  ok: row.state === "done",
   status: row.status,
   attempts: row.attempts,
   bytes: row.bytes,
   sha256: row.sha256,
   contentType: row.content_type,
-  startedAt: new Date(Math.round(row.started_at)).toISOString(),
+  startedAt: new Date(Math.round(row.started_millis)).toISOString(),
   durationMs: row.duration_ms,
   savedTo: row.saved_to,
   error: row.error

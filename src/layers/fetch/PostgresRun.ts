@@ -129,13 +129,12 @@ class PostgresRun {
     this.#emptyAtMillis = nowMillis
     if (book.lanes.size > 0 || !this.#member.sealed) return wait(pollEvery)
     const { id, outage, statements } = this.options
-    const [status] = yield* outage.through("pull", () => statements.status(id))
+    const status = yield* outage.through("pull", () => statements.status(id))
     if (status?.due === true) {
       yield* this.options.reopenDue
       return wait(Duration.zero)
     }
-    const done = status !== undefined && !status.ready && !status.owned && !status.unsealed
-    return done ? { _tag: "Done" } satisfies FetchSupply : wait(pollEvery)
+    return status?.done === true ? { _tag: "Done" } satisfies FetchSupply : wait(pollEvery)
   })
 
   /** Reads on in the hosts that this process works on, and takes others when those do not keep the dispatcher busy. */
@@ -182,7 +181,11 @@ class PostgresRun {
     const { id, statements } = this.options
     book.beginReading(lanes)
     const rows = yield* Effect.onError(
-      this.#member.send("read", membership, (member) => statements.read(id, member, lanes, limit, book.taken)),
+      this.#member.send(
+        "read",
+        membership,
+        (member) => statements.read(id, member, lanes, { most: limit, taken: book.taken })
+      ),
       () => Effect.sync(() => book.endReading(lanes, () => true))
     )
     const counts = enter(book, rows, limit)
@@ -216,14 +219,14 @@ class PostgresRun {
     const nowMillis = yield* Clock.currentTimeMillis
     const notes = hostNotes(leases, accepted, nowMillis)
     const leaving = book.beginLeaving(new Set(leases.map(({ lane }) => lane)))
-    const columns = outcomeColumns(leases, accepted.map(({ outcome }) => outcome))
-    const hosts = notes.length === 0 ? undefined : hostColumns(notes, nowMillis)
+    const outcomes = outcomeColumns(leases, accepted.map(({ outcome }) => outcome))
+    const hosts = hostColumns(notes, nowMillis)
     const { id, statements } = this.options
     const rows = yield* Effect.onError(
       this.#member.send(
         "settle",
         membership,
-        (member, again) => statements.settle(id, member, columns, leaving, hosts, again)
+        (member, isAgain) => statements.settle(id, member, { outcomes, hosts, leaving, isAgain })
       ),
       () =>
         Effect.sync(() => {

@@ -43,8 +43,7 @@ export const beatForever = (
       const { id } = member.current
       if (held !== id) {
         // Not yet, while the session before this one still has it.
-        const [lock] = yield* answeredWithin(answerWithin)(statements.tryLock(connection, id))
-        if (lock?.held === true) {
+        if (yield* answeredWithin(answerWithin)(statements.hold(connection, id))) {
           held = id
           yield* Deferred.succeed(ready, undefined)
         }
@@ -58,7 +57,7 @@ export const beatForever = (
     const membership = member.current
     const { id } = membership
     const sent = member.now
-    const [answer] = yield* answeredWithin(answerWithin)(statements.beat(connection, run, id))
+    const answer = yield* answeredWithin(answerWithin)(statements.beat(connection, run, id))
     if (outage.isOn) yield* outage.ended
     if (answer === undefined) {
       // Under another id since then, or about to be, it is looked for with the next beat.

@@ -23,16 +23,12 @@ export class RunIntake {
 
   readonly #laneIds = Effect.fnUntraced(function*(this: RunIntake, targets: ReadonlyArray<FetchTarget>) {
     if (this.#lanes.size > laneCacheMax) this.#lanes.clear()
-    let missing: ReadonlyArray<string>
-    do {
-      missing = Array.from(new Set(targets.map(({ host }) => host))).filter((host) => !this.#lanes.has(host))
-      if (missing.length === 0) break
-      // A lane that another process is adding at this moment shows at the second look.
-      const fresh = this.options.outage.through("add", () => this.options.statements.lanes(this.options.id, missing))
-      for (const { host, id } of yield* fresh) {
-        this.#lanes.set(host, id)
-      }
-    } while (missing.length > 0)
+    const missing = Array.from(new Set(targets.map(({ host }) => host))).filter((host) => !this.#lanes.has(host))
+    if (missing.length > 0) {
+      const { id, outage, statements } = this.options
+      const made = yield* outage.through("add", () => statements.lanes(id, missing))
+      for (const lane of made) this.#lanes.set(lane.host, lane.id)
+    }
     return targets.map(({ host }) => this.#lanes.get(host) ?? 0n)
   })
 
@@ -41,23 +37,23 @@ export class RunIntake {
     targets: ReadonlyArray<FetchTarget>,
     untrusted: boolean
   ) {
-    const columns = targetColumns(targets, yield* this.#laneIds(targets))
+    const columns = targetColumns(targets, yield* this.#laneIds(targets), untrusted)
     const { id, statements } = this.options
     while (true) {
       const membership = this.#member.current
       const rows = yield* this.#member.send(
         "add",
         membership,
-        (member) => statements.add(id, member, columns, { length: targets.length, untrusted })
+        (member) => statements.add(id, member, columns)
       )
       if (rows.length === 0) {
         yield* this.#member.rejoin(membership)
         continue
       }
       let added = 0
-      for (const { count, lane } of rows) {
-        added += count
-        if (count > 0) this.#member.current.book.grown(lane)
+      for (const { added: fresh, lane } of rows) {
+        added += fresh
+        if (fresh > 0) this.#member.current.book.grown(lane)
       }
       if (added > 0) this.#member.announce()
       return added

@@ -14,9 +14,13 @@ export const uuids: (values: ReadonlyArray<string>) => PgTypes.Parameter = colum
 export const bigints: (values: ReadonlyArray<bigint>) => PgTypes.Parameter = column(PgTypes.OID.int8)
 /** `integer[]` */
 export const ints: (values: ReadonlyArray<number>) => PgTypes.Parameter = column(PgTypes.OID.int4)
+/** `smallint[]` */
+export const smallints: (values: ReadonlyArray<number | null>) => PgTypes.Parameter = column(PgTypes.OID.int2)
 /** `double precision[]` */
 export const floats: (values: ReadonlyArray<number | null>) => PgTypes.Parameter = column(PgTypes.OID.float8)
 /** `boolean[]` */
 export const booleans: (values: ReadonlyArray<boolean>) => PgTypes.Parameter = column(PgTypes.OID.bool)
-/** `timestamptz[]` */
-export const times: (values: ReadonlyArray<Date | null>) => PgTypes.Parameter = column(PgTypes.OID.timestamptz)
+/** `bytea[]` */
+export const byteas: (values: ReadonlyArray<Uint8Array>) => PgTypes.Parameter = column(PgTypes.OID.bytea)
+/** `timestamptz[]`; numbers are Unix milliseconds */
+export const times: (values: ReadonlyArray<Date | number | null>) => PgTypes.Parameter = column(PgTypes.OID.timestamptz)

@@ -1,9 +1,8 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { OID } from "@effect/sql-pg/PgTypes"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Latch, Layer } from "effect"
-import { array } from "../../../src/layers/fetch/FrontierStatements.ts"
 import * as PostgresFrontier from "../../../src/layers/fetch/PostgresFrontier.ts"
+import * as Columns from "../../../src/layers/postgres/Columns.ts"
 import type { Fetched } from "../../../src/services/fetch/Fetcher.ts"
 import { Frontier } from "../../../src/services/fetch/Frontier.ts"
 import { frontierSuite, known, succeeded, target } from "../../conformance/Frontier.suite.ts"
@@ -21,7 +20,7 @@ frontierSuite("PostgresFrontier", {
     if (first === undefined) return
     const ids = members.map(({ id }) => id)
     // What another process does when their heartbeats have stopped.
-    yield* sql`select sluice.fetch_dismiss(${first.run}, ${array(ids, OID.int4)})`
+    yield* sql`select sluice.fetch_dismiss(${first.run}, ${Columns.ints(ids)})`
   }, Effect.orDie)
 })
 
@@ -61,8 +60,9 @@ layer(Layer.provideMerge(PostgresFrontier.layer, TestDatabase.layer), { excludeT
           return run.settle(settled)
         })
         const settles = [yield* start("forth", fetched), yield* start("back", fetched.toReversed())]
+        // Heartbeats may wait too, for the rows of their members.
         const waiting = sql<{ readonly count: number }>`select count(*)::int4 as count from pg_stat_activity
-          where datname = current_database() and wait_event_type = 'Lock'`
+          where datname = current_database() and wait_event_type = 'Lock' and query like '%fetch_settle%'`
         const [locked, release] = [yield* Latch.make(), yield* Latch.make()]
         const lock = sql`select from sluice.fetch_host where host = 'h4.test' for update`
         const locking = yield* Effect.forkScoped(

@@ -30,21 +30,19 @@ const gone = new SqlError({ reason: new ConnectionError({ cause: new Error("the 
 const breaking = (client: PgClient.PgClient, at: number, fate: Fate): Breaking => {
   let count = 0
   let held: Effect.Effect<void> = Effect.void
-  const unsafe: PgClient.PgClient["unsafe"] = (text, params) => {
-    const statement = client.unsafe<never>(text, params)
-    const counted = Effect.suspend(() => {
+  const counted = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+    Effect.suspend(() => {
       if (count++ !== at) return statement
       if (fate === "lost") return Effect.fail(gone)
       if (fate === "answer lost") return Effect.andThen(statement, Effect.fail(gone))
       held = Effect.ignore(statement)
       return Effect.fail(gone)
     })
-    // Of a statement nothing is used but that it is an effect.
-    return counted as unknown as typeof statement
-  }
+  const unsafe = (text: string, params?: ReadonlyArray<unknown>) => counted(client.unsafe(text, params))
   return {
     client: new Proxy(client, {
-      get: (of, key, receiver) => key === "unsafe" ? unsafe : Reflect.get(of, key, receiver)
+      get: (of, key, receiver) => key === "unsafe" ? unsafe : Reflect.get(of, key, receiver),
+      apply: (of, self, args) => counted(Reflect.apply(of, self, args))
     }),
     sent: () => count,
     arrive: Effect.suspend(() => {

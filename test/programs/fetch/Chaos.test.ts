@@ -194,7 +194,7 @@ describe("a run in bad weather", () => {
               const sql = yield* PgClient.PgClient
               const rows = yield* sql<{ readonly url: string; readonly atMillis: number }>`
             select u.url, (extract(epoch from pg_xact_commit_timestamp(o.xmin)) * 1000)::float8 as "atMillis"
-            from sluice.fetch_outcome o join sluice.fetch_url u on u.lane_id = o.lane_id and u.seq = o.seq where o.state = 0`
+            from sluice.fetch_outcome o join sluice.fetch_url u on u.lane_id = o.lane_id and u.seq = o.seq where o.state = 'done'`
               assert.deepStrictEqual(rows.map(({ url }) => url).toSorted(), urls.toSorted())
               const { counts } = yield* (yield* Frontier).find("chaos")
               assert.deepStrictEqual(counts, { pending: 0, leased: 0, done: urls.length, failed: 0, deferred: 0 })

@@ -72,18 +72,21 @@ create index fetch_url_log on sluice.fetch_url (lane_id, seq);
 
 create index fetch_url_untrusted on sluice.fetch_url (run_id, hash) where untrusted;
 
--- state: 0 done, 1 failed, 2 deferred until due_at.
+-- How an outcome ended: for good, or for now (until `due_at`).
+create type sluice.fetch_state as enum ('done', 'failed', 'deferred');
+
+-- The wide columns first: nothing is lost to alignment.
 create table sluice.fetch_outcome (
   run_id int not null,
+  attempts int not null,
   seq bigint not null,
   lane_id bigint not null,
-  state smallint not null,
-  status smallint,
-  attempts int not null,
   bytes bigint not null,
   duration_ms float8 not null,
   started_at timestamptz not null,
   due_at timestamptz,
+  state sluice.fetch_state not null,
+  status smallint,
   sha256 bytea,
   tag text,
   content_type text,
@@ -93,18 +96,29 @@ create table sluice.fetch_outcome (
   primary key (run_id, seq)
 );
 
-create index fetch_outcome_failed on sluice.fetch_outcome (run_id, tag, seq) where state <> 0;
+create index fetch_outcome_failed on sluice.fetch_outcome (run_id, seq, tag) where state <> 'done';
 
-create index fetch_outcome_due on sluice.fetch_outcome (run_id, due_at) where state = 2;
+create index fetch_outcome_due on sluice.fetch_outcome (run_id, due_at) where state = 'deferred';
 
 create view sluice.fetch_outcomes as
-select r.name as run, l.host, u.url, o.final_url, case o.state when 0 then 'done' when 1 then 'failed' else 'deferred' end as state,
-  o.status, o.tag, o.attempts, o.bytes, encode(o.sha256, 'hex') as sha256, o.content_type, o.started_at, o.duration_ms,
-  o.due_at, o.saved_to, o.error
+select r.name as run, l.host, u.url, o.final_url, o.state, o.status, o.tag, o.attempts, o.bytes, encode(o.sha256, 'hex') as sha256,
+  o.content_type, o.started_at, o.duration_ms, o.due_at, o.saved_to, o.error
 from sluice.fetch_outcome o
 join sluice.fetch_run r on r.id = o.run_id
 join sluice.fetch_lane l on l.id = o.lane_id
 join sluice.fetch_url u on u.lane_id = o.lane_id and u.seq = o.seq;
+
+-- Runs with their counts: the run's own, and those of the members that are still at work on it.
+create view sluice.fetch_runs as
+select r.id, r.name, r.created_at, greatest(r.updated_at, m.seen_at) as updated_at,
+  (r.added + m.added - r.done - r.failed - m.taken + m.deferred)::bigint as pending,
+  (m.taken - m.done - m.failed - m.deferred)::bigint as leased,
+  (r.done + m.done)::bigint as done, (r.failed + m.failed)::bigint as failed, (r.deferred + m.deferred)::bigint as deferred
+from sluice.fetch_run r cross join lateral (
+  select coalesce(sum(added), 0) as added, coalesce(sum(done), 0) as done, coalesce(sum(failed), 0) as failed,
+    coalesce(sum(deferred), 0) as deferred, coalesce(sum(taken), 0) as taken, max(seen_at) as seen_at
+  from sluice.fetch_member where run_id = r.id
+) m;
 
 -- What is known of hosts, over all runs: politeness outlives a process, and belongs to the host.
 --
