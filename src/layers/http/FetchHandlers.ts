@@ -12,7 +12,7 @@ import * as Problem from "../../services/http/Problem.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
 import * as Uuid from "../orders/Uuid.ts"
 import * as Bodies from "./Bodies.ts"
-import { problemOf } from "./Problems.ts"
+import { problemOf } from "./ProblemOf.ts"
 import { keyOf } from "./RequestHeaders.ts"
 
 type Payload = typeof FetchRunRequest.Type

@@ -21,7 +21,7 @@ import * as Uuid from "../orders/Uuid.ts"
 import * as Addresses from "./Addresses.ts"
 import * as Guard from "./Guard.ts"
 import * as HotRoutes from "./HotRoutes.ts"
-import * as Problems from "./Problems.ts"
+import * as ProblemOf from "./ProblemOf.ts"
 import { waitSeconds } from "./RequestHeaders.ts"
 import * as RequestMeter from "./RequestMeter.ts"
 
@@ -30,7 +30,7 @@ type Response = HttpServerResponse.HttpServerResponse
 /** The problem behind a failure; undefined when it is a fault of ours. */
 const problemIn = (request: HttpServerRequest, error: unknown) => {
   if (HttpApiError.HttpApiSchemaError.is(error) && error.kind !== "Body" && error.kind !== "ResponseHeaders") {
-    return Problems.ofSchema(error)
+    return ProblemOf.ofSchema(error)
   }
   if (error instanceof Deadline.DeadlineExceeded) return new Problem.DeadlineExceeded({ detail: error.message })
   if (error instanceof HttpServerError) {
@@ -40,7 +40,7 @@ const problemIn = (request: HttpServerRequest, error: unknown) => {
         ? new Problem.InvalidRequest({ detail: "the path cannot be read" })
         : new Problem.MethodNotAllowed()
     }
-    if (error.reason._tag === "RequestParseError") return Problems.ofBody(error)
+    if (error.reason._tag === "RequestParseError") return ProblemOf.ofBody(error)
   }
   return undefined
 }

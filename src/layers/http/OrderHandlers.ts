@@ -9,7 +9,7 @@ import type * as Order from "../../services/orders/Order.ts"
 import { Orders } from "../../services/orders/Orders.ts"
 import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Bodies from "./Bodies.ts"
-import { problemOf } from "./Problems.ts"
+import { problemOf } from "./ProblemOf.ts"
 
 const invalid = (path: ReadonlyArray<string>, message: string) =>
   new Problem.InvalidRequest({ detail: "Request validation failed", errors: [{ path, message }] })

@@ -10,7 +10,7 @@ import { OrderId } from "../../services/orders/Ids.ts"
 import type { Orders } from "../../services/orders/Orders.ts"
 import * as Bodies from "./Bodies.ts"
 import * as Page from "./Page.ts"
-import { problemOf } from "./Problems.ts"
+import { problemOf } from "./ProblemOf.ts"
 
 const isOrderId = Schema.is(OrderId)
 

@@ -12,7 +12,7 @@ import type { Receipt } from "../../services/orders/Ledger.ts"
 import * as Order from "../../services/orders/Order.ts"
 import type { Orders } from "../../services/orders/Orders.ts"
 import * as Bodies from "./Bodies.ts"
-import { problemOf } from "./Problems.ts"
+import { problemOf } from "./ProblemOf.ts"
 import { keyOf, waitSeconds } from "./RequestHeaders.ts"
 
 const decodeBody = Schema.decodeEffect(Schema.fromJsonString(Order.OrderRequest))

@@ -7,7 +7,7 @@ import * as Problem from "../../services/http/Problem.ts"
 import type { Orders } from "../../services/orders/Orders.ts"
 import * as Addresses from "./Addresses.ts"
 import * as Bodies from "./Bodies.ts"
-import { problemOf } from "./Problems.ts"
+import { problemOf } from "./ProblemOf.ts"
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
