@@ -65,7 +65,6 @@ const make = Effect.gen(function*() {
       Effect.catchTags({
         FrontierError: unavailable,
         RunNotFound: unavailable,
-        JobQueueError: unavailable,
         // What is put into the job was checked by the same patterns.
         JobPayloadInvalid: (error) => Effect.die(error),
         JobOptionInvalid: (error) => Effect.die(error)

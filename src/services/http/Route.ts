@@ -1,14 +1,26 @@
 /** The vocabulary of all routes: what each may answer, and the parameters that several of them take. */
 import { Schema } from "effect"
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as Problem from "./Problem.ts"
+
+/** A problem that brings headers, as a route answers it. */
+const withHeaders = <A extends { readonly type: string }, I>(problem: Schema.Codec<A, I> & { new(): A }) => {
+  const headers = Problem.headersOf(new problem())
+  return problem.pipe(
+    HttpApiSchema.encodeToWithHeaders({
+      body: problem,
+      headers: Object.fromEntries(Object.keys(headers).map((name) => [name, Schema.optionalKey(Schema.String)]))
+    }, { decode: ({ body }) => body, encode: (body) => ({ body, headers }) })
+  )
+}
 
 /** What every route may answer. */
 export const common = [
   Problem.InvalidRequest,
-  Problem.Unauthorized,
+  withHeaders(Problem.Unauthorized),
   Problem.Forbidden,
-  Problem.Unavailable,
+  withHeaders(Problem.Unavailable),
   Problem.DeadlineExceeded,
   Problem.Internal
 ] as const
@@ -20,7 +32,7 @@ export const withBody = [...common, Problem.PayloadTooLarge, Problem.Unsupported
 export const keyed = [
   ...withBody,
   Problem.IdempotencyKeyMissing,
-  Problem.IdempotencyKeyInFlight,
+  withHeaders(Problem.IdempotencyKeyInFlight),
   Problem.IdempotencyKeyReused
 ] as const
 
