@@ -5,6 +5,7 @@ import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { ApiSettings } from "../../services/http/ApiSettings.ts"
+import { at, entries, list, text } from "../../services/http/JsonTree.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import * as Addresses from "./Addresses.ts"
 import * as Bodies from "./Bodies.ts"
@@ -50,43 +51,12 @@ const baseOf = (request: HttpServerRequest): string => {
   return hostForm.test(host) ? `${scheme}://${host}` : "http://127.0.0.1:3000"
 }
 
-type Json = Readonly<Record<string, unknown>>
-
-const isJson = (value: unknown): value is Json => typeof value === "object" && value !== null
-
-const at = (value: unknown, ...path: ReadonlyArray<string>): unknown =>
-  path.reduce<unknown>((inner, key) => isJson(inner) ? inner[key] : undefined, value)
-
-const text = (value: unknown): string => typeof value === "string" ? value : ""
-
-const list = (value: unknown): ReadonlyArray<unknown> => Array.isArray(value) ? value : []
-
 /** Text in which back quotes mark code. */
 const prose = (value: string): string => escape(value).replaceAll(/`([^`]+)`/g, "<code>$1</code>")
 
-const components: Json = (() => {
-  const schemas = at(Addresses.document, "components", "schemas")
-  return isJson(schemas) ? schemas : {}
-})()
+const components = at(Addresses.document, "components", "schemas")
 
-/** Schemas that are the same under several names, under the first of them in the alphabet. */
-const canonicalNames: ReadonlyMap<string, string> = (() => {
-  const byText = new Map<string, string>()
-  const names = new Map<string, string>()
-  for (const name of Object.keys(components).toSorted()) {
-    const same = JSON.stringify(components[name])
-    const first = byText.get(same) ?? name
-    byText.set(same, first)
-    names.set(name, first)
-  }
-  return names
-})()
-
-const schemaName = (schema: unknown): string => {
-  const ref = text(at(schema, "$ref"))
-  const name = ref.slice(ref.lastIndexOf("/") + 1)
-  return canonicalNames.get(name) ?? name
-}
+const schemaName = (schema: unknown): string => text(at(schema, "$ref")).replace(/^.*\//, "")
 
 /** How a schema's name is shown: what is encoded is what is on the wire. */
 const shown = (name: string): string => name.replace(/^sluice_/, "").replace(/Encoded$/, "")
@@ -97,7 +67,7 @@ const linkTo = (name: string): string => `<a href="#schema-${escape(name)}"><cod
 const prettyHtml = (schema: unknown, id: string): string => {
   const json = escape(JSON.stringify(schema, null, 2)).replaceAll(
     /&quot;#\/components\/schemas\/(\w+)&quot;/g,
-    (_, name: string) => linkTo(canonicalNames.get(name) ?? name)
+    (_, name: string) => linkTo(name)
   )
   return `<pre${id === "" ? "" : ` id="${escape(id)}"`}>${json}</pre>`
 }
@@ -147,19 +117,17 @@ const alternatives = (media: unknown): ReadonlyArray<unknown> => {
 
 /** A problem is told by its type, whose meaning is on this page; anything else by its schema. */
 const answerHtml = (schema: unknown): string => {
-  const type = list(at(components[schemaName(schema)], "properties", "type", "enum"))[0]
+  const type = list(at(components, schemaName(schema), "properties", "type", "enum"))[0]
   return typeof type === "string" && type.startsWith("/problems/")
     ? `<a href="#${escape(type)}"><code>${escape(type)}</code></a>`
     : valueHtml(schema)
 }
 
 const contentHtml = (content: unknown): string =>
-  isJson(content)
-    ? Object.entries(content).map(([type, media]) => {
-      const label = type === "application/json" || type === "application/problem+json" ? "" : `${escape(type)} `
-      return `${label}${[...new Set(alternatives(media).map(answerHtml))].join("<br>")}`
-    }).join("<br>")
-    : ""
+  entries(content).map(([type, media]) => {
+    const label = type === "application/json" || type === "application/problem+json" ? "" : `${escape(type)} `
+    return `${label}${[...new Set(alternatives(media).map(answerHtml))].join("<br>")}`
+  }).join("<br>")
 
 const parametersHtml = (parameters: ReadonlyArray<unknown>): string =>
   parameters.length === 0 ?
@@ -173,13 +141,11 @@ const parametersHtml = (parameters: ReadonlyArray<unknown>): string =>
     }</table>`
 
 const bodyHtml = (content: unknown): string =>
-  isJson(content)
-    ? Object.entries(content).map(([type, media]) => {
-      const title = `Body: <code>${escape(type)}</code>`
-      const name = schemaName(at(media, "schema"))
-      return name === "" ? foldedHtml(title, at(media, "schema")) : `<p>${title} ${linkTo(name)}</p>`
-    }).join("")
-    : ""
+  entries(content).map(([type, media]) => {
+    const title = `Body: <code>${escape(type)}</code>`
+    const name = schemaName(at(media, "schema"))
+    return name === "" ? foldedHtml(title, at(media, "schema")) : `<p>${title} ${linkTo(name)}</p>`
+  }).join("")
 
 /** Stands for the address that the page was asked at, which only the request tells. */
 const baseMark = "http://sluice.invalid"
@@ -195,13 +161,10 @@ const exampleHtml = (path: string, verb: string, operation: unknown, needsToken:
 }
 
 const operationHtml = (path: string, verb: string, operation: unknown, needsToken: boolean): string => {
-  const responses = at(operation, "responses")
-  const rows = isJson(responses)
-    ? Object.entries(responses).map(([status, response]) => {
-      const meaning = text(at(response, "description")).split(" | ").map(shown).join("; ")
-      return `<tr><td>${escape(status)}<td>${escape(meaning)}<td>${contentHtml(at(response, "content"))}`
-    })
-    : []
+  const rows = entries(at(operation, "responses")).map(([status, response]) => {
+    const meaning = text(at(response, "description")).split(" | ").map(shown).join("; ")
+    return `<tr><td>${escape(status)}<td>${escape(meaning)}<td>${contentHtml(at(response, "content"))}`
+  })
   return `<section id="${
     escape(text(at(operation, "operationId")))
   }"><h2><code><span class="verb">${verb.toUpperCase()}</span> ${escape(path)}</code></h2><p><strong>${
@@ -213,14 +176,13 @@ const operationHtml = (path: string, verb: string, operation: unknown, needsToke
   }</table></section>`
 }
 
-const operations = Object.entries(Addresses.document.paths).flatMap(([path, item]) =>
-  Object.entries(item).map(([verb, operation]) => ({ path, verb, operation: operation as unknown }))
+const operations = entries(Addresses.document.paths).flatMap(([path, item]) =>
+  entries(item).map(([verb, operation]) => ({ path, verb, operation }))
 )
 
 /** The target of a link is inside, so that following the link unfolds it. */
 const schemasHtml = (): string =>
-  Object.entries(components).filter(([name]) => canonicalNames.get(name) === name)
-    .toSorted(([a], [b]) => shown(a) < shown(b) ? -1 : 1)
+  entries(components).toSorted(([a], [b]) => shown(a) < shown(b) ? -1 : 1)
     .map(([name, schema]) =>
       `<details><summary><code>${escape(shown(name))}</code></summary>${prettyHtml(schema, `schema-${name}`)}</details>`
     ).join("")

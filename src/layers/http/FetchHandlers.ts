@@ -6,13 +6,14 @@ import { createHash } from "node:crypto"
 import { type FetchTarget, target } from "../../services/fetch/FetchRequest.ts"
 import { Frontier, type RunSummary } from "../../services/fetch/Frontier.ts"
 import { ServedApi } from "../../services/http/Api.ts"
-import { FetchRunJob, type FetchRunRequest } from "../../services/http/FetchesGroup.ts"
+import type { FetchRunRequest } from "../../services/http/FetchesGroup.ts"
 import { type FetchClaim, FetchKeys } from "../../services/http/FetchKeys.ts"
+import { FetchRunJob } from "../../services/http/FetchRunJob.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Bodies from "./Bodies.ts"
-import { problemOf } from "./Problems.ts"
+import { problemOf } from "./ProblemOf.ts"
 import { keyOf } from "./RequestHeaders.ts"
 
 type Payload = typeof FetchRunRequest.Type
@@ -64,7 +65,6 @@ const make = Effect.gen(function*() {
       Effect.catchTags({
         FrontierError: unavailable,
         RunNotFound: unavailable,
-        JobQueueError: unavailable,
         // What is put into the job was checked by the same patterns.
         JobPayloadInvalid: (error) => Effect.die(error),
         JobOptionInvalid: (error) => Effect.die(error)

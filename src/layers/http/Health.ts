@@ -16,7 +16,10 @@ const ready = Effect.fnUntraced(function*(readiness: Readiness["Service"]) {
   const problem = isDraining ? "draining: this process is about to stop" : yield* readiness.problem
   return problem === undefined
     ? Bodies.json({ status: "ready" })
-    : Bodies.json({ status: isDraining ? "draining" : "unavailable", problem }, { status: 503 })
+    : Bodies.json({ status: isDraining ? "draining" : "unavailable", problem }, {
+      status: 503,
+      headers: { "retry-after": "1" }
+    })
 })
 
 const quoted = (value: string): string =>

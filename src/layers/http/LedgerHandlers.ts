@@ -9,7 +9,7 @@ import { Ledger } from "../../services/orders/Ledger.ts"
 import { LedgerEntry, Transfer } from "../../services/orders/Transfer.ts"
 import * as Bodies from "./Bodies.ts"
 import * as Page from "./Page.ts"
-import { problemOf } from "./Problems.ts"
+import { problemOf } from "./ProblemOf.ts"
 import { keyOf } from "./RequestHeaders.ts"
 
 const encodeAccount = Schema.encodeSync(Schema.toCodecJson(Account))

@@ -4,15 +4,12 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { ServedApi } from "../../services/http/Api.ts"
-import * as Problem from "../../services/http/Problem.ts"
+import type * as Problem from "../../services/http/Problem.ts"
 import type * as Order from "../../services/orders/Order.ts"
 import { Orders } from "../../services/orders/Orders.ts"
 import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Bodies from "./Bodies.ts"
-import { problemOf } from "./Problems.ts"
-
-const invalid = (path: ReadonlyArray<string>, message: string) =>
-  new Problem.InvalidRequest({ detail: "Request validation failed", errors: [{ path, message }] })
+import { invalid, problemOf } from "./ProblemOf.ts"
 
 /** Comments between events keep proxies from closing a quiet stream. */
 const keepAlive = Stream.fromSchedule(Schedule.spaced("15 seconds")).pipe(Stream.map(() => ": still here\n\n"))

@@ -1,8 +1,9 @@
 /** A page of a list and the way to the next one. */
 import { Result } from "effect"
 import * as Cursor from "../../services/http/Cursor.ts"
-import * as Problem from "../../services/http/Problem.ts"
+import type * as Problem from "../../services/http/Problem.ts"
 import * as Bodies from "./Bodies.ts"
+import { invalid } from "./ProblemOf.ts"
 
 /** The items under their name; `next` and a `Link` as long as there may be more after that id. */
 export const of = (
@@ -31,6 +32,5 @@ export const after = (
   if (cursor === undefined) return Result.succeed(undefined)
   const id = Cursor.decode(cursor, isId)
   if (id !== undefined) return Result.succeed(id)
-  const errors = [{ path: ["query", "cursor"], message: "Expected a cursor of this list" }]
-  return Result.fail(new Problem.InvalidRequest({ detail: "Request validation failed", errors }))
+  return Result.fail(invalid(["query", "cursor"], "Expected a cursor of this list"))
 }

@@ -2,15 +2,19 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
 import type { RunSummary } from "../../services/fetch/Frontier.ts"
-import { claimSeconds, FetchKeys } from "../../services/http/FetchKeys.ts"
+import { claimSeconds, FetchKeys, FetchKeysError } from "../../services/http/FetchKeys.ts"
 import { KeyInFlight, KeyReused } from "../../services/orders/OrdersError.ts"
-import * as StoreFailure from "../orders/StoreFailure.ts"
+import * as SqlFailure from "../../services/postgres/SqlFailure.ts"
+import * as Operation from "../postgres/Operation.ts"
 
 interface KeyRow {
   readonly fingerprint: string
   /** As `finish` wrote it. */
   readonly answer: RunSummary | null
 }
+
+const named = (operation: string) =>
+  Operation.named((cause) => new FetchKeysError({ operation, reason: SqlFailure.reasonOf(cause), cause }))
 
 const make = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
@@ -31,17 +35,17 @@ const make = Effect.gen(function*() {
       if (known[0].fingerprint !== fingerprint) return yield* new KeyReused({ key })
       if (known[0].answer === null) return yield* new KeyInFlight({ key })
       return { _tag: "Replayed", answer: known[0].answer } as const
-    }, StoreFailure.named("FetchKeys.begin")),
+    }, named("begin")),
     finish: Effect.fn("FetchKeys.finish")(function*({ key, token }, answer) {
       const kept = yield* sql<{ readonly key: string }>`
         update sluice.fetch_key set answer = ${JSON.stringify(answer)}::text::json
         where key = ${key} and token = ${token}::uuid and answer is null returning key`
       return yield* kept.length === 0 ? new KeyInFlight({ key }) : Effect.void
-    }, StoreFailure.named("FetchKeys.finish")),
+    }, named("finish")),
     release: Effect.fn("FetchKeys.release")(function*({ key, token }) {
       yield* sql`update sluice.fetch_key set claimed_until = now()
         where key = ${key} and token = ${token}::uuid and answer is null`
-    }, StoreFailure.named("FetchKeys.release"))
+    }, named("release"))
   })
 })
 

@@ -5,7 +5,7 @@ import { Catalog, ProductNotFound } from "../../services/orders/Catalog.ts"
 import type { Receipt } from "../../services/orders/Ledger.ts"
 import { AccountNotFound, KeyReused } from "../../services/orders/OrdersError.ts"
 import { adjusted, maxStock, type StockAdjustment, type StockRefused } from "../../services/orders/Product.ts"
-import * as MemoryBooks from "./MemoryBooks.ts"
+import * as MemoryStore from "./MemoryStore.ts"
 
 interface Adjusting {
   readonly key: string
@@ -15,7 +15,7 @@ interface Adjusting {
 }
 
 const adjust = (
-  state: MemoryBooks.MemoryBooks["Service"],
+  state: MemoryStore.MemoryStore["Service"],
   { at, key, sku, units }: Adjusting
 ): Result.Result<Receipt<StockAdjustment>, ProductNotFound | StockRefused | KeyReused> => {
   const known = state.adjustments.get(key)
@@ -35,7 +35,7 @@ const adjust = (
 }
 
 const make = Effect.gen(function*() {
-  const state = yield* MemoryBooks.MemoryBooks
+  const state = yield* MemoryStore.MemoryStore
   return Catalog.of({
     put: (products) =>
       Effect.suspend(() => {
@@ -74,9 +74,9 @@ const make = Effect.gen(function*() {
         state.products.set(sku, after)
         return Effect.succeed(after)
       }),
-    adjust: (key, sku, units) => MemoryBooks.atomically((at) => adjust(state, { key, sku, units, at }))
+    adjust: (key, sku, units) => MemoryStore.atomically((at) => adjust(state, { key, sku, units, at }))
   })
 })
 
 /** The catalog in memory. */
-export const layer: Layer.Layer<Catalog, never, MemoryBooks.MemoryBooks> = Layer.effect(Catalog, make)
+export const layer: Layer.Layer<Catalog, never, MemoryStore.MemoryStore> = Layer.effect(Catalog, make)

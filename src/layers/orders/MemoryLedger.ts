@@ -11,9 +11,9 @@ import {
 } from "../../services/orders/OrdersError.ts"
 import * as Transfer from "../../services/orders/Transfer.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
-import * as MemoryBooks from "./MemoryBooks.ts"
+import * as MemoryStore from "./MemoryStore.ts"
 
-type State = MemoryBooks.MemoryBooks["Service"]
+type State = MemoryStore.MemoryStore["Service"]
 
 const open = (state: State, accounts: ReadonlyArray<NewAccount>, at: Date) => {
   for (const account of accounts) {
@@ -23,7 +23,7 @@ const open = (state: State, accounts: ReadonlyArray<NewAccount>, at: Date) => {
     if (differs || !isOpenable(account)) return Result.fail(new AccountDiffers({ id }))
   }
   const before = state.accounts.size
-  for (const account of accounts) MemoryBooks.open(state, account, at)
+  for (const account of accounts) MemoryStore.open(state, account, at)
   return Result.succeed(state.accounts.size - before)
 }
 
@@ -34,16 +34,16 @@ const accountOf = (state: State, id: string): Result.Result<Account, AccountNotF
 
 /** Writes what a rule decided about a transfer. */
 const book = (state: State, transfer: Transfer.Transfer, movement: Transfer.Movement, at: Date) => {
-  MemoryBooks.move(state, transfer.from, movement.from)
-  MemoryBooks.move(state, transfer.to, { ...movement.to, held: 0n })
+  MemoryStore.move(state, transfer.from, movement.from)
+  MemoryStore.move(state, transfer.to, { ...movement.to, held: 0n })
   if (movement.isPosted) {
-    MemoryBooks.append(state, {
+    MemoryStore.append(state, {
       account: transfer.from,
       source: transfer.id,
       kind: "transfer",
       amount: -transfer.amount
     }, at)
-    MemoryBooks.append(
+    MemoryStore.append(
       state,
       { account: transfer.to, source: transfer.id, kind: "transfer", amount: transfer.amount },
       at
@@ -128,9 +128,9 @@ const audit = (state: State): ReadonlyArray<AuditLine> => {
 }
 
 const make = Effect.gen(function*() {
-  const state = yield* MemoryBooks.MemoryBooks
+  const state = yield* MemoryStore.MemoryStore
   return Ledger.of({
-    open: (accounts) => MemoryBooks.atomically((at) => open(state, accounts, at)),
+    open: (accounts) => MemoryStore.atomically((at) => open(state, accounts, at)),
     find: (id) => Effect.suspend(() => Effect.fromResult(accountOf(state, id))),
     entries: (account, page) =>
       Effect.sync(() =>
@@ -139,12 +139,12 @@ const make = Effect.gen(function*() {
         ).reverse().slice(0, Math.max(1, Math.min(1000, page?.limit ?? 100)))
       ),
     transfer: (key, request) =>
-      Effect.flatMap(Uuid.next, (id) => MemoryBooks.atomically((at) => begin(state, { id, key, request }, at))),
-    resolve: (id, resolution) => MemoryBooks.atomically((at) => end(state, id, resolution, at)),
-    expireDue: MemoryBooks.atomically((at) => expireDue(state, at)),
+      Effect.flatMap(Uuid.next, (id) => MemoryStore.atomically((at) => begin(state, { id, key, request }, at))),
+    resolve: (id, resolution) => MemoryStore.atomically((at) => end(state, id, resolution, at)),
+    expireDue: MemoryStore.atomically((at) => expireDue(state, at)),
     audit: Effect.sync(() => audit(state))
   })
 })
 
 /** The ledger in memory. */
-export const layer: Layer.Layer<Ledger, never, MemoryBooks.MemoryBooks> = Layer.effect(Ledger, make)
+export const layer: Layer.Layer<Ledger, never, MemoryStore.MemoryStore> = Layer.effect(Ledger, make)

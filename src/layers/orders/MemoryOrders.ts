@@ -18,9 +18,9 @@ import {
 import * as Pricing from "../../services/orders/Pricing.ts"
 import * as Settlement from "../../services/orders/Settlement.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
-import * as MemoryBooks from "./MemoryBooks.ts"
+import * as MemoryStore from "./MemoryStore.ts"
 
-type State = MemoryBooks.MemoryBooks["Service"]
+type State = MemoryStore.MemoryStore["Service"]
 
 /** How often a follower looks for the next event. */
 const pollMillis = 20
@@ -75,22 +75,22 @@ const cancel = (state: State, id: string, ifVersion: number | undefined, at: Dat
     if (ifVersion !== undefined && ifVersion !== order.version) {
       return yield* Result.fail(new OrderVersionMismatch({ id, expected: ifVersion, actual: order.version }))
     }
-    const plan = Settlement.cancel(order, MemoryBooks.booksOf(state), at)
+    const plan = Settlement.cancel(order, MemoryStore.booksOf(state), at)
     if (plan === undefined) {
       return yield* Result.fail(new OrderStateConflict({ id, status: order.status, action: "be cancelled" }))
     }
     if (typeof plan === "string") return yield* Result.fail(new TransferRefused({ reason: plan }))
-    MemoryBooks.write(state, plan, at)
+    MemoryStore.write(state, plan, at)
     return state.orders.get(id) ?? order
   })
 
 const makeOrders = Effect.gen(function*() {
-  const state = yield* MemoryBooks.MemoryBooks
+  const state = yield* MemoryStore.MemoryStore
   const queue = yield* JobQueue
 
   const accept: Orders["Service"]["accept"] = Effect.fnUntraced(function*(key, request, requestId) {
     const id = yield* Uuid.next
-    const receipt = yield* MemoryBooks.atomically((at) => place(state, { id, key, request }, at))
+    const receipt = yield* MemoryStore.atomically((at) => place(state, { id, key, request }, at))
     if (receipt.isReplayed) return receipt
     const kind = receipt.value.payment === "card" ? Charge : Settle
     yield* queue.enqueue(kind, { orderId: id, ...(requestId === undefined ? {} : { requestId }) }).pipe(
@@ -120,7 +120,7 @@ const makeOrders = Effect.gen(function*() {
     accept,
     find: (id) => Effect.suspend(() => Effect.fromResult(find(state, id))),
     list: (filter) => Effect.sync(() => list(state, filter)),
-    cancel: (id, options) => MemoryBooks.atomically((at) => cancel(state, id, options?.ifVersion, at)),
+    cancel: (id, options) => MemoryStore.atomically((at) => cancel(state, id, options?.ifVersion, at)),
     events: (id, afterVersion) => Stream.paginate(afterVersion ?? 0, nextEvents(id)),
     count: Effect.sync(() => {
       const counts = new Map<string, number>()
@@ -145,34 +145,34 @@ const known = (state: State, ids: ReadonlyArray<string>) =>
   })
 
 const makeProcessor = Effect.gen(function*() {
-  const state = yield* MemoryBooks.MemoryBooks
+  const state = yield* MemoryStore.MemoryStore
   const queue = yield* JobQueue
 
   const beginCharge = Effect.fnUntraced(function*(id: string) {
     const transferId = yield* Uuid.next
-    return yield* MemoryBooks.atomically((at) =>
+    return yield* MemoryStore.atomically((at) =>
       Result.map(find(state, id), (order) => {
-        MemoryBooks.open(state, clearingAccount(order.currency), at)
+        MemoryStore.open(state, clearingAccount(order.currency), at)
         const plan = Settlement.charge(
           order,
-          MemoryBooks.booksOf(state),
+          MemoryStore.booksOf(state),
           Settlement.chargeTransfer(transferId, order, at),
           at
         )
-        if (plan !== undefined) MemoryBooks.write(state, plan, at)
+        if (plan !== undefined) MemoryStore.write(state, plan, at)
         return state.orders.get(id) ?? order
       })
     )
   })
 
   const endCharge = Effect.fnUntraced(function*(id: string, answer: "charged" | "declined") {
-    const [order, toShip] = yield* MemoryBooks.atomically((at) =>
+    const [order, toShip] = yield* MemoryStore.atomically((at) =>
       Result.map(find(state, id), (order) => {
         const transfer = state.transfers.get(state.transferKeys.get(Settlement.chargeKey(id)) ?? "")
         const plan = transfer === undefined
           ? undefined
-          : Settlement.charged(order, { transfer, answer }, MemoryBooks.booksOf(state), at)
-        if (plan !== undefined) MemoryBooks.write(state, plan, at)
+          : Settlement.charged(order, { transfer, answer }, MemoryStore.booksOf(state), at)
+        if (plan !== undefined) MemoryStore.write(state, plan, at)
         return [state.orders.get(id) ?? order, plan?.toShip ?? []] as const
       })
     )
@@ -182,17 +182,17 @@ const makeProcessor = Effect.gen(function*() {
 
   return OrderProcessor.of({
     settle: Effect.fnUntraced(function*(ids) {
-      const plan = yield* MemoryBooks.atomically((at) => {
-        const plan = Settlement.settle(known(state, ids), MemoryBooks.booksOf(state), at)
-        MemoryBooks.write(state, plan, at)
+      const plan = yield* MemoryStore.atomically((at) => {
+        const plan = Settlement.settle(known(state, ids), MemoryStore.booksOf(state), at)
+        MemoryStore.write(state, plan, at)
         return Result.succeed(plan)
       })
       yield* enqueueShips(queue, plan.toShip)
       return known(state, ids)
     }),
     ship: (ids) =>
-      MemoryBooks.atomically((at) => {
-        MemoryBooks.write(state, Settlement.ship(known(state, ids), at), at)
+      MemoryStore.atomically((at) => {
+        MemoryStore.write(state, Settlement.ship(known(state, ids), at), at)
         return Result.succeed(known(state, ids))
       }),
     beginCharge,
@@ -201,7 +201,7 @@ const makeProcessor = Effect.gen(function*() {
 })
 
 /** Orders in memory. */
-export const layer: Layer.Layer<Orders | OrderProcessor, never, MemoryBooks.MemoryBooks | JobQueue> = Layer.merge(
+export const layer: Layer.Layer<Orders | OrderProcessor, never, MemoryStore.MemoryStore | JobQueue> = Layer.merge(
   Layer.effect(Orders, makeOrders),
   Layer.effect(OrderProcessor, makeProcessor)
 )

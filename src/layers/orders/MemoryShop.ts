@@ -8,15 +8,15 @@ import type { Ledger } from "../../services/orders/Ledger.ts"
 import type { OrderProcessor } from "../../services/orders/OrderProcessor.ts"
 import type { Orders } from "../../services/orders/Orders.ts"
 import * as MemoryJobQueue from "../jobs/MemoryJobQueue.ts"
-import * as MemoryBooks from "./MemoryBooks.ts"
 import * as MemoryCatalog from "./MemoryCatalog.ts"
 import * as MemoryLedger from "./MemoryLedger.ts"
 import * as MemoryOrders from "./MemoryOrders.ts"
+import * as MemoryStore from "./MemoryStore.ts"
 
 /** Ledger, catalog, orders, their processing, and the queue behind them. */
 export const layer: Layer.Layer<
   Ledger | Catalog | Orders | OrderProcessor | JobQueue | JobAdmin | JobStore | JobRecords
 > = Layer.mergeAll(MemoryLedger.layer, MemoryCatalog.layer, MemoryOrders.layer).pipe(
-  Layer.provide(MemoryBooks.layer),
+  Layer.provide(MemoryStore.layer),
   Layer.provideMerge(MemoryJobQueue.layerMemory)
 )

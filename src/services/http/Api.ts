@@ -1,5 +1,7 @@
 /** The API: one description for the server, its document and its clients. */
 import * as HttpApi from "effect/http-api/HttpApi"
+import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
+import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as CatalogGroup from "./CatalogGroup.ts"
 import * as Examples from "./Examples.ts"
@@ -16,46 +18,26 @@ const about = OpenApi.annotations({
     "Every error is a problem document (RFC 9457) whose type is an address of this server."
 })
 
-/** Says in the document that every `/v1` route takes a bearer token when the server has one. */
-const withBearer = (spec: Record<string, unknown>): Record<string, unknown> => {
-  const security = [{ bearer: [] }]
-  const schemes = {
-    bearer: {
-      type: "http",
-      scheme: "bearer",
-      description: "SLUICE_API_TOKEN; without it the server answers programs of its own machine only."
-    }
+/**
+ * Says in the document that every `/v1` route takes a bearer token. The server asks for it in its gate, before it looks for a route: so no route, and no
+ * spelling of one, can be added without it.
+ */
+class BearerToken extends HttpApiMiddleware.Service<BearerToken>()("sluice/services/http/Api/BearerToken", {
+  security: {
+    bearer: HttpApiSecurity.bearer.pipe(HttpApiSecurity.annotate(
+      OpenApi.Description,
+      "SLUICE_API_TOKEN; without it the server answers programs of its own machine only."
+    ))
   }
-  const paths = mapRecord(
-    spec["paths"],
-    (item) => mapRecord(item, (operation) => isRecord(operation) ? { ...operation, security } : operation)
-  )
-  const components = { ...(isRecord(spec["components"]) ? spec["components"] : {}), securitySchemes: schemes }
-  return { ...spec, paths, components, security }
-}
-
-const mapRecord = (value: unknown, f: (inner: unknown) => unknown): unknown =>
-  isRecord(value) ? Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, f(inner)])) : value
-
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
+}) {}
 
 /** What the document and clients know. */
-export const Api = HttpApi.make("sluice").add(
-  OrdersGroup.group,
-  LedgerGroup.group,
-  CatalogGroup.group,
-  FetchesGroup.group,
-  OperateGroup.group
-).annotateMerge(
-  about
-)
-  .annotate(OpenApi.Transform, (spec) => Examples.illustrate(withBearer(spec)))
+export const Api = HttpApi.make("sluice")
+  .add(OrdersGroup.group, LedgerGroup.group, CatalogGroup.group, FetchesGroup.group, OperateGroup.group)
+  .middleware(BearerToken)
+  .annotateMerge(about)
+  .annotate(OpenApi.Transform, Examples.illustrate)
 
 /** What HttpApiBuilder serves; the rest of {@link Api} is routed by hand. */
-export const ServedApi = HttpApi.make("sluice").add(
-  OrdersGroup.served,
-  LedgerGroup.group,
-  CatalogGroup.group,
-  FetchesGroup.group,
-  OperateGroup.group
-)
+export const ServedApi = HttpApi.make("sluice")
+  .add(OrdersGroup.served, LedgerGroup.group, CatalogGroup.group, FetchesGroup.group, OperateGroup.group)

@@ -1,4 +1,5 @@
 /** The document's examples of requests: each can be sent as it is to a server with the shop of `sluice orders seed`. */
+import { at, isObject, list, mapValues, text } from "./JsonTree.ts"
 
 /** One request. */
 export interface Example {
@@ -32,35 +33,24 @@ export const examples: Readonly<Record<string, Example>> = {
   }
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
-
-const each = (value: unknown, f: (inner: unknown) => unknown): unknown =>
-  isRecord(value) ? Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, f(inner)])) : value
-
 const shown = (parameter: unknown, { parameters }: Example): unknown => {
-  const example = isRecord(parameter) ? parameters[String(parameter["name"])] : undefined
-  return example === undefined || !isRecord(parameter) ? parameter : { ...parameter, example }
+  const example = parameters[text(at(parameter, "name"))]
+  return example === undefined || !isObject(parameter) ? parameter : { ...parameter, example }
 }
 
 const illustrated = (operation: unknown): unknown => {
-  if (!isRecord(operation)) return operation
-  const example = examples[String(operation["operationId"])]
-  const body = operation["requestBody"]
-  if (example === undefined || !isRecord(body)) return operation
-  const parameters = Array.isArray(operation["parameters"]) ? operation["parameters"] : []
-  return {
-    ...operation,
-    parameters: parameters.map((parameter) => shown(parameter, example)),
-    requestBody: {
-      ...body,
-      content: each(body["content"], (media) => isRecord(media) ? { ...media, example: example.body } : media)
-    }
-  }
+  const example = examples[text(at(operation, "operationId"))]
+  if (example === undefined || !isObject(operation)) return operation
+  const parameters = list(operation["parameters"]).map((parameter) => shown(parameter, example))
+  const requestBody = mapValues(
+    operation["requestBody"],
+    (part) => mapValues(part, (media) => isObject(media) ? { ...media, example: example.body } : media)
+  )
+  return { ...operation, parameters, requestBody }
 }
 
 /** The OpenAPI document with the examples in it. */
 export const illustrate = (spec: Record<string, unknown>): Record<string, unknown> => ({
   ...spec,
-  paths: each(spec["paths"], (item) => each(item, illustrated))
+  paths: mapValues(spec["paths"], (item) => mapValues(item, illustrated))
 })

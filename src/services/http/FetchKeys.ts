@@ -1,8 +1,20 @@
 /** The idempotency keys of `POST /v1/fetches`: a key means one request, for ever. */
 import type { Effect } from "effect"
-import { Context } from "effect"
+import { Context, Schema } from "effect"
 import type { RunSummary } from "../fetch/Frontier.ts"
-import type { KeyInFlight, KeyReused, OrdersStoreError } from "../orders/OrdersError.ts"
+import type { KeyInFlight, KeyReused } from "../orders/OrdersError.ts"
+import * as SqlFailure from "../postgres/SqlFailure.ts"
+
+/** The store of the keys did not do what was asked; `reason` is what a caller branches on (see `SqlFailure.Reason`). */
+export class FetchKeysError extends Schema.TaggedError<FetchKeysError>()("FetchKeysError", {
+  operation: Schema.String,
+  reason: SqlFailure.Reason,
+  cause: Schema.Defect()
+}) {
+  override get message(): string {
+    return `the keys of fetch runs: ${this.operation} failed (${this.reason})`
+  }
+}
 
 /** The right to do what the request with this key asks for. */
 export interface FetchClaim {
@@ -36,9 +48,9 @@ export class FetchKeys extends Context.Service<FetchKeys, {
   /** Claims a key for {@link claimSeconds}, or tells what the first request with it was answered. */
   readonly begin: (
     request: KeyedFetch
-  ) => Effect.Effect<FetchBeginning, KeyReused | KeyInFlight | OrdersStoreError>
+  ) => Effect.Effect<FetchBeginning, KeyReused | KeyInFlight | FetchKeysError>
   /** Keeps the answer, in the transaction that it is called in. In flight: another try has taken the key over. */
-  readonly finish: (claim: FetchClaim, answer: RunSummary) => Effect.Effect<void, KeyInFlight | OrdersStoreError>
+  readonly finish: (claim: FetchClaim, answer: RunSummary) => Effect.Effect<void, KeyInFlight | FetchKeysError>
   /** Lets the next try begin at once: this one has failed. */
-  readonly release: (claim: FetchClaim) => Effect.Effect<void, OrdersStoreError>
+  readonly release: (claim: FetchClaim) => Effect.Effect<void, FetchKeysError>
 }>()("sluice/services/http/FetchKeys") {}

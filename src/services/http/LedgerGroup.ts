@@ -7,10 +7,9 @@ import * as OpenApi from "effect/http-api/OpenApi"
 import { Account, AccountId, NewAccount } from "../orders/Account.ts"
 import { TransferId } from "../orders/Ids.ts"
 import { LedgerEntry, Transfer, TransferRequest } from "../orders/Transfer.ts"
-import { common, CursorText, keyed, KeyHeader, Limit } from "./OrdersGroup.ts"
 import * as Problem from "./Problem.ts"
+import { common, documented, keyed, KeyHeader, paging, withBody } from "./Route.ts"
 
-const paging = { limit: Schema.optionalKey(Limit), cursor: Schema.optionalKey(CursorText) }
 const TransferBody = Transfer.annotate({ identifier: "Transfer" })
 
 const AccountBody = Account.annotate({ identifier: "Account" })
@@ -27,13 +26,14 @@ const open = HttpApiEndpoint.put("openAccount", "/v1/accounts/:id", {
     }),
     HttpApiSchema.WithHeaders(AccountBody, { etag: Schema.String })
   ],
-  error: [...common, Problem.AccountDiffers, Problem.PayloadTooLarge, Problem.UnsupportedMediaType]
-}).annotateMerge(OpenApi.annotations({
-  summary: "Open an account",
-  description:
+  error: [...withBody, Problem.AccountDiffers]
+}).annotateMerge(
+  documented(
+    "Open an account",
     "201 when it is new, 200 when it is open in the same way, 409 when it is open in another currency or with another rule. It is empty: money comes by " +
-    "transfers only, and in the end from an account with `allowNegative` (false unless it is said), whose balance says how much was issued."
-}))
+      "transfers only, and in the end from an account with `allowNegative` (false unless it is said), whose balance says how much was issued."
+  )
+)
 
 const account = HttpApiEndpoint.get("getAccount", "/v1/accounts/:id", {
   params: { id: AccountId },
@@ -44,7 +44,7 @@ const account = HttpApiEndpoint.get("getAccount", "/v1/accounts/:id", {
   ],
   error: [...common, Problem.AccountNotFound]
 }).annotateMerge(
-  OpenApi.annotations({ summary: "Read an account", description: "Balance and what is held, in minor units." })
+  documented("Read an account", "Balance and what is held, in minor units.")
 )
 
 const EntryPage = Schema.Struct({ entries: Schema.Array(LedgerEntry), next: Schema.optionalKey(Schema.String) })
@@ -56,7 +56,7 @@ const entries = HttpApiEndpoint.get("listEntries", "/v1/accounts/:id/entries", {
     link: Schema.optionalKey(Schema.String)
   }),
   error: [...common, Problem.AccountNotFound]
-}).annotateMerge(OpenApi.annotations({ summary: "List an account's ledger entries", description: "The latest first." }))
+}).annotateMerge(documented("List an account's ledger entries", "The latest first."))
 
 const transfer = HttpApiEndpoint.post("makeTransfer", "/v1/transfers", {
   headers: { "idempotency-key": KeyHeader },
@@ -64,16 +64,13 @@ const transfer = HttpApiEndpoint.post("makeTransfer", "/v1/transfers", {
   success: HttpApiSchema.WithHeaders(TransferBody.pipe(HttpApiSchema.status(201)), {
     "idempotent-replayed": Schema.optionalKey(Schema.String)
   }),
-  error: [
-    ...keyed,
-    Problem.AccountNotFound,
-    Problem.TransferRefused
-  ]
-}).annotateMerge(OpenApi.annotations({
-  summary: "Transfer money",
-  description:
+  error: [...keyed, Problem.AccountNotFound, Problem.TransferRefused]
+}).annotateMerge(
+  documented(
+    "Transfer money",
     "At once, or in two phases with `pendingSeconds`: the amount is set aside until it is posted, voided, or expires."
-}))
+  )
+)
 
 const resolution = {
   params: { id: TransferId },
@@ -82,14 +79,11 @@ const resolution = {
 } as const
 
 const post = HttpApiEndpoint.post("postTransfer", "/v1/transfers/:id/post", resolution).annotateMerge(
-  OpenApi.annotations({
-    summary: "Post a pending transfer",
-    description: "The money moves. Posting again answers the same."
-  })
+  documented("Post a pending transfer", "The money moves. Posting again answers the same.")
 )
 
 const voiding = HttpApiEndpoint.post("voidTransfer", "/v1/transfers/:id/void", resolution).annotateMerge(
-  OpenApi.annotations({ summary: "Void a pending transfer", description: "What was set aside is free again." })
+  documented("Void a pending transfer", "What was set aside is free again.")
 )
 
 /** Accounts and transfers. */

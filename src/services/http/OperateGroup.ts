@@ -5,8 +5,8 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { JobId, JobInfo, JobState } from "../jobs/Job.ts"
 import { TaskTree } from "../tasks/Tasks.ts"
-import { common, CursorText, Limit } from "./OrdersGroup.ts"
 import * as Problem from "./Problem.ts"
+import { common, documented, paging } from "./Route.ts"
 
 const JobBody = Schema.Struct({ ...JobInfo.fields }).annotate({ identifier: "Job" })
 
@@ -20,22 +20,22 @@ const jobs = HttpApiEndpoint.get("listJobs", "/v1/jobs", {
     queue: Schema.optionalKey(Name),
     kind: Schema.optionalKey(Name),
     state: Schema.optionalKey(JobState),
-    limit: Schema.optionalKey(Limit),
-    cursor: Schema.optionalKey(CursorText)
+    ...paging
   },
   success: JobPage.annotate({ identifier: "JobPage" }),
   error: common
-}).annotateMerge(OpenApi.annotations({
-  summary: "List jobs",
-  description:
+}).annotateMerge(
+  documented(
+    "List jobs",
     "The latest first, live and ended. The newest 5000 of each table are looked at for a page, so one with a filter may be short, or empty: as long as there is a `next` there is more to look at."
-}))
+  )
+)
 
 const job = HttpApiEndpoint.get("getJob", "/v1/jobs/:id", {
   params: { id: JobId },
   success: JobBody,
   error: [...common, Problem.JobNotFound]
-}).annotateMerge(OpenApi.annotations({ summary: "Read a job", description: "Where it is, and what it answered." }))
+}).annotateMerge(documented("Read a job", "Where it is, and what it answered."))
 
 const QueueBody = Schema.Struct({
   queue: Schema.String,
@@ -54,16 +54,17 @@ const QueueBody = Schema.Struct({
 const queues = HttpApiEndpoint.get("listQueues", "/v1/queues", {
   success: Schema.Struct({ queues: Schema.Array(QueueBody) }),
   error: common
-}).annotateMerge(OpenApi.annotations({ summary: "List queues", description: "Exact counters, cheap at any size." }))
+}).annotateMerge(documented("List queues", "Exact counters, cheap at any size."))
 
 const tasks = HttpApiEndpoint.get("listTasks", "/v1/tasks", {
   success: TaskTree,
   error: common
-}).annotateMerge(OpenApi.annotations({
-  summary: "The live task tree of this process",
-  description:
+}).annotateMerge(
+  documented(
+    "The live task tree of this process",
     "Named tasks with age, state and what each waits on; parents before children. The first thousand: `omitted` says how many more there are."
-}))
+  )
+)
 
 /** Jobs, queues and tasks. */
 export const group = HttpApiGroup.make("operate").add(jobs, job, queues, tasks).annotateMerge(

@@ -8,41 +8,9 @@ import { AccountId } from "../orders/Account.ts"
 import { OrderId } from "../orders/Ids.ts"
 import { Order, OrderEvent, OrderRequest, OrderStatus } from "../orders/Order.ts"
 import * as Problem from "./Problem.ts"
+import { common, documented, keyed, KeyHeader, paging } from "./Route.ts"
 
-/** What every route may answer. */
-export const common = [
-  Problem.InvalidRequest,
-  Problem.Unauthorized,
-  Problem.Forbidden,
-  Problem.Unavailable,
-  Problem.DeadlineExceeded,
-  Problem.Internal
-] as const
-
-/** What every route may answer that takes a body once for each Idempotency-Key. */
-export const keyed = [
-  ...common,
-  Problem.IdempotencyKeyMissing,
-  Problem.IdempotencyKeyInFlight,
-  Problem.IdempotencyKeyReused,
-  Problem.PayloadTooLarge,
-  Problem.UnsupportedMediaType
-] as const
-
-/** Limit of a page, 1 to 200. */
-export const Limit = Schema.String.annotate({ description: "How many on a page." }).check(
-  Schema.isPattern(/^([1-9]\d?|1\d\d|200)$/u, { expected: "a whole number from 1 to 200" })
-).pipe(Schema.decodeTo(Schema.FiniteFromString))
-
-/** The header of a key that is required; what it holds is looked at by the handlers, for a problem of its own. */
-export const KeyHeader = Schema.String.annotate({
-  description: "1 to 255 printable ASCII characters: new for each request, and the same for each try of it."
-})
-
-/** A cursor from an earlier page. */
-export const CursorText = Schema.String.check(Schema.isMaxLength(200))
-
-const documented = (summary: string, description: string) => OpenApi.annotations({ summary, description })
+const OrderBody = Order.annotate({ identifier: "Order" })
 
 const placedHeaders = {
   location: Schema.String,
@@ -54,19 +22,16 @@ const place = HttpApiEndpoint.post("placeOrder", "/v1/orders", {
   headers: { "idempotency-key": KeyHeader, prefer: Schema.optionalKey(Schema.String) },
   payload: OrderRequest,
   success: [
-    HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }).pipe(HttpApiSchema.status(202)), {
+    HttpApiSchema.WithHeaders(OrderBody.pipe(HttpApiSchema.status(202)), {
       ...placedHeaders,
       "preference-applied": Schema.optionalKey(Schema.String)
     }),
-    HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }).pipe(HttpApiSchema.status(200)), {
+    HttpApiSchema.WithHeaders(OrderBody, {
       ...placedHeaders,
       "preference-applied": Schema.String
     })
   ],
-  error: [
-    ...keyed,
-    Problem.OrderRefused
-  ]
+  error: [...keyed, Problem.OrderRefused]
 }).annotateMerge(documented(
   "Place an order",
   "Answers 202 when the order is on disk; workers pay and ship it. With `Prefer: wait=N` (seconds, at most 30) it waits for the order's end and answers 200 " +
@@ -77,7 +42,7 @@ const get = HttpApiEndpoint.get("getOrder", "/v1/orders/:id", {
   params: { id: OrderId },
   headers: { "if-none-match": Schema.optionalKey(Schema.String) },
   success: [
-    HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }), { etag: Schema.String }),
+    HttpApiSchema.WithHeaders(OrderBody, { etag: Schema.String }),
     HttpApiSchema.Empty(304)
   ],
   error: [...common, Problem.OrderNotFound]
@@ -86,7 +51,7 @@ const get = HttpApiEndpoint.get("getOrder", "/v1/orders/:id", {
 )
 
 const Page = Schema.Struct({
-  orders: Schema.Array(Order.annotate({ identifier: "Order" })),
+  orders: Schema.Array(OrderBody),
   /** The cursor of the next page; absent on the last one. */
   next: Schema.optionalKey(Schema.String)
 }).annotate({ identifier: "OrderPage" })
@@ -95,8 +60,7 @@ const Page = Schema.Struct({
 export const listQuery = {
   customerId: Schema.optionalKey(AccountId),
   status: Schema.optionalKey(OrderStatus),
-  limit: Schema.optionalKey(Limit),
-  cursor: Schema.optionalKey(CursorText)
+  ...paging
 }
 
 const list = HttpApiEndpoint.get("listOrders", "/v1/orders", {
@@ -112,7 +76,7 @@ const list = HttpApiEndpoint.get("listOrders", "/v1/orders", {
 const cancel = HttpApiEndpoint.post("cancelOrder", "/v1/orders/:id/cancel", {
   params: { id: OrderId },
   headers: { "if-match": Schema.optionalKey(Schema.String) },
-  success: HttpApiSchema.WithHeaders(Order.annotate({ identifier: "Order" }), { etag: Schema.String }),
+  success: HttpApiSchema.WithHeaders(OrderBody, { etag: Schema.String }),
   error: [
     ...common,
     Problem.OrderNotFound,

@@ -1,12 +1,12 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
-import * as MemoryBooks from "../../../src/layers/orders/MemoryBooks.ts"
 import * as MemoryLedger from "../../../src/layers/orders/MemoryLedger.ts"
+import * as MemoryStore from "../../../src/layers/orders/MemoryStore.ts"
 import { Ledger } from "../../../src/services/orders/Ledger.ts"
 import { suite } from "../../conformance/Ledger.suite.ts"
 
-const layer = Layer.provide(MemoryLedger.layer, MemoryBooks.layer)
+const layer = Layer.provide(MemoryLedger.layer, MemoryStore.layer)
 
 suite("memory", layer)
 

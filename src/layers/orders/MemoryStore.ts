@@ -1,4 +1,4 @@
-/** The books in memory: what the memory layers of ledger, catalog and orders share. Lost with the process; for tests and for trying things out. */
+/** What the memory layers of ledger, catalog and orders share. Lost with the process; for tests and for trying things out. */
 import type { Result } from "effect"
 import { Clock, Context, Effect, Layer } from "effect"
 import type { Account, NewAccount } from "../../services/orders/Account.ts"
@@ -8,7 +8,7 @@ import type { AccountDelta, Books, Plan } from "../../services/orders/Settlement
 import type { EntryKind, LedgerEntry, Transfer } from "../../services/orders/Transfer.ts"
 
 /** The state of a little shop. */
-export class MemoryBooks extends Context.Service<MemoryBooks, {
+export class MemoryStore extends Context.Service<MemoryStore, {
   readonly accounts: Map<string, Account>
   readonly products: Map<string, Product>
   readonly transfers: Map<string, Transfer>
@@ -20,10 +20,10 @@ export class MemoryBooks extends Context.Service<MemoryBooks, {
   readonly entries: Array<LedgerEntry>
   /** Stock adjustments by idempotency key. */
   readonly adjustments: Map<string, StockAdjustment>
-}>()("sluice/layers/orders/MemoryBooks") {}
+}>()("sluice/layers/orders/MemoryStore") {}
 
-/** Empty books. */
-export const layer: Layer.Layer<MemoryBooks> = Layer.sync(MemoryBooks, () => ({
+/** An empty store. */
+export const layer: Layer.Layer<MemoryStore> = Layer.sync(MemoryStore, () => ({
   accounts: new Map(),
   products: new Map(),
   transfers: new Map(),
@@ -34,12 +34,12 @@ export const layer: Layer.Layer<MemoryBooks> = Layer.sync(MemoryBooks, () => ({
   adjustments: new Map()
 }))
 
-type State = MemoryBooks["Service"]
+type State = MemoryStore["Service"]
 
 /** The time of the fiber's clock. */
 export const now: Effect.Effect<Date> = Effect.map(Clock.currentTimeMillis, (millis) => new Date(millis))
 
-/** The books as the settlement rules read them. */
+/** The store as the settlement rules read it. */
 export const booksOf = (state: State): Books => ({
   account: (id) => state.accounts.get(id),
   product: (sku) => state.products.get(sku)
