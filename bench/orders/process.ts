@@ -6,7 +6,7 @@ import * as Main from "../../src/programs/Main.ts"
 import * as OrdersApp from "../../src/programs/orders/OrdersApp.ts"
 import * as OrderWorker from "../../src/programs/orders/OrderWorker.ts"
 import { customerId, sku } from "../../src/programs/orders/seed.ts"
-import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
+import { JobWorker } from "../../src/services/jobs/JobWorker.ts"
 import { isSound, Ledger } from "../../src/services/orders/Ledger.ts"
 import { Orders } from "../../src/services/orders/Orders.ts"
 
@@ -31,7 +31,7 @@ const program = Effect.gen(function*() {
   const cpuBefore = process.cpuUsage()
   const startedAt = performance.now()
   yield* Effect.gen(function*() {
-    const worker = yield* JobWorker.JobWorker
+    const worker = yield* JobWorker
     yield* worker.idle
   }).pipe(
     Effect.provide(OrderWorker.layer({ maxSettle: Number(batch), transactions: 3, maxClaim: 2000, poll: "50 millis" }))

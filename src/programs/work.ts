@@ -3,11 +3,12 @@
  * entrypoint hands to {@link work}; nothing else needs to know of it.
  */
 import { type Config, Effect, Layer, Schema } from "effect"
+import * as Worker from "../layers/jobs/worker/Worker.ts"
 import * as Job from "../services/jobs/Job.ts"
 import type { JobQueueError } from "../services/jobs/JobError.ts"
 import * as JobHandler from "../services/jobs/JobHandler.ts"
 import type { JobStore } from "../services/jobs/JobStore.ts"
-import * as JobWorker from "../services/jobs/JobWorker.ts"
+import type * as JobWorker from "../services/jobs/JobWorker.ts"
 import * as HeapPace from "./HeapPace.ts"
 
 /** What the command line says about every crew. */
@@ -39,7 +40,7 @@ export const Demo = Job.make("demo", {
 export const demo: Crew<never> = {
   name: "demo",
   worker: (options) =>
-    JobWorker.layer([
+    Worker.layer([
       JobHandler.plain(Demo, ({ fails, takesMillis, text }) =>
         Effect.delay(fails ? Effect.fail({ text }) : Effect.succeed(text), takesMillis))
     ], options)
