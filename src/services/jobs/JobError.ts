@@ -1,4 +1,4 @@
-import * as Schema from "effect/Schema"
+import { Schema } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
 

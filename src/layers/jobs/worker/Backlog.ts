@@ -1,4 +1,4 @@
-import * as Duration from "effect/Duration"
+import { Duration } from "effect"
 import type { JobId } from "../../../services/jobs/Job.ts"
 import type { Handler } from "../../../services/jobs/JobHandler.ts"
 import type { ClaimedJob } from "../../../services/jobs/JobStore.ts"

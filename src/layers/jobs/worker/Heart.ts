@@ -1,7 +1,4 @@
-import * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Latch from "effect/Latch"
+import { Clock, Effect, Exit, Latch } from "effect"
 import type { JobId } from "../../../services/jobs/Job.ts"
 import type { Beat, Chores, Membership } from "../../../services/jobs/JobStore.ts"
 import type { Session } from "./WorkerTypes.ts"

@@ -1,5 +1,4 @@
-import * as Effect from "effect/Effect"
-import * as Latch from "effect/Latch"
+import { Effect, Latch } from "effect"
 import type { JobId } from "../../../services/jobs/Job.ts"
 import type { JobQueueError } from "../../../services/jobs/JobError.ts"
 import type { ClaimedJob, Settlement, Verdict } from "../../../services/jobs/JobStore.ts"
