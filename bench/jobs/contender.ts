@@ -7,10 +7,10 @@
 import { Effect, Layer, ManagedRuntime, Redacted, Schema } from "effect"
 import * as PersistedQueue from "effect/persistence/PersistedQueue"
 import { setTimeout as sleep } from "node:timers/promises"
+import * as Worker from "../../src/layers/jobs/worker/Worker.ts"
 import * as Database from "../../src/layers/postgres/Database.ts"
 import * as JobHandler from "../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../src/services/jobs/JobQueue.ts"
-import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
 import * as Ours from "./ours.ts"
 import { type Contender, peers } from "./peers.mjs"
 
@@ -24,7 +24,7 @@ const sluice = (url: string): Contender => {
     bulk: (payloads) => runtime.runPromise(Effect.flatMap(JobQueue, (queue) => queue.enqueueMany(Kind, payloads))),
     one: (payload) => runtime.runPromise(Effect.flatMap(JobQueue, (queue) => queue.enqueue(Kind, payload))),
     start: (task) => {
-      const worker = JobWorker.layer([JobHandler.plain(Kind, (payload) => Effect.sync(() => void task(payload)))])
+      const worker = Worker.layer([JobHandler.plain(Kind, (payload) => Effect.sync(() => void task(payload)))])
       runtime.runFork(Layer.launch(worker))
       return Promise.resolve()
     },

@@ -2,11 +2,12 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Clock, Effect, Layer, Logger, Redacted, Schema } from "effect"
 import * as PostgresJobQueue from "../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Worker from "../../src/layers/jobs/worker/Worker.ts"
 import * as Database from "../../src/layers/postgres/Database.ts"
 import * as Job from "../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../src/services/jobs/JobQueue.ts"
-import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
+import { JobWorker, type WorkerOptions } from "../../src/services/jobs/JobWorker.ts"
 
 export const Noop = Job.make("bench.noop", { payload: Schema.Struct({ n: Schema.Finite }) })
 export const Touch = Job.make("bench.touch", { payload: Schema.Struct({ n: Schema.Finite }) })
@@ -31,7 +32,7 @@ const timed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 const working = <R>(
   count: number,
   handlers: ReadonlyArray<JobHandler.Handler<R>>,
-  options: JobWorker.WorkerOptions = {}
+  options: WorkerOptions = {}
 ) =>
   Effect.flatMap(Clock.currentTimeNanos, (from) =>
     Effect.provide(
@@ -39,18 +40,18 @@ const working = <R>(
         settled(count),
         Effect.map(Clock.currentTimeNanos, (to) => Number(to - from) / 1e9)
       ),
-      JobWorker.layer(handlers, options)
+      Worker.layer(handlers, options)
     ))
 
 /** Waits until a worker has settled so many. */
 const settled = (count: number) =>
   Effect.gen(function*() {
-    const worker = yield* JobWorker.JobWorker
+    const worker = yield* JobWorker
     yield* Effect.repeat(Effect.delay(worker.status, 5), { until: (status) => status.settled >= count })
   })
 
 /** No-op jobs per second, from the start of the worker to its last settle. */
-export const noop = (count: number, options: JobWorker.WorkerOptions = {}) =>
+export const noop = (count: number, options: WorkerOptions = {}) =>
   Effect.gen(function*() {
     const queue = yield* JobQueue
     yield* queue.enqueueMany(Noop, payloads(count))
@@ -73,7 +74,7 @@ const accounts = Effect.gen(function*() {
 })
 
 /** Jobs per second whose handler is one UPDATE in the transaction that settles them. */
-export const transactional = (count: number, options: JobWorker.WorkerOptions = {}) =>
+export const transactional = (count: number, options: WorkerOptions = {}) =>
   Effect.gen(function*() {
     yield* accounts
     const queue = yield* JobQueue
@@ -87,7 +88,7 @@ export const transactional = (count: number, options: JobWorker.WorkerOptions = 
   })
 
 /** The same effects, a batch at a time. */
-export const batch = (count: number, options: JobWorker.WorkerOptions = {}) =>
+export const batch = (count: number, options: WorkerOptions = {}) =>
   Effect.gen(function*() {
     yield* accounts
     const queue = yield* JobQueue

@@ -7,7 +7,7 @@ import * as OrdersApp from "../../src/programs/orders/App.ts"
 import { customerId, sku } from "../../src/programs/orders/Seed.ts"
 import * as Main from "../../src/programs/process/Main.ts"
 import * as OrderWorker from "../../src/programs/work/OrderWorker.ts"
-import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
+import { JobWorker } from "../../src/services/jobs/JobWorker.ts"
 import { isSound, Ledger } from "../../src/services/orders/Ledger.ts"
 import { Orders } from "../../src/services/orders/Orders.ts"
 
@@ -32,7 +32,7 @@ const program = Effect.gen(function*() {
   const cpuBefore = process.cpuUsage()
   const startedAt = performance.now()
   yield* Effect.gen(function*() {
-    const worker = yield* JobWorker.JobWorker
+    const worker = yield* JobWorker
     yield* worker.idle
   }).pipe(
     Effect.provide(OrderWorker.layer({ maxSettle: Number(batch), transactions: 3, maxClaim: 2000, poll: "50 millis" }))

@@ -1,6 +1,7 @@
 /** What every job storage does. Run on real time: short leases and polls, and receipts instead of sleeps. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Option, Queue, Result, Schedule, Schema, type Scope, Stream } from "effect"
+import * as Worker from "../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../src/services/jobs/JobAdmin.ts"
 import * as JobCron from "../../src/services/jobs/JobCron.ts"
@@ -8,7 +9,7 @@ import { JobDiscard, JobLeaseLost, JobSnooze } from "../../src/services/jobs/Job
 import * as JobHandler from "../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../src/services/jobs/JobQueue.ts"
 import { type JobRecords, JobStore } from "../../src/services/jobs/JobStore.ts"
-import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
+import { JobWorker, type WorkerOptions } from "../../src/services/jobs/JobWorker.ts"
 
 export type Services = JobStore | JobRecords | JobQueue | JobAdmin
 
@@ -20,7 +21,7 @@ const Add = Job.make("add", {
   maxAttempts: 3
 })
 
-const quick: JobWorker.WorkerOptions = {
+const quick: WorkerOptions = {
   beat: "50 millis",
   lease: "600 millis",
   poll: "100 millis",
@@ -31,10 +32,10 @@ const quick: JobWorker.WorkerOptions = {
 const working = <const H extends ReadonlyArray<JobHandler.Handler<unknown>>, A, E, R>(
   handlers: H,
   effect: Effect.Effect<A, E, R>,
-  options: JobWorker.WorkerOptions = {}
-) => Effect.provide(effect, JobWorker.layer(handlers, { ...quick, ...options }))
+  options: WorkerOptions = {}
+) => Effect.provide(effect, Worker.layer(handlers, { ...quick, ...options }))
 
-const idle = Effect.flatMap(JobWorker.JobWorker, (worker) => worker.idle)
+const idle = Effect.flatMap(JobWorker, (worker) => worker.idle)
 
 const noBeat = { alive: true, deadWorkers: 0, lost: [], isDue: false, nextDueMillis: undefined }
 
@@ -438,7 +439,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
           [JobHandler.plain(Add, ({ n }) => Effect.andThen(Queue.offer(started, n), Effect.never))],
           Effect.gen(function*() {
             yield* Queue.takeN(started, 3)
-            yield* (yield* JobWorker.JobWorker).drain
+            yield* (yield* JobWorker).drain
           }),
           { concurrency: 3 }
         )
@@ -462,7 +463,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
           )],
           Effect.gen(function*() {
             yield* Deferred.await(started)
-            const draining = yield* Effect.forkChild(Effect.flatMap(JobWorker.JobWorker, (worker) => worker.drain))
+            const draining = yield* Effect.forkChild(Effect.flatMap(JobWorker, (worker) => worker.drain))
             yield* Deferred.succeed(go, undefined)
             yield* Fiber.join(draining)
           }),
@@ -511,12 +512,12 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
             yield* Deferred.succeed(isBegun, undefined)
             const infos = yield* Effect.forEach(ids, queue.ended)
             yield* idle
-            const status = yield* (yield* JobWorker.JobWorker).status
+            const status = yield* (yield* JobWorker).status
             assert.deepStrictEqual([status.running, status.buffered], [0, 0])
             return infos
           }),
           Layer.provide(
-            JobWorker.layer([handler], { ...quick, concurrency: 2, maxClaim: 10 }),
+            Worker.layer([handler], { ...quick, concurrency: 2, maxClaim: 10 }),
             Layer.succeed(JobStore, deadly)
           )
         )
@@ -536,7 +537,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         const crons = [Result.getOrThrow(JobCron.make("each-second", "* * * * * *", Tick, 1))]
         const at = yield* Queue.unbounded<number>()
         const handler = JobHandler.plain(Tick, (_, attempt) => Queue.offer(at, attempt.enqueuedAt.getTime()))
-        const worker = JobWorker.layer([handler], { ...quick, crons })
+        const worker = Worker.layer([handler], { ...quick, crons })
         const ticks = yield* Effect.provide(
           Queue.takeN(at, 3),
           Layer.mergeAll(Layer.fresh(worker), Layer.fresh(worker), Layer.fresh(worker))

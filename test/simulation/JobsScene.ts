@@ -5,10 +5,10 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer, Logger, Schedule, Schema } from "effect"
 import * as PostgresJobQueue from "../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Worker from "../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../src/services/jobs/JobQueue.ts"
-import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
 import * as Client from "./Client.ts"
 import type { PgliteServer } from "./PgliteServer.ts"
 import type { Process } from "./Process.ts"
@@ -90,7 +90,7 @@ const work = (world: World, process: Process, done: Map<number, number>): void =
   const worker = Layer.unwrap(
     Effect.map(
       handlersOf(process, done),
-      (handlers) => JobWorker.layer(handlers, { concurrency: 4, transactions: 2, label: process.name })
+      (handlers) => Worker.layer(handlers, { concurrency: 4, transactions: 2, label: process.name })
     )
   ).pipe(
     Layer.provide(PostgresJobQueue.layer),

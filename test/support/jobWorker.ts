@@ -6,9 +6,10 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Console, Effect, Layer, Logger, Schedule } from "effect"
 import * as PostgresJobQueue from "../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Worker from "../../src/layers/jobs/worker/Worker.ts"
 import * as Database from "../../src/layers/postgres/Database.ts"
 import * as JobHandler from "../../src/services/jobs/JobHandler.ts"
-import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
+import { JobWorker } from "../../src/services/jobs/JobWorker.ts"
 import { ChaosFirst, ChaosKeyed, ChaosLast, ChaosPlain, Effect1, Freeze, Ping, Transfer } from "./jobKinds.ts"
 
 const say = (line: unknown): Effect.Effect<void> => Console.log(JSON.stringify(line))
@@ -82,11 +83,11 @@ const program = Layer.unwrap(
   Effect.map(
     Effect.all([effect1, freeze, transfer, ping, chaos]),
     (handlers) =>
-      JobWorker.layer(handlers.flat(), { concurrency: 8, lease: "2 seconds", beat: "250 millis", poll: "500 millis" })
+      Worker.layer(handlers.flat(), { concurrency: 8, lease: "2 seconds", beat: "250 millis", poll: "500 millis" })
   )
 )
 
-const ready = Layer.effectDiscard(Effect.andThen(JobWorker.JobWorker, say({ ready: process.pid })))
+const ready = Layer.effectDiscard(Effect.andThen(JobWorker, say({ ready: process.pid })))
 
 Layer.launch(ready.pipe(
   Layer.provide(program),

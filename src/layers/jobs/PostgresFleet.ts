@@ -8,12 +8,12 @@ import type { SqlError } from "effect/sql/SqlError"
 import { JobId } from "../../services/jobs/Job.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { Beat, JoinOptions, Membership, Signal } from "../../services/jobs/JobStore.ts"
-import { Outage } from "../../services/jobs/Outage.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as FleetChores from "./FleetChores.ts"
 import { type JobConnections, within } from "./JobConnections.ts"
 import { channel, idOf, workerLockClass } from "./JobSql.ts"
 import { housekeeping } from "./PostgresHousekeeping.ts"
+import { Outage } from "./worker/Outage.ts"
 
 /** What of the layer's options the fleet needs. */
 export interface FleetOptions {

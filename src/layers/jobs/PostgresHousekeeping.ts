@@ -4,8 +4,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { SqlError } from "effect/sql/SqlError"
-import { Outage } from "../../services/jobs/Outage.ts"
 import * as SqlFailure from "../../services/postgres/SqlFailure.ts"
+import { Outage } from "./worker/Outage.ts"
 
 /** Partitions and retention are looked at this often, and this often after a look that failed; counters are folded at most this often. */
 const partitionsEveryMillis = 3_600_000

@@ -1,10 +1,11 @@
 /** A kind of job to try workers with, and its worker. */
 import { Effect, type Layer, Schema } from "effect"
+import * as Worker from "../../layers/jobs/worker/Worker.ts"
 import * as Job from "../../services/jobs/Job.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import * as JobHandler from "../../services/jobs/JobHandler.ts"
 import type { JobStore } from "../../services/jobs/JobStore.ts"
-import * as JobWorker from "../../services/jobs/JobWorker.ts"
+import type * as JobWorker from "../../services/jobs/JobWorker.ts"
 
 /** Waits, then answers its text or fails. `sluice jobs try` enqueues some. */
 export const Demo = Job.make("demo", {
@@ -22,7 +23,7 @@ export const Demo = Job.make("demo", {
 export const layer = (
   options: JobWorker.WorkerOptions = {}
 ): Layer.Layer<JobWorker.JobWorker, JobQueueError, JobStore> =>
-  JobWorker.layer([
+  Worker.layer([
     JobHandler.plain(Demo, ({ fails, takesMillis, text }) =>
       Effect.delay(fails ? Effect.fail({ text }) : Effect.succeed(text), takesMillis))
   ], { label: "demo", ...options })

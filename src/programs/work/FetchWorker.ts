@@ -1,5 +1,6 @@
 /** The worker behind `POST /v1/fetches`: each job is one run, worked on until nothing is left of it. */
 import { Config, Effect, Layer, Result, Stream } from "effect"
+import * as Worker from "../../layers/jobs/worker/Worker.ts"
 import { Fetcher } from "../../services/fetch/Fetcher.ts"
 import { defaults, FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import * as FetchRequest from "../../services/fetch/FetchRequest.ts"
@@ -8,7 +9,7 @@ import { FetchRunJob } from "../../services/http/FetchRunJob.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import * as JobHandler from "../../services/jobs/JobHandler.ts"
 import type { JobStore } from "../../services/jobs/JobStore.ts"
-import * as JobWorker from "../../services/jobs/JobWorker.ts"
+import type * as JobWorker from "../../services/jobs/JobWorker.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 
 /** How runs that came over the API are fetched. */
@@ -49,7 +50,7 @@ export const handler = ({ allowPrivate = false }: Options = {}) =>
 export const layer = (
   { allowPrivate, ...options }: Options & JobWorker.WorkerOptions = {}
 ): Layer.Layer<JobWorker.JobWorker, JobQueueError, JobStore | Frontier | Fetcher> =>
-  JobWorker.layer([handler({ allowPrivate })], { label: "fetches", concurrency: 2, maxClaim: 2, ...options })
+  Worker.layer([handler({ allowPrivate })], { label: "fetches", concurrency: 2, maxClaim: 2, ...options })
 
 const allowPrivateConfig = Config.Boolean("SLUICE_FETCH_ALLOW_PRIVATE").pipe(Config.withDefault(false))
 

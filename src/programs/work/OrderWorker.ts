@@ -1,9 +1,10 @@
 /** The workers behind orders: who settles, charges and ships. */
 import { Duration, Effect, type Layer } from "effect"
+import * as Worker from "../../layers/jobs/worker/Worker.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import * as JobHandler from "../../services/jobs/JobHandler.ts"
 import type { JobStore } from "../../services/jobs/JobStore.ts"
-import * as JobWorker from "../../services/jobs/JobWorker.ts"
+import type * as JobWorker from "../../services/jobs/JobWorker.ts"
 import * as OrderJobs from "../../services/orders/OrderJobs.ts"
 import { OrderProcessor } from "../../services/orders/OrderProcessor.ts"
 import { PaymentProvider } from "../../services/orders/PaymentProvider.ts"
@@ -82,4 +83,4 @@ export const handlers = (options: Options = {}) =>
 export const layer = (
   options: Options & JobWorker.WorkerOptions = {}
 ): Layer.Layer<JobWorker.JobWorker, JobQueueError, JobStore | OrderProcessor | PaymentProvider> =>
-  JobWorker.layer(handlers(options), { label: "orders", concurrency: 5, ...options })
+  Worker.layer(handlers(options), { label: "orders", concurrency: 5, ...options })

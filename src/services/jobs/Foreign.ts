@@ -1,10 +1,5 @@
+import { Cause, Effect, Exit, Fiber, Formatter, Result } from "effect"
 /** Code that is not ours: what it throws, as text, and a fiber of its own to die in. */
-import * as Cause from "effect/Cause"
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as Formatter from "effect/Formatter"
-import * as Result from "effect/Result"
 
 /** What is thrown may throw while it is shown. */
 const shown = (show: () => string): string => Result.getOrElse(Result.try(show), () => "an error that cannot be shown")

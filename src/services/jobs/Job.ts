@@ -1,6 +1,4 @@
-import * as Duration from "effect/Duration"
-import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
+import { Duration, Schedule, Schema } from "effect"
 import * as JobOption from "./JobOption.ts"
 
 /** The last id that a store can give (Postgres bigint). */

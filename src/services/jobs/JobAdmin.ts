@@ -1,7 +1,4 @@
-import * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
+import { Context, Effect, Layer, Schema } from "effect"
 import { JobFailure, JobId, JobState } from "./Job.ts"
 import { JobHeldBack, JobNotFound, type JobOptionInvalid, type JobQueueError } from "./JobError.ts"
 import * as JobOption from "./JobOption.ts"

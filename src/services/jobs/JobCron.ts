@@ -1,7 +1,4 @@
-import * as Cron from "effect/Cron"
-import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
+import { Cron, Effect, Result, Schema } from "effect"
 import * as Foreign from "./Foreign.ts"
 import type { Kind } from "./Job.ts"
 import type { JobOptionInvalid, JobPayloadInvalid } from "./JobError.ts"

@@ -1,5 +1,4 @@
-import * as Runtime from "effect/Runtime"
-import * as Schema from "effect/Schema"
+import { Runtime, Schema } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
 import { ExitCode } from "../tasks/ExitCode.ts"

@@ -1,6 +1,4 @@
-import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
+import { Effect, Result, Schema } from "effect"
 import * as Foreign from "./Foreign.ts"
 import type { Attempt, Kind } from "./Job.ts"
 import * as JobOption from "./JobOption.ts"

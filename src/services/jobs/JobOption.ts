@@ -1,9 +1,5 @@
 /** What the options of the jobs wing may be, so that what cannot be stored or meant is refused by name, before anything is done. */
-import * as Duration from "effect/Duration"
-import * as Formatter from "effect/Formatter"
-import * as Option from "effect/Option"
-import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
+import { Duration, Formatter, Option, Result, Schema } from "effect"
 import { JobOptionInvalid, maxDelayMillis } from "./JobError.ts"
 
 /** What a value may be, and how that is said. */

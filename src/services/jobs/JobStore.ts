@@ -1,7 +1,4 @@
-import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
-import type * as Queue from "effect/Queue"
-import type * as Scope from "effect/Scope"
+import { Context, type Effect, type Queue, type Scope } from "effect"
 import type { JobEvent, JobFailure, JobId, JobInfo } from "./Job.ts"
 import type { JobLeaseLost, JobQueueError } from "./JobError.ts"
 

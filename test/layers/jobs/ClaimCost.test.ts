@@ -5,12 +5,13 @@ import { Clock, Effect, Layer, Schema } from "effect"
 import { ClaimFloors } from "../../../src/layers/jobs/ClaimFloors.ts"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
 import { claim } from "../../../src/layers/jobs/PostgresJobSettle.ts"
+import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Columns from "../../../src/layers/postgres/Columns.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
 import { JobStore } from "../../../src/services/jobs/JobStore.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
+import { JobWorker } from "../../../src/services/jobs/JobWorker.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const isLong = process.env["SLUICE_LONG"] === "1"
@@ -75,7 +76,7 @@ describe("the cost of a claim", () => {
         yield* sql`select count(*) from sluice.job`
         yield* Effect.provide(
           Effect.gen(function*() {
-            const worker = yield* JobWorker.JobWorker
+            const worker = yield* JobWorker
             for (let round = 0; round < rounds; round++) {
               yield* queue.enqueueMany(N, payloads(perRound))
               yield* worker.idle
@@ -88,7 +89,7 @@ describe("the cost of a claim", () => {
             // Two versions of each job (waiting, running) that nobody may clean up yet, and no more than that.
             assert.isBelow(table?.bytes ?? Infinity, rounds * perRound * 2 * 400)
           }),
-          Layer.fresh(JobWorker.layer([JobHandler.batch(N, () => Effect.void)])).pipe(
+          Layer.fresh(Worker.layer([JobHandler.batch(N, () => Effect.void)])).pipe(
             Layer.provideMerge(Layer.fresh(PostgresJobQueue.layer)),
             Layer.provideMerge(TestDatabase.secondPool())
           )
@@ -137,14 +138,14 @@ describe("the cost of a claim", () => {
       yield* sql`create or replace function sluice.job_wake(queues text[]) returns void language sql as $$ select $$`
       yield* Effect.provide(
         Effect.gen(function*() {
-          const worker = yield* JobWorker.JobWorker
+          const worker = yield* JobWorker
           yield* worker.idle
           const id = yield* queue.enqueue(N, { n: 1 })
           const info = yield* queue.ended(id)
           const waited = (info.startedAt?.getTime() ?? Infinity) - info.enqueuedAt.getTime()
           assert.isBelow(waited, 3_000)
         }),
-        JobWorker.layer([JobHandler.plain(N, () => Effect.void)])
+        Worker.layer([JobHandler.plain(N, () => Effect.void)])
       )
     }))
 })

@@ -3,10 +3,11 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Queue, Schedule, Schema } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
+import { JobWorker } from "../../../src/services/jobs/JobWorker.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const layer = PostgresJobQueue.layer.pipe(Layer.provideMerge(TestDatabase.layer))
@@ -47,7 +48,7 @@ describe("a key that a long transaction holds", () => {
             JobHandler.batch(Keyed, (items) => Effect.asVoid(Effect.forEach(items, ({ payload }) => run(payload))))
         }
         yield* Effect.gen(function*() {
-          const worker = yield* JobWorker.JobWorker
+          const worker = yield* JobWorker
           // Waiting a moment for each of forty keys would be two seconds.
           const many = Array.from({ length: 40 }, (_, n) => 100 + n)
           const first = yield* queue.enqueue(Keyed, 1)
@@ -79,7 +80,7 @@ describe("a key that a long transaction holds", () => {
           yield* worker.idle
         }).pipe(
           Effect.provide(
-            JobWorker.layer([handlers[mode](), JobHandler.plain(Other, () => Effect.void)], {
+            Worker.layer([handlers[mode](), JobHandler.plain(Other, () => Effect.void)], {
               beat: "100 millis",
               lease: "2 seconds"
             })

@@ -4,11 +4,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Logger, References, Schema } from "effect"
 import * as PostgresHousekeeping from "../../../src/layers/jobs/PostgresHousekeeping.ts"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import { Outage } from "../../../src/layers/jobs/worker/Outage.ts"
+import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
-import { Outage } from "../../../src/services/jobs/Outage.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const layer = PostgresJobQueue.layer.pipe(Layer.provideMerge(TestDatabase.layer))
@@ -81,7 +81,7 @@ describe("the history", () => {
           // Who waited behind the reader would wait for ever: it reads until all of them have ended.
           for (let n = 0; n < 20; n++) yield* Effect.flatMap(queue.enqueue(Noop, n), queue.ended)
           yield* Fiber.join(keeping)
-        }).pipe(Effect.provide(JobWorker.layer([JobHandler.plain(Noop, () => Effect.void)], { poll: "100 millis" })))
+        }).pipe(Effect.provide(Worker.layer([JobHandler.plain(Noop, () => Effect.void)], { poll: "100 millis" })))
       )
       assert.include(yield* daysOf(sql), "job_history_20200101")
       assert.isTrue(yield* round(sql))

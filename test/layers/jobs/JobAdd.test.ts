@@ -4,10 +4,11 @@ import { Effect, Layer, Queue, Schema } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import { readFileSync } from "node:fs"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
+import { JobWorker } from "../../../src/services/jobs/JobWorker.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const page = readFileSync(new URL("../../../docs/jobs.md", import.meta.url), "utf8")
@@ -41,7 +42,7 @@ withLayer(layer, { excludeTestServices: true })("job_add", (it) => {
         yield* Effect.gen(function*() {
           const users = yield* Queue.takeN(welcomed, 501)
           assert.strictEqual(new Set(users).size, 501)
-          yield* (yield* JobWorker.JobWorker).idle
+          yield* (yield* JobWorker).idle
           // And one while the worker waits, whose poll comes in an hour.
           yield* sql`insert into users (name) values ('late')`
           const [late] = yield* sql<{ readonly id: bigint }>`select id from users where name = 'late'`
@@ -49,8 +50,8 @@ withLayer(layer, { excludeTestServices: true })("job_add", (it) => {
           // Nobody looks at a payload before the worker does.
           const wrong = JSON.stringify({ user: "nobody" })
           yield* sql`select sluice.job_add(array['mail.welcome'], array['mail.welcome'], array[${wrong}::text], array[0], array[10])`
-          yield* (yield* JobWorker.JobWorker).idle
-        }).pipe(Effect.provide(JobWorker.layer([handler], { poll: "1 hour" })))
+          yield* (yield* JobWorker).idle
+        }).pipe(Effect.provide(Worker.layer([handler], { poll: "1 hour" })))
         assert.deepInclude(yield* statsOf, { ready: 0, running: 0, succeeded: 502, dead: 1 })
         const dead = yield* Effect.flatMap(JobAdmin, (admin) => admin.list({ queue: "mail.welcome", state: "dead" }))
         assert.deepStrictEqual(dead.jobs.map(({ failure }) => failure?.reason), ["PayloadInvalid"])

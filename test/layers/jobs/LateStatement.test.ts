@@ -6,12 +6,12 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Context, Effect, Exit, Fiber, Layer, Redacted, Schema, Scope } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import type * as Database from "../../../src/layers/postgres/Database.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
 import { type ClaimedJob, JobStore, type Membership, type Settlement } from "../../../src/services/jobs/JobStore.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
 import { assertInvariant } from "../../support/jobInvariant.ts"
 import * as Relay from "../../support/Relay.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
@@ -228,7 +228,7 @@ describe.runIf(process.env["SLUICE_LONG"] === "1")("a connection that has gone d
         const relay = yield* Relay.make(url)
         const scope = yield* Effect.scope
         const handler = JobHandler.plain(Task, () => Effect.void)
-        const worker = JobWorker.layer([handler], { lease: "1 second", beat: "100 millis", poll: "100 millis" }).pipe(
+        const worker = Worker.layer([handler], { lease: "1 second", beat: "100 millis", poll: "100 millis" }).pipe(
           Layer.provide(Layer.fresh(PostgresJobQueue.layer)),
           Layer.provide(Layer.fresh(PgClient.layer({ url: Redacted.make(relay.url), prepare: false })))
         )

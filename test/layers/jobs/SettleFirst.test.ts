@@ -2,10 +2,10 @@
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Effect, Layer, Option, Schema } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const app = Layer.provideMerge(PostgresJobQueue.layer, TestDatabase.layer)
@@ -25,7 +25,7 @@ withLayer(app, { excludeTestServices: true })("when a batch is settled", (it) =>
               Effect.map(queue.find(attempt.id), (info) => void states.add(Option.getOrThrow(info).state)),
             { discard: true }
           ), { settle })
-        yield* Effect.forEach(ids, queue.ended).pipe(Effect.provide(Layer.fresh(JobWorker.layer([handler]))))
+        yield* Effect.forEach(ids, queue.ended).pipe(Effect.provide(Layer.fresh(Worker.layer([handler]))))
         assert.deepStrictEqual([...states], [state])
       }))
   }

@@ -3,10 +3,10 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Layer, Logger, Queue, Schema } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
 import { assertInvariant } from "../../support/jobInvariant.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
@@ -57,7 +57,7 @@ for (const [what, lock] of Object.entries(locks)) {
           }))
           return yield* Effect.forEach(ids, queue.ended)
         }),
-        Layer.fresh(JobWorker.layer([handler])).pipe(
+        Layer.fresh(Worker.layer([handler])).pipe(
           Layer.provide(Layer.fresh(PostgresJobQueue.layer)),
           Layer.provide(TestDatabase.secondPool({ statementTimeout: "300 millis" })),
           Layer.provide(Logger.layer([logger]))

@@ -3,11 +3,11 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Schema } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
 import { JobStore } from "../../../src/services/jobs/JobStore.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
 import { assertInvariant } from "../../support/jobInvariant.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
@@ -18,7 +18,7 @@ const leaseMillis = 600
 
 /** A worker whose handlers wait in every connection of its pool, for a lock that the test has. */
 const stuckWorker = Layer.unwrap(Effect.map(PgClient.PgClient, (sql) =>
-  JobWorker.layer([
+  Worker.layer([
     JobHandler.plain(Waits, () => Effect.asVoid(sql`select pg_advisory_lock_shared(${lockKey})`)),
     JobHandler.plain(Quick, () => Effect.void)
   ], { concurrency: 8, lease: leaseMillis, beat: "50 millis", poll: "100 millis" })))
@@ -86,7 +86,7 @@ describe("a lease and its beats, in milliseconds", () => {
       Effect.gen(function*() {
         const queue = yield* JobQueue
         const store = yield* JobStore
-        const worker = JobWorker.layer([JobHandler.plain(Quick, () => Effect.void)], {
+        const worker = Worker.layer([JobHandler.plain(Quick, () => Effect.void)], {
           lease,
           poll: "20 millis",
           ...(beat === undefined ? {} : { beat })

@@ -3,13 +3,13 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Duration, Effect, Exit, Layer, Option, Result, Schedule, Schema } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
 import * as JobCron from "../../../src/services/jobs/JobCron.ts"
 import { JobOptionInvalid } from "../../../src/services/jobs/JobError.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const values: Record<string, unknown> = {
@@ -161,7 +161,7 @@ const table: Record<string, Point> = {
   ...Object.fromEntries(
     ["concurrency", "transactions", "maxClaim", "lease", "beat", "poll", "drainGrace", "label"].map((name) => [
       `JobWorker.layer ${name}`,
-      thrown(name, (options) => JobWorker.layer([handler], options))
+      thrown(name, (options) => Worker.layer([handler], options))
     ])
   ),
   "PostgresJobQueue historyDays": thrown("historyDays", (options) => PostgresJobQueue.layerWith(options)),

@@ -3,15 +3,15 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Schema, Scope } from "effect"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
-import { fromSqlError } from "../../../src/layers/jobs/JobSql.ts"
-import { layerMemory } from "../../../src/layers/jobs/MemoryJobQueue.ts"
-import * as Job from "../../../src/services/jobs/Job.ts"
-import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
-import type { JobQueueError } from "../../../src/services/jobs/JobError.ts"
-import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
-import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import { JobStore, type Settlement } from "../../../src/services/jobs/JobStore.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
+import { fromSqlError } from "../../../../src/layers/jobs/JobSql.ts"
+import { layerMemory } from "../../../../src/layers/jobs/MemoryJobQueue.ts"
+import * as Worker from "../../../../src/layers/jobs/worker/Worker.ts"
+import * as Job from "../../../../src/services/jobs/Job.ts"
+import { JobAdmin } from "../../../../src/services/jobs/JobAdmin.ts"
+import type { JobQueueError } from "../../../../src/services/jobs/JobError.ts"
+import * as JobHandler from "../../../../src/services/jobs/JobHandler.ts"
+import { JobQueue } from "../../../../src/services/jobs/JobQueue.ts"
+import { JobStore, type Settlement } from "../../../../src/services/jobs/JobStore.ts"
 
 const Work = Job.make("work", { payload: Schema.Int, success: Schema.Int })
 const jobs = 40
@@ -76,7 +76,7 @@ const working = <A, E>(
     const handler = JobHandler.plain(Work, (n) => Effect.sync(() => (world.ran++, n)))
     const scope = yield* Scope.make()
     const ids = yield* (yield* JobQueue).enqueueMany(Work, Array.from({ length: jobs }, (_, n) => n))
-    const worker = Layer.provide(JobWorker.layer([handler]), Layer.succeed(JobStore, refusing))
+    const worker = Layer.provide(Worker.layer([handler]), Layer.succeed(JobStore, refusing))
     yield* Scope.provide(Layer.build(worker), scope)
     const answer = yield* use(world, ids)
     const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))

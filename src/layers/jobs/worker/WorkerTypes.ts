@@ -1,6 +1,6 @@
-import type * as TaskGroup from "../tasks/TaskGroup.ts"
+import type { CronEntry, JobStore } from "../../../services/jobs/JobStore.ts"
+import type * as TaskGroup from "../../../services/tasks/TaskGroup.ts"
 import type { ClaimWatch } from "./ClaimWatch.ts"
-import type { CronEntry, JobStore } from "./JobStore.ts"
 import type { Outage } from "./Outage.ts"
 
 /** What a worker was told, in milliseconds. */

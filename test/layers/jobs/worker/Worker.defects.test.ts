@@ -1,13 +1,14 @@
 /** Defects, of the store and of what users write: none of them leaves a worker that sits idle for ever. */
 import { assert, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Layer, Logger, Queue, Schedule, Schema } from "effect"
-import { layerMemory } from "../../../src/layers/jobs/MemoryJobQueue.ts"
-import * as Job from "../../../src/services/jobs/Job.ts"
-import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
-import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import { JobStore } from "../../../src/services/jobs/JobStore.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
-import * as Tasks from "../../../src/services/tasks/Tasks.ts"
+import { layerMemory } from "../../../../src/layers/jobs/MemoryJobQueue.ts"
+import * as Worker from "../../../../src/layers/jobs/worker/Worker.ts"
+import * as Job from "../../../../src/services/jobs/Job.ts"
+import * as JobHandler from "../../../../src/services/jobs/JobHandler.ts"
+import { JobQueue } from "../../../../src/services/jobs/JobQueue.ts"
+import { JobStore } from "../../../../src/services/jobs/JobStore.ts"
+import { JobWorker } from "../../../../src/services/jobs/JobWorker.ts"
+import * as Tasks from "../../../../src/services/tasks/Tasks.ts"
 
 const Add = Job.make("defects.add", { payload: Schema.Int, success: Schema.Int })
 const handler = JobHandler.plain(Add, (n) => Effect.succeed(n + 1))
@@ -61,7 +62,7 @@ for (const [what, breakage] of Object.entries(breakages)) {
         throw new Error(`broken ${left--}`)
       })
       const worker = Layer.provide(
-        JobWorker.layer([handler], options),
+        Worker.layer([handler], options),
         Layer.succeed(JobStore, { ...store, ...broken })
       )
       const program = Effect.gen(function*() {
@@ -84,7 +85,7 @@ for (const [what, breakage] of Object.entries(breakages)) {
 it.live("a first session that cannot begin is the layer's defect", () =>
   Effect.gen(function*() {
     const store = yield* JobStore
-    const worker = JobWorker.layer([handler], options)
+    const worker = Worker.layer([handler], options)
     const broken = Layer.succeed(JobStore, { ...store, join: () => Effect.die("no fleet") })
     const exit = yield* Effect.exit(Effect.scoped(Layer.build(Layer.provide(worker, broken))))
     assert.isTrue(Exit.isFailure(exit) && Cause.squash(exit.cause) === "no fleet")
@@ -105,7 +106,7 @@ it.live("whoever cancels a task of the engine gets a new one, not a worker witho
         assert.strictEqual(info.state, "succeeded", name)
       }
     })
-    yield* Tasks.isolated("test")(Effect.provide(program, JobWorker.layer([handler], options)))
+    yield* Tasks.isolated("test")(Effect.provide(program, Worker.layer([handler], options)))
   }).pipe(Effect.provide(layerMemory)), 10_000)
 
 it.live("drains at once between two sessions", () =>
@@ -122,12 +123,12 @@ it.live("drains at once between two sessions", () =>
     })
     yield* Effect.provide(
       Effect.gen(function*() {
-        const worker = yield* JobWorker.JobWorker
+        const worker = yield* JobWorker
         yield* Deferred.await(dead)
         yield* worker.drain
         assert.isTrue((yield* worker.status).draining)
       }),
-      Layer.provide(JobWorker.layer([handler], options), Layer.succeed(JobStore, broken))
+      Layer.provide(Worker.layer([handler], options), Layer.succeed(JobStore, broken))
     )
   }).pipe(Effect.provide(layerMemory)), 5_000)
 
@@ -163,9 +164,9 @@ for (const mode of ["plain", "transactional", "batch"] as const) {
         yield* Effect.provide(
           Effect.gen(function*() {
             for (const left = new Set([12, 14]); left.size > 0;) left.delete(yield* Queue.take(ended))
-            yield* (yield* JobWorker.JobWorker).idle
+            yield* (yield* JobWorker).idle
           }),
-          Layer.provide(JobWorker.layer([handlers[mode]()], options), Layer.succeed(JobStore, counted))
+          Layer.provide(Worker.layer([handlers[mode]()], options), Layer.succeed(JobStore, counted))
         )
         const infos = yield* Effect.forEach(ids, queue.find)
         assert.deepStrictEqual(infos.map((info) => info._tag === "Some" ? info.value.state : "gone"), [

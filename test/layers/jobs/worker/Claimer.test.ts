@@ -1,12 +1,13 @@
 /** What only a claim at the wrong moment shows: the store is the in-memory one with a gate before some of its claims. */
 import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Layer, Queue, Schema } from "effect"
-import { layerMemory } from "../../../src/layers/jobs/MemoryJobQueue.ts"
-import * as Job from "../../../src/services/jobs/Job.ts"
-import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
-import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import { JobStore, type Signal } from "../../../src/services/jobs/JobStore.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
+import { layerMemory } from "../../../../src/layers/jobs/MemoryJobQueue.ts"
+import * as Worker from "../../../../src/layers/jobs/worker/Worker.ts"
+import * as Job from "../../../../src/services/jobs/Job.ts"
+import * as JobHandler from "../../../../src/services/jobs/JobHandler.ts"
+import { JobQueue } from "../../../../src/services/jobs/JobQueue.ts"
+import { JobStore, type Signal } from "../../../../src/services/jobs/JobStore.ts"
+import { JobWorker } from "../../../../src/services/jobs/JobWorker.ts"
 
 const Batched = Job.make("engine.batched", { payload: Schema.Int })
 const Plain = Job.make("engine.plain", { payload: Schema.Int })
@@ -51,8 +52,8 @@ it.live("a claim that did not ask a queue says nothing about it: the worker is n
       ),
       JobHandler.plain(Plain, () => Effect.void)
     ]
-    const worker = JobWorker.layer(handlers, { concurrency: 2, transactions: 1, maxClaim: 1, poll: "20 millis" })
-    const idle = Effect.flatMap(JobWorker.JobWorker, (worker) => {
+    const worker = Worker.layer(handlers, { concurrency: 2, transactions: 1, maxClaim: 1, poll: "20 millis" })
+    const idle = Effect.flatMap(JobWorker, (worker) => {
       claims = 1
       return Effect.andThen(Deferred.await(isClaiming), worker.idle)
     })

@@ -1,5 +1,4 @@
-import * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
+import { Clock, Effect } from "effect"
 
 /** Tells of an outage once when it begins and once when it is over, however many attempts fail between. */
 export class Outage {

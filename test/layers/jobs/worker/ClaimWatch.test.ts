@@ -2,13 +2,14 @@
 import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Layer, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { layerMemory } from "../../../src/layers/jobs/MemoryJobQueue.ts"
-import * as Job from "../../../src/services/jobs/Job.ts"
-import { JobQueueError } from "../../../src/services/jobs/JobError.ts"
-import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
-import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import { JobStore } from "../../../src/services/jobs/JobStore.ts"
-import { JobWorker, layer as workerLayer } from "../../../src/services/jobs/JobWorker.ts"
+import { layerMemory } from "../../../../src/layers/jobs/MemoryJobQueue.ts"
+import * as Worker from "../../../../src/layers/jobs/worker/Worker.ts"
+import * as Job from "../../../../src/services/jobs/Job.ts"
+import { JobQueueError } from "../../../../src/services/jobs/JobError.ts"
+import * as JobHandler from "../../../../src/services/jobs/JobHandler.ts"
+import { JobQueue } from "../../../../src/services/jobs/JobQueue.ts"
+import { JobStore } from "../../../../src/services/jobs/JobStore.ts"
+import { JobWorker } from "../../../../src/services/jobs/JobWorker.ts"
 
 const Long = Job.make("long", { payload: Schema.Struct({}), success: Schema.Void, timeout: "2 hours" })
 
@@ -53,7 +54,7 @@ const run = <A, E>(
             )
         }))
     )
-    const worker = workerLayer([
+    const worker = Worker.layer([
       JobHandler.plain(Long, () => Effect.andThen(Deferred.succeed(started, undefined), Effect.sleep("1 hour")))
     ], { concurrency: 1 }).pipe(Layer.provide(moody), Layer.provideMerge(layerMemory))
     const scope = yield* Scope.make()

@@ -1,10 +1,7 @@
-import * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Latch from "effect/Latch"
-import type { JobId } from "./Job.ts"
-import type { Session } from "./JobSession.ts"
-import type { Beat, Chores, Membership } from "./JobStore.ts"
+import { Clock, Effect, Exit, Latch } from "effect"
+import type { JobId } from "../../../services/jobs/Job.ts"
+import type { Beat, Chores, Membership } from "../../../services/jobs/JobStore.ts"
+import type { Session } from "./WorkerTypes.ts"
 
 /** What a heartbeat means to the rest of its session. */
 export interface HeartListener {

@@ -2,13 +2,14 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Schedule, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { layerMemory } from "../../../src/layers/jobs/MemoryJobQueue.ts"
-import * as Job from "../../../src/services/jobs/Job.ts"
-import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
-import { JobDiscard, JobSnooze } from "../../../src/services/jobs/JobError.ts"
-import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
-import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
+import { layerMemory } from "../../../../src/layers/jobs/MemoryJobQueue.ts"
+import * as Worker from "../../../../src/layers/jobs/worker/Worker.ts"
+import * as Job from "../../../../src/services/jobs/Job.ts"
+import { JobAdmin } from "../../../../src/services/jobs/JobAdmin.ts"
+import { JobDiscard, JobSnooze } from "../../../../src/services/jobs/JobError.ts"
+import * as JobHandler from "../../../../src/services/jobs/JobHandler.ts"
+import { JobQueue } from "../../../../src/services/jobs/JobQueue.ts"
+import type { JobWorker } from "../../../../src/services/jobs/JobWorker.ts"
 
 const Plan = Schema.Struct({
   n: Schema.Int,
@@ -90,13 +91,13 @@ class World {
 }
 
 const workerOf = (world: World) =>
-  JobWorker.layer([
+  Worker.layer([
     JobHandler.plain(kinds.plain, (plan) => world.run(plan)),
     JobHandler.transactional(kinds.transactional, (plan) => world.run(plan), { maxGroup: 1 }),
     JobHandler.batch(kinds.batch, (items) => Effect.forEach(items, ({ payload }) => world.run(payload)), { maxSize: 1 })
   ], { drainGrace: "200 millis", concurrency: 4 })
 
-const begin = <E, R>(worker: Layer.Layer<JobWorker.JobWorker, E, R>) =>
+const begin = <E, R>(worker: Layer.Layer<JobWorker, E, R>) =>
   Effect.tap(Scope.make(), (scope) => Scope.provide(Layer.build(worker), scope))
 
 /** Closes a worker: its drain waits on the clock, which somebody has to move. */
@@ -170,7 +171,7 @@ it.effect("a waiting job overtakes any priority in the end: nothing starves", ()
     const order: Array<string> = []
     yield* queue.enqueueMany(Low, ["high", "high"], { priority: 3 })
     yield* queue.enqueue(Low, "low")
-    const scope = yield* begin(JobWorker.layer([
+    const scope = yield* begin(Worker.layer([
       JobHandler.plain(Low, (text) => Effect.delay(Effect.sync(() => order.push(text)), "1 second"))
     ], { concurrency: 1 }))
     // Two jobs of priority 3 a second, and about one of them is worked off: the backlog only grows.

@@ -1,13 +1,14 @@
 /** What users write and the jobs wing calls: whatever it throws, answers or never answers costs its own job, with a reason that says so. */
 import { assert, describe, it } from "@effect/vitest"
 import { type Duration, Effect, Layer, Queue, Schedule, Schema, SchemaGetter } from "effect"
-import { layerMemory } from "../../../src/layers/jobs/MemoryJobQueue.ts"
-import * as Job from "../../../src/services/jobs/Job.ts"
-import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
-import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
-import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
-import { type CronEntry, JobStore } from "../../../src/services/jobs/JobStore.ts"
-import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
+import { layerMemory } from "../../../../src/layers/jobs/MemoryJobQueue.ts"
+import * as Worker from "../../../../src/layers/jobs/worker/Worker.ts"
+import * as Job from "../../../../src/services/jobs/Job.ts"
+import { JobAdmin } from "../../../../src/services/jobs/JobAdmin.ts"
+import * as JobHandler from "../../../../src/services/jobs/JobHandler.ts"
+import { JobQueue } from "../../../../src/services/jobs/JobQueue.ts"
+import { type CronEntry, JobStore } from "../../../../src/services/jobs/JobStore.ts"
+import { JobWorker } from "../../../../src/services/jobs/JobWorker.ts"
 
 const options = { poll: "20 millis", beat: "20 millis", lease: "60 seconds" } as const
 const bad = 13
@@ -187,8 +188,8 @@ const run = Effect.fnUntraced(function*(mode: typeof modes[number], foreign: For
   const { handler, kind } = handlerOf(mode, foreign)
   const ids = yield* queue.enqueueMany(kind, [...good.slice(0, 3), bad, ...good.slice(3)])
   yield* Effect.provide(
-    Effect.flatMap(JobWorker.JobWorker, (worker) => worker.idle),
-    Layer.provide(JobWorker.layer([handler], options), Layer.succeed(JobStore, counted))
+    Effect.flatMap(JobWorker, (worker) => worker.idle),
+    Layer.provide(Worker.layer([handler], options), Layer.succeed(JobStore, counted))
   )
   const { jobs } = yield* (yield* JobAdmin).list({})
   assert.strictEqual(jobs.length, ids.length)
@@ -261,8 +262,8 @@ describe("what users write", () => {
           )
           const ids = yield* queue.enqueueMany(Two, [1, 2])
           yield* Effect.provide(
-            Effect.flatMap(JobWorker.JobWorker, (worker) => worker.idle),
-            JobWorker.layer([handler], options)
+            Effect.flatMap(JobWorker, (worker) => worker.idle),
+            Worker.layer([handler], options)
           )
           const { jobs } = yield* (yield* JobAdmin).list({})
           assert.strictEqual(jobs.length, ids.length)
@@ -304,7 +305,7 @@ describe("what users write", () => {
         ]
         const ticked = yield* Queue.unbounded<string>()
         const handler = JobHandler.plain(Tick, (which) => Queue.offer(ticked, which))
-        const ticks = yield* Effect.provide(Queue.takeN(ticked, 3), JobWorker.layer([handler], { ...options, crons }))
+        const ticks = yield* Effect.provide(Queue.takeN(ticked, 3), Worker.layer([handler], { ...options, crons }))
         assert.deepStrictEqual([...ticks], ["good", "good", "good"])
       }).pipe(Effect.provide(layerMemory)), 5_000)
   }

@@ -1,7 +1,7 @@
-import * as Duration from "effect/Duration"
-import type { JobId } from "./Job.ts"
-import type { Handler } from "./JobHandler.ts"
-import type { ClaimedJob } from "./JobStore.ts"
+import { Duration } from "effect"
+import type { JobId } from "../../../services/jobs/Job.ts"
+import type { Handler } from "../../../services/jobs/JobHandler.ts"
+import type { ClaimedJob } from "../../../services/jobs/JobStore.ts"
 
 /** Claimed jobs of one kind that wait for a slot. */
 export interface Lane<R> {

@@ -1,9 +1,8 @@
-import * as Effect from "effect/Effect"
-import * as Latch from "effect/Latch"
-import type { JobId } from "./Job.ts"
-import type { JobQueueError } from "./JobError.ts"
-import type { Session } from "./JobSession.ts"
-import type { ClaimedJob, Settlement, Verdict } from "./JobStore.ts"
+import { Effect, Latch } from "effect"
+import type { JobId } from "../../../services/jobs/Job.ts"
+import type { JobQueueError } from "../../../services/jobs/JobError.ts"
+import type { ClaimedJob, Settlement, Verdict } from "../../../services/jobs/JobStore.ts"
+import type { Session } from "./WorkerTypes.ts"
 
 /** Settlements written in one statement. */
 const maxSettle = 2_000
