@@ -8,11 +8,11 @@ import type * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { FetchTarget } from "../../../services/fetch/FetchRequest.ts"
 import { HostGates } from "../../../services/fetch/HostGates.ts"
-import { Alarm } from "./Alarm.ts"
+import { Alarm } from "../fetcher/Alarm.ts"
 import type { Attempt } from "./Attempt.ts"
 import { acceptEncoding } from "./BodyDecoder.ts"
+import type { Now } from "./Call.ts"
 import { RobotsCache } from "./RobotsCache.ts"
-import type { Now } from "./Task.ts"
 
 export class Engine {
   readonly client: HttpClient.HttpClient
