@@ -17,10 +17,10 @@ import type { Refusal } from "../../../services/fetch/HostGate.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import * as Redirect from "../../../services/fetch/Redirect.ts"
 import * as Retry from "../../../services/fetch/Retry.ts"
+import type { Sink, Wants } from "./BodySink.ts"
 import type { Flight } from "./Flight.ts"
 import type { Limits } from "./Limits.ts"
-import { type AttemptEnd, headerOf } from "./Reception.ts"
-import type { Sink, Wants } from "./Sink.ts"
+import { type AttemptEnd, headerOf } from "./Transfer.ts"
 
 export interface Task {
   readonly target: FetchTarget

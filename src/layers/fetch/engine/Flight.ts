@@ -7,7 +7,7 @@ import type { FetchError } from "../../../services/fetch/FetchError.ts"
 import type { HostGate } from "../../../services/fetch/HostGate.ts"
 import type { TaskNode } from "../../../services/tasks/TaskNode.ts"
 import type { Attempt } from "./Attempt.ts"
-import type { AttemptEnd } from "./Reception.ts"
+import type { AttemptEnd } from "./Transfer.ts"
 
 /** What an attempt's fiber may fail with. */
 export type AttemptError = HttpClientError.HttpClientError | FetchError

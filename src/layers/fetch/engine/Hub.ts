@@ -11,8 +11,8 @@ import { HostGates } from "../../../services/fetch/HostGates.ts"
 import { Alarm } from "../../../services/tasks/Alarm.ts"
 import type { Attempt } from "./Attempt.ts"
 import { acceptEncoding } from "./BodyDecoder.ts"
+import type { Now } from "./Call.ts"
 import { RobotsCache } from "./RobotsCache.ts"
-import type { Now } from "./Task.ts"
 
 export class Engine {
   readonly client: HttpClient.HttpClient

@@ -10,12 +10,12 @@ import type { FetchSource, Lending } from "../../../services/fetch/FetchSource.t
 import type { HostState } from "../../../services/fetch/HostState.ts"
 import * as Deadline from "../../../services/tasks/Deadline.ts"
 import { CurrentTask } from "../../../services/tasks/TaskNode.ts"
-import type { Engine } from "./Engine.ts"
+import * as Sink from "./BodySink.ts"
+import * as Task from "./Call.ts"
+import { Session } from "./Dispatcher.ts"
+import type { Engine } from "./Hub.ts"
 import type { Limits } from "./Limits.ts"
 import { Outlet } from "./Outlet.ts"
-import { Session } from "./Session.ts"
-import * as Sink from "./Sink.ts"
-import * as Task from "./Task.ts"
 
 export interface DispatchOptions {
   readonly engine: Engine

@@ -16,8 +16,8 @@ import type { FetchTarget } from "../../../services/fetch/FetchRequest.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import type { TransportPhase, TransportWatch } from "../../../services/fetch/TransportWatch.ts"
 import type { Alarm } from "../../../services/tasks/Alarm.ts"
+import type { Sink } from "./BodySink.ts"
 import type { Limits } from "./Limits.ts"
-import type { Sink } from "./Sink.ts"
 
 /** Which of the limits of a phase is the next to pass. */
 type PhaseLimit = "sent" | "dns" | "connect" | "tls" | "headers" | "idle"

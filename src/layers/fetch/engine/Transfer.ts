@@ -14,7 +14,7 @@ import { isRedirect } from "../../../services/fetch/Redirect.ts"
 import { Abandon, TransportWatch, WholeBody } from "../../../services/fetch/TransportWatch.ts"
 import type { Attempt } from "./Attempt.ts"
 import * as BodyDecoder from "./BodyDecoder.ts"
-import * as Sink from "./Sink.ts"
+import * as Sink from "./BodySink.ts"
 import { toFetchError } from "./TransportError.ts"
 
 /** What an attempt ends with when it got a response. */

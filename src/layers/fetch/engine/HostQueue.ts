@@ -2,7 +2,7 @@
  * The tasks of one host that wait at its gate, oldest first; linked through the tasks themselves.
  */
 import type { HostGate } from "../../../services/fetch/HostGate.ts"
-import type { Task } from "./Task.ts"
+import type { Task } from "./Call.ts"
 
 export class HostQueue {
   readonly gate: HostGate

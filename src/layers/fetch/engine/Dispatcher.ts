@@ -8,12 +8,12 @@ import type { Refusal } from "../../../services/fetch/HostGate.ts"
 import { RateGate } from "../../../services/fetch/RateGate.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import { TaskNode } from "../../../services/tasks/TaskNode.ts"
-import type { Engine } from "./Engine.ts"
-import { Flights, type Fork } from "./Flights.ts"
+import type { Sink } from "./BodySink.ts"
+import * as Task from "./Call.ts"
 import { HostQueue } from "./HostQueue.ts"
+import type { Engine } from "./Hub.ts"
+import { Flights, type Fork } from "./InFlight.ts"
 import type { Limits } from "./Limits.ts"
-import type { Sink } from "./Sink.ts"
-import * as Task from "./Task.ts"
 
 /** What a session is told by its owner and tells it. */
 export interface SessionHooks {

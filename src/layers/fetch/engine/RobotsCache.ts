@@ -8,9 +8,9 @@ import { type FetchTarget, target } from "../../../services/fetch/FetchRequest.t
 import * as Redact from "../../../services/fetch/Redact.ts"
 import * as Retry from "../../../services/fetch/Retry.ts"
 import * as Robots from "../../../services/fetch/Robots.ts"
+import * as Task from "./Call.ts"
 import type { Limits } from "./Limits.ts"
-import type { AttemptEnd } from "./Reception.ts"
-import * as Task from "./Task.ts"
+import type { AttemptEnd } from "./Transfer.ts"
 
 interface Known {
   readonly _tag: "Known"

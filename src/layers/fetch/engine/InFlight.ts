@@ -9,11 +9,11 @@ import * as Redact from "../../../services/fetch/Redact.ts"
 import * as Retry from "../../../services/fetch/Retry.ts"
 import { CurrentTask, TaskNode } from "../../../services/tasks/TaskNode.ts"
 import { Attempt } from "./Attempt.ts"
-import type { Engine } from "./Engine.ts"
+import type { Sink } from "./BodySink.ts"
+import * as Task from "./Call.ts"
 import type { AttemptError, Flight } from "./Flight.ts"
-import * as Reception from "./Reception.ts"
-import type { Sink } from "./Sink.ts"
-import * as Task from "./Task.ts"
+import type { Engine } from "./Hub.ts"
+import * as Reception from "./Transfer.ts"
 
 /** Starts the fiber of an attempt. */
 export type Fork = <A, E extends AttemptError>(
