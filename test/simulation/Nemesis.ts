@@ -2,7 +2,7 @@
  * What goes wrong, as a list made from the seed before the world begins: it can be printed, and played again with some of it left out. Each seed
  * switches some kinds on (swarm testing), so that rare pairs meet.
  */
-import type { SeededRandom } from "./Random.ts"
+import type { SeededRandom } from "./kernel/Random.ts"
 
 export const kinds = ["kill", "freeze", "freezeAndKill", "cut", "cutAndKill", "skew"] as const
 export type Kind = typeof kinds[number]

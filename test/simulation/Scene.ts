@@ -1,12 +1,12 @@
 /** What is simulated: processes that do something, and a checker that knows nothing of how. */
 import { Effect } from "effect"
 import * as Migrations from "../../src/layers/postgres/Migrations.ts"
-import * as Client from "./Client.ts"
-import { Kernel } from "./Kernel.ts"
+import { Kernel } from "./kernel/Kernel.ts"
+import { Network } from "./kernel/Network.ts"
+import { Process } from "./kernel/Process.ts"
+import * as Client from "./levels/Client.ts"
+import type { PgliteServer } from "./levels/PgliteServer.ts"
 import * as Nemesis from "./Nemesis.ts"
-import { Network } from "./Network.ts"
-import type { PgliteServer } from "./PgliteServer.ts"
-import { Process } from "./Process.ts"
 import { World, type WorldOptions } from "./World.ts"
 
 /** One seed's play of a scene. */

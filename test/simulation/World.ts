@@ -1,9 +1,9 @@
 /** One seed's world: processes in slots, the network between them and their server, and the strikes against them. */
-import { Kernel } from "./Kernel.ts"
+import { Kernel } from "./kernel/Kernel.ts"
+import { Network, type SimulatedSocket } from "./kernel/Network.ts"
+import { Process } from "./kernel/Process.ts"
+import type { PgliteServer } from "./levels/PgliteServer.ts"
 import * as Nemesis from "./Nemesis.ts"
-import { Network, type SimulatedSocket } from "./Network.ts"
-import type { PgliteServer } from "./PgliteServer.ts"
-import { Process } from "./Process.ts"
 
 export interface WorldOptions {
   readonly seed: number

@@ -1,12 +1,12 @@
 /** `npm run simulate -- --seed N [--runs K] [--scene jobs|orders|all] [--seconds S] [--trace] [--without i,j] [--mutants]` */
 import { parseArgs } from "node:util"
-import { escapes, install } from "./Escapes.ts"
-import * as JobsScene from "./JobsScene.ts"
-import { Kernel } from "./Kernel.ts"
-import * as Mutants from "./Mutants.ts"
-import * as OrdersScene from "./OrdersScene.ts"
-import { PgliteServer } from "./PgliteServer.ts"
+import { escapes, install } from "./kernel/Escapes.ts"
+import { Kernel } from "./kernel/Kernel.ts"
+import { PgliteServer } from "./levels/PgliteServer.ts"
+import * as Mutants from "./mutants/SqlMutants.ts"
 import * as Scene from "./Scene.ts"
+import * as JobsScene from "./scenes/Jobs.ts"
+import * as OrdersScene from "./scenes/Orders.ts"
 
 const { values } = parseArgs({
   options: {

@@ -1,7 +1,7 @@
 /**
  * The schema broken on purpose, one line at a time: each must be found within so many seeds. One that is not found is an invariant that is missing.
  */
-import type { PgliteServer } from "./PgliteServer.ts"
+import type { PgliteServer } from "../levels/PgliteServer.ts"
 
 export interface Mutant {
   readonly name: string

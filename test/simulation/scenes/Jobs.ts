@@ -4,16 +4,16 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer, Logger, Schedule, Schema } from "effect"
-import * as PostgresJobQueue from "../../src/layers/jobs/PostgresJobQueue.ts"
-import * as Job from "../../src/services/jobs/Job.ts"
-import * as JobHandler from "../../src/services/jobs/JobHandler.ts"
-import { JobQueue } from "../../src/services/jobs/JobQueue.ts"
-import * as JobWorker from "../../src/services/jobs/JobWorker.ts"
-import * as Client from "./Client.ts"
-import type { PgliteServer } from "./PgliteServer.ts"
-import type { Process } from "./Process.ts"
-import type { Scene } from "./Scene.ts"
-import type { World } from "./World.ts"
+import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import * as Job from "../../../src/services/jobs/Job.ts"
+import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
+import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
+import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
+import type { Process } from "../kernel/Process.ts"
+import * as Client from "../levels/Client.ts"
+import type { PgliteServer } from "../levels/PgliteServer.ts"
+import type { Scene } from "../Scene.ts"
+import type { World } from "../World.ts"
 
 const options = {
   payload: Schema.Struct({ n: Schema.Int }),

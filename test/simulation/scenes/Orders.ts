@@ -3,18 +3,18 @@
  * payment provider that sometimes charges and loses its answer.
  */
 import { Effect, Layer, Logger, Schedule } from "effect"
-import * as OrdersApp from "../../src/programs/orders/OrdersApp.ts"
-import * as OrderWorker from "../../src/programs/orders/OrderWorker.ts"
-import { customerId, seed, sku } from "../../src/programs/orders/seed.ts"
-import { Ledger } from "../../src/services/orders/Ledger.ts"
-import type { OrderRequest } from "../../src/services/orders/Order.ts"
-import { Orders } from "../../src/services/orders/Orders.ts"
-import { type ChargeAnswer, PaymentProvider, PaymentUnavailable } from "../../src/services/orders/PaymentProvider.ts"
-import * as Client from "./Client.ts"
-import type { PgliteServer } from "./PgliteServer.ts"
-import type { Process } from "./Process.ts"
-import type { Scene } from "./Scene.ts"
-import type { World } from "./World.ts"
+import * as OrdersApp from "../../../src/programs/orders/OrdersApp.ts"
+import * as OrderWorker from "../../../src/programs/orders/OrderWorker.ts"
+import { customerId, seed, sku } from "../../../src/programs/orders/seed.ts"
+import { Ledger } from "../../../src/services/orders/Ledger.ts"
+import type { OrderRequest } from "../../../src/services/orders/Order.ts"
+import { Orders } from "../../../src/services/orders/Orders.ts"
+import { type ChargeAnswer, PaymentProvider, PaymentUnavailable } from "../../../src/services/orders/PaymentProvider.ts"
+import type { Process } from "../kernel/Process.ts"
+import * as Client from "../levels/Client.ts"
+import type { PgliteServer } from "../levels/PgliteServer.ts"
+import type { Scene } from "../Scene.ts"
+import type { World } from "../World.ts"
 
 const customers = 5
 const products = 6

@@ -5,8 +5,8 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Duplex } from "node:stream"
-import { ReadClient } from "../../src/layers/postgres/Database.ts"
-import type { SimulatedSocket } from "./Network.ts"
+import { ReadClient } from "../../../src/layers/postgres/Database.ts"
+import type { SimulatedSocket } from "../kernel/Network.ts"
 
 export type Services = PgClient.PgClient | SqlClient.SqlClient | ReadClient
 

@@ -4,9 +4,9 @@
  * shadowed by functions of the schema `sim`, which stands before `pg_catalog` in the search path.
  */
 import { PGlite } from "@electric-sql/pglite"
-import type { Kernel } from "./Kernel.ts"
-import type { Peer, Server, Wire } from "./Network.ts"
-import type { SeededRandom } from "./Random.ts"
+import type { Kernel } from "../kernel/Kernel.ts"
+import type { Peer, Server, Wire } from "../kernel/Network.ts"
+import type { SeededRandom } from "../kernel/Random.ts"
 
 const shadows = `
   create schema sim;
