@@ -1,17 +1,16 @@
 /**
- * The job wing as it is (JobWorker, PostgresJobQueue, the client's pool and wire protocol, the SQL), three workers and a producer, under strikes. The
- * checker knows nothing of how it works: only what was accepted, and what became of it.
+ * The job wing (queue, workers, and whatever store there is), three workers and a producer, under strikes. The checker knows nothing of how it works: only
+ * what was accepted, and what became of it.
  */
-import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer, Logger, Schedule, Schema } from "effect"
-import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
+import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
 import * as JobWorker from "../../../src/services/jobs/JobWorker.ts"
 import type { Process } from "../kernel/Process.ts"
-import * as Client from "../levels/Client.ts"
-import type { PgliteServer } from "../levels/PgliteServer.ts"
+import { EffectTable, shelves, type Store } from "../levels/Level.ts"
+import type { Strike } from "../Nemesis.ts"
 import type { Scene } from "../Scene.ts"
 import type { World } from "../World.ts"
 
@@ -22,38 +21,44 @@ const options = {
   timeout: "20 seconds"
 } as const
 const Effects = Job.make("sim.effects", options)
-const Books = Job.make("sim.books", options)
+const Shelves = Job.make("sim.shelves", options)
 const Keyed = Job.make("sim.keyed", options)
 const Plain = Job.make("sim.plain", options)
+/** Ends among the dead letters, more often than not. */
+const Mortal = Job.make("sim.mortal", { ...options, maxAttempts: 2 })
+const kinds = [
+  ["effects", Effects],
+  ["shelves", Shelves],
+  ["keyed", Keyed],
+  ["plain", Plain],
+  ["mortal", Mortal]
+] as const
 
 class NotThisTime extends Schema.TaggedError<NotThisTime>()("NotThisTime", {}) {}
 
+const keys = 4
+
 const handlersOf = ({ random }: Process, done: Map<number, number>) =>
-  Effect.map(PgClient.PgClient, (sql) => {
+  Effect.map(EffectTable, (table) => {
     const pause = (rarely: number, millis: number) =>
       Effect.suspend(() => Effect.sleep(random.float() * (random.chance(rarely) ? millis : 20)))
+    const once = (kind: string, unlucky: number) => ({ n }: { readonly n: number }) =>
+      Effect.gen(function*() {
+        yield* pause(0.1, 3000)
+        if (random.chance(unlucky)) return yield* new NotThisTime()
+        return yield* table.write([{ n, kind, key: null }])
+      })
     return [
-      JobHandler.transactional(Effects, ({ n }) =>
-        Effect.gen(function*() {
-          yield* pause(0.1, 3000)
-          if (random.chance(0.05)) return yield* new NotThisTime()
-          return yield* Effect.asVoid(sql`insert into effects (n, kind) values (${n}, 'effects')`)
-        }), { maxGroup: 4 }),
-      JobHandler.batch(Books, (items) =>
+      JobHandler.transactional(Effects, once("effects", 0.05), { maxGroup: 4 }),
+      JobHandler.transactional(Mortal, once("mortal", 0.6)),
+      JobHandler.batch(Shelves, (items) =>
         Effect.gen(function*() {
           yield* pause(0.2, 6000)
-          for (const { payload } of items) {
-            yield* sql`update books set v = v + 1 where id = ${payload.n % 3}`
-            yield* sql`update books set v = v + 1 where id = ${(payload.n * 7 + 1) % 3}`
-            yield* sql`insert into effects (n, kind) values (${payload.n}, 'books')`
-          }
+          const wanted = items.flatMap(({ payload: { n } }) => [n % shelves, (n * 7 + 1) % shelves])
+          yield* table.write(items.map(({ payload: { n } }) => ({ n, kind: "shelves", key: null })), wanted)
         }), { maxSize: 8, settle: "first" }),
       JobHandler.transactional(Keyed, ({ n }) =>
-        Effect.gen(function*() {
-          yield* pause(0.1, 3000)
-          yield* sql`insert into effects (n, kind) values (${n}, 'keyed')`
-          yield* sql`insert into effect_order (n, key) values (${n}, ${n % 4})`
-        })),
+        Effect.andThen(pause(0.1, 3000), table.write([{ n, kind: "keyed", key: n % keys }]))),
       JobHandler.plain(Plain, ({ n }) =>
         Effect.gen(function*() {
           yield* pause(0.1, 3000)
@@ -62,128 +67,149 @@ const handlersOf = ({ random }: Process, done: Map<number, number>) =>
     ]
   })
 
-/** Three workers, one producer. */
-export const scene: Scene = {
-  name: "jobs",
-  slots: 3,
-  tables: `
-    create table effects (n int not null, kind text not null);
-    create table effect_order (id bigint generated always as identity, n int not null, key int not null);
-    create table books (id int primary key, v int not null);
-    insert into books values (0, 0), (1, 0), (2, 0)`,
-  empty: "truncate effects, effect_order restart identity; update books set v = 0",
-  play: () => {
-    const accepted: Accepted = { effects: new Set(), books: new Set(), keyed: new Set(), plain: new Set() }
-    const done = new Map<number, number>()
-    return {
-      boot: (world, process) => work(world, process, done),
-      begin: (world) => produce(world, accepted),
-      accepted: () => Object.values(accepted).reduce((sum, set) => sum + set.size, 0),
-      check: (server) => check(server, accepted, done)
-    }
-  }
+/** What was promised, and how it may end. */
+interface Promised {
+  readonly kind: typeof kinds[number][0]
+  readonly n: number
+  readonly id: Job.JobId
 }
 
-type Accepted = Readonly<Record<"effects" | "books" | "keyed" | "plain", Set<number>>>
+interface Ledger {
+  readonly promised: Map<number, Promised>
+  /** Somebody has asked to cancel them: they have an effect or not. */
+  readonly cancelled: Set<number>
+  /** How often each plain job ran to its end. */
+  readonly done: Map<number, number>
+}
 
-const work = (world: World, process: Process, done: Map<number, number>): void => {
+const work = (world: World, process: Process, { done }: Ledger): void => {
   const worker = Layer.unwrap(
     Effect.map(
       handlersOf(process, done),
       (handlers) => JobWorker.layer(handlers, { concurrency: 4, transactions: 2, label: process.name })
     )
   ).pipe(
-    Layer.provide(PostgresJobQueue.layer),
-    Layer.provide(Client.layer(() => world.connect(process), process.name)),
+    Layer.provide(world.store.jobs(process)),
     Layer.provideMerge(Logger.layer([]))
   )
   process.run(Effect.retry(Layer.launch(worker), Schedule.spaced("500 millis")))
 }
 
 /** Enqueues a few now and then; what is answered is accepted, what is not may or may not have happened. */
-const produce = (world: World, accepted: Accepted): void => {
+const produce = (world: World, { promised }: Ledger): void => {
   const process = world.bystander("producer")
   const { random } = process
-  const kinds = [["effects", Effects], ["books", Books], ["keyed", Keyed], ["plain", Plain]] as const
   let offered = 0
   const program = Effect.gen(function*() {
     const queue = yield* JobQueue
     while (world.kernel.nowMillis < world.endMillis) {
       const [name, kind] = random.pick(kinds)
       const payloads = Array.from({ length: 1 + random.below(5) }, () => ({ n: offered++ }))
-      const enqueue = name === "keyed"
-        ? Effect.forEach(payloads, (payload) => queue.enqueue(kind, payload, { key: `k${payload.n % 4}` }), {
-          discard: true
-        })
-        : queue.enqueueMany(kind, payloads)
+      const options = name === "keyed" ? (n: number) => ({ key: `k${n % keys}` }) : () => undefined
+      const enqueue = name === "effects"
+        ? queue.enqueueMany(kind, payloads)
+        : Effect.forEach(payloads, (payload) => queue.enqueue(kind, payload, options(payload.n)))
       yield* Effect.match(enqueue, {
         onFailure: () => undefined,
-        onSuccess: () => {
-          for (const { n } of payloads) accepted[name].add(n)
+        onSuccess: (ids) => {
+          for (const [at, id] of ids.entries()) {
+            const n = payloads[at]?.n ?? -1
+            promised.set(n, { kind: name, n, id })
+          }
         }
       })
       yield* Effect.sleep(random.float() * 4000)
     }
   })
-  process.run(program.pipe(
-    Effect.provide(PostgresJobQueue.layer.pipe(
-      Layer.provide(Client.layer(() => world.connect(process), "producer")),
-      Layer.provideMerge(Logger.layer([]))
-    ))
-  ))
+  process.run(Effect.provide(program, Layer.provideMerge(world.store.jobs(process), Logger.layer([]))))
 }
 
-interface LiveJob {
-  readonly id: string
-  readonly kind: string
-  readonly state: number
-  readonly attempt: number
-  readonly worker: number | null
-  readonly is_member: boolean
+const queueName = Effects.queue
+
+/** What operators do. What holds the queue up is taken back, however often that has to be tried. */
+const operate = (world: World, strike: Strike, { cancelled, promised }: Ledger): void => {
+  const process = world.bystander(`operator${strike.atMillis}`)
+  const patiently = { schedule: Schedule.spaced("500 millis"), times: 200 }
+  const moves = [
+    Effect.gen(function*() {
+      const admin = yield* JobAdmin
+      yield* Effect.retry(admin.pause(queueName), patiently)
+      yield* Effect.sleep(strike.forMillis)
+      yield* Effect.retry(admin.resume(queueName), patiently)
+    }),
+    Effect.gen(function*() {
+      const admin = yield* JobAdmin
+      yield* Effect.retry(admin.setRate(queueName, 1 + Math.round(strike.extent * 30)), patiently)
+      yield* Effect.sleep(strike.forMillis)
+      yield* Effect.retry(admin.setRate(queueName, null), patiently)
+    }),
+    Effect.gen(function*() {
+      const admin = yield* JobAdmin
+      yield* admin.redrive({ limit: 20 }, strike.extent < 0.5 ? {} : { ratePerSecond: 10 })
+    }),
+    Effect.gen(function*() {
+      const queue = yield* JobQueue
+      for (const { id, n } of [...promised.values()].slice(-4)) {
+        cancelled.add(n)
+        yield* Effect.ignore(queue.cancel(id))
+      }
+    })
+  ] as const
+  process.run(
+    Effect.provide(
+      Effect.ignore(process.random.pick(moves)),
+      Layer.provideMerge(world.store.jobs(process), Logger.layer([]))
+    )
+  )
 }
 
-const check = async (
-  server: PgliteServer,
-  accepted: Accepted,
-  done: ReadonlyMap<number, number>
-): Promise<Array<string>> => {
+/** Three workers, one producer. */
+export const scene: Scene = {
+  name: "jobs",
+  slots: 3,
+  settleSeconds: 60,
+  play: () => {
+    const ledger: Ledger = { promised: new Map(), cancelled: new Set(), done: new Map() }
+    return {
+      boot: (world, process) => work(world, process, ledger),
+      begin: (world) => produce(world, ledger),
+      operate: (world, strike) => operate(world, strike, ledger),
+      accepted: () => ledger.promised.size,
+      check: ({ inspect }) => check(inspect, ledger)
+    }
+  }
+}
+
+const check = (inspect: Store["inspect"], { cancelled, done, promised }: Ledger): ReadonlyArray<string> => {
   const wrong: Array<string> = []
-  const effects = await server.rows<{ readonly n: number; readonly count: number }>(
-    "select n, count(*)::int as count from effects group by n"
-  )
-  const counts = new Map(effects.map(({ count, n }) => [n, count]))
+  const effects = inspect.effects()
+  const counts = new Map<number, number>()
+  for (const { n } of effects) counts.set(n, (counts.get(n) ?? 0) + 1)
   for (const [n, count] of counts) if (count !== 1) wrong.push(`the effect of job ${n} happened ${count} times`)
-  for (const name of ["effects", "books", "keyed"] as const) {
-    for (const n of accepted[name]) if (!counts.has(n)) wrong.push(`accepted job ${n} (${name}) had no effect`)
+  const dead = inspect.deadJobs()
+  const deadIds = new Set(dead.map(({ id }) => id))
+  for (const { id, kind, n } of promised.values()) {
+    const isDead = deadIds.has(id)
+    if (isDead && kind !== "mortal") {
+      wrong.push(`accepted job ${n} (${kind}) is dead: ${dead.find((job) => job.id === id)?.problem}`)
+    }
+    if (isDead && counts.has(n)) wrong.push(`accepted job ${n} (${kind}) is dead and had its effect`)
+    const hasEnded = kind === "plain" ? done.has(n) : counts.has(n)
+    if (!hasEnded && !isDead && !cancelled.has(n)) wrong.push(`accepted job ${n} (${kind}) had no effect`)
   }
-  for (const n of accepted.plain) if (!done.has(n)) wrong.push(`accepted job ${n} (plain) was never run`)
-  const live = await server.rows<LiveJob>(`select id::text, kind, state::int, attempt::int, worker,
-    exists (select from sluice.job_worker w where w.id = j.worker) as is_member from sluice.job j order by id`)
-  for (const { attempt, id, is_member, kind, state, worker } of live) {
-    const where = worker === null ? "" : ` at worker ${worker}, which is ${is_member ? "" : "not "}there`
-    wrong.push(`job ${id} (${kind}) is left in state ${state} after attempt ${attempt}${where}`)
+  for (const { attempt, id, kind, state, worker } of inspect.liveJobs()) {
+    wrong.push(
+      `job ${id} (${kind}) is left ${state} after attempt ${attempt}${worker === null ? "" : ` at worker ${worker}`}`
+    )
   }
-  const dead = await server.rows<{ readonly id: string; readonly error: string }>(
-    "select id::text, error::text from sluice.job_dead order by id"
-  )
-  for (const { error, id } of dead) wrong.push(`job ${id} is dead: ${error}`)
-  const [books] = await server.rows<{ readonly written: number; readonly due: number }>(`select
-    (select sum(v)::int from books) as written, (select 2 * count(*)::int from effects where kind = 'books') as due`)
-  if (books?.written !== books?.due) wrong.push(`the books say ${books?.written} and not ${books?.due}`)
-  const counters = await server.rows<{ readonly queue: string; readonly running: number; readonly ended: number }>(`
-    select queue, sum(running)::int as running, sum(succeeded + cancelled + dead)::int as ended from (
-      select queue, running, succeeded, cancelled, dead from sluice.job_count
-      union all select queue, running, succeeded, cancelled, dead from sluice.job_delta
-    ) c group by queue order by queue`)
-  for (const { queue, running } of counters) {
-    const rows = live.filter((job) => job.state === 1).length
-    if (running !== 0 && running !== rows) wrong.push(`the counter of ${queue} says that ${running} are running`)
+  const due = 2 * effects.filter(({ kind }) => kind === "shelves").length
+  if (inspect.shelved() !== due) wrong.push(`the shelves say ${inspect.shelved()} and not ${due}`)
+  for (const { queue, ready, running } of inspect.counters()) {
+    if (running !== 0 || ready !== 0) wrong.push(`the counters of ${queue} say ${running} running, ${ready} ready`)
   }
-  const order = await server.rows<{ readonly n: number; readonly key: number }>(
-    "select n, key from effect_order order by id"
-  )
   const last = new Map<number, number>()
-  for (const { key, n } of order) {
+  for (const { key, n } of effects) {
+    if (key === null) continue
     if (n < (last.get(key) ?? -1)) wrong.push(`key ${key}: job ${n} ran after job ${last.get(key)}`)
     last.set(key, n)
   }

@@ -3,47 +3,23 @@
  * payment provider that sometimes charges and loses its answer.
  */
 import { Effect, Layer, Logger, Schedule } from "effect"
-import * as OrdersApp from "../../../src/programs/orders/OrdersApp.ts"
 import * as OrderWorker from "../../../src/programs/orders/OrderWorker.ts"
 import { customerId, seed, sku } from "../../../src/programs/orders/seed.ts"
 import { Ledger } from "../../../src/services/orders/Ledger.ts"
 import type { OrderRequest } from "../../../src/services/orders/Order.ts"
 import { Orders } from "../../../src/services/orders/Orders.ts"
-import { type ChargeAnswer, PaymentProvider, PaymentUnavailable } from "../../../src/services/orders/PaymentProvider.ts"
+import * as BookCheck from "../checkers/Books.ts"
 import type { Process } from "../kernel/Process.ts"
 import * as Client from "../levels/Client.ts"
+import { stock } from "../levels/Level.ts"
 import type { PgliteServer } from "../levels/PgliteServer.ts"
 import type { Scene } from "../Scene.ts"
 import type { World } from "../World.ts"
+import * as Provider from "./Provider.ts"
 
 const customers = 5
 const products = 6
-const stock = 400
 const workers = 2
-
-/** The other bank's books: they outlive every process. */
-type Charges = Map<string, { readonly answer: ChargeAnswer; readonly amount: bigint; times: number }>
-
-const provider = ({ random }: Process, charges: Charges): Layer.Layer<PaymentProvider> => {
-  const lost = (key: string) => Effect.fail(new PaymentUnavailable({ key, problem: "the answer is lost" }))
-  const travel = Effect.suspend(() => Effect.sleep(random.float() * (random.chance(0.05) ? 15_000 : 200)))
-  return Layer.succeed(
-    PaymentProvider,
-    PaymentProvider.of({
-      find: (key) => Effect.andThen(travel, Effect.sync(() => charges.get(key)?.answer)),
-      charge: ({ amount, key }) =>
-        Effect.gen(function*() {
-          yield* travel
-          if (random.chance(0.1)) return yield* lost(key)
-          const known = charges.get(key)
-          const answer = known?.answer ?? (random.chance(0.1) ? "declined" : "charged")
-          charges.set(key, { answer, amount, times: (known?.times ?? 0) + 1 })
-          yield* travel
-          return random.chance(0.1) ? yield* lost(key) : answer
-        })
-    })
-  )
-}
 
 interface Books {
   /** Filling the shelves again after a lost answer would count what was sold meanwhile: nobody buys before they are full. */
@@ -54,15 +30,11 @@ interface Books {
   readonly wrong: Array<string>
 }
 
-const appOf = (world: World, process: Process) =>
-  OrdersApp.layer.pipe(
-    Layer.provide(Client.layer(() => world.connect(process), process.name)),
-    Layer.provideMerge(Logger.layer([]))
-  )
+const appOf = (world: World, process: Process) => Layer.provideMerge(world.store.shop(process), Logger.layer([]))
 
-const work = (world: World, process: Process, slot: number, charges: Charges): void => {
+const work = (world: World, process: Process, slot: number, charges: Provider.Charges): void => {
   const worker = OrderWorker.layer({ picking: slot === 0 ? "200 millis" : 0 }).pipe(
-    Layer.provide(provider(process, charges)),
+    Layer.provide(Provider.layer(process, charges)),
     Layer.provide(appOf(world, process))
   )
   process.run(Effect.retry(Layer.launch(worker), Schedule.spaced("500 millis")))
@@ -137,10 +109,9 @@ const open = (world: World, books: Books): void => {
 export const scene: Scene = {
   name: "orders",
   slots: 4,
-  tables: "",
-  empty: "",
+  settleSeconds: 60,
   play: () => {
-    const charges: Charges = new Map()
+    const charges: Provider.Charges = new Map()
     const books: Books = { isOpen: false, orders: new Map(), transfers: new Map(), wrong: [] }
     const tried = { count: 0 }
     return {
@@ -148,86 +119,7 @@ export const scene: Scene = {
         slot < workers ? work(world, process, slot, charges) : serve(world, process, tried, books),
       begin: (world) => open(world, books),
       accepted: () => books.orders.size + books.transfers.size,
-      check: (server) => check(server, books, charges)
+      check: ({ inspect }) => [...books.wrong, ...BookCheck.check(inspect, books, charges)]
     }
   }
-}
-
-interface Sums {
-  readonly currency: string
-  readonly balances: string
-  readonly entries: string
-}
-
-const check = async (server: PgliteServer, books: Books, charges: Charges): Promise<Array<string>> => {
-  const wrong = [...books.wrong]
-  const sums = await server.rows<Sums>(`select a.currency, sum(a.balance)::text as balances,
-    (select coalesce(sum(e.amount), 0)::text from sluice.ledger_entries e) as entries from sluice.accounts a group by 1`)
-  for (const { balances, currency, entries } of sums) {
-    if (balances !== "0" || entries !== "0") {
-      wrong.push(`${currency}: balances sum to ${balances}, entries to ${entries}`)
-    }
-  }
-  const apart = await server.rows<{ readonly id: string }>(`select a.id from sluice.accounts a
-    where a.balance <> (select coalesce(sum(e.amount), 0) from sluice.ledger_entries e where e.account = a.id)`)
-  for (const { id } of apart) wrong.push(`the balance of ${id} is not the sum of its entries`)
-  const strangers = await server.rows<{ readonly account: string }>(
-    `select distinct e.account from sluice.ledger_entries e
-    where not exists (select from sluice.accounts a where a.id = e.account)`
-  )
-  for (const { account } of strangers) wrong.push(`entries of ${account}, which is no account`)
-  const shelves = await server.rows<{ readonly sku: string; readonly units: number; readonly reserved: number }>(
-    "select sku, (on_hand + reserved + sold)::int as units, reserved::int from sluice.products"
-  )
-  for (const { reserved, sku, units } of shelves) {
-    if (units !== stock || reserved !== 0) wrong.push(`${sku}: ${units} units in all, ${reserved} still reserved`)
-  }
-  const orders = await server.rows<
-    {
-      readonly id: string
-      readonly key: string
-      readonly status: string
-      readonly payment: string
-      readonly total: string
-    }
-  >(
-    "select id::text, key, status, payment, total::text from sluice.orders"
-  )
-  const byKey = new Map(orders.map((order) => [order.key, order]))
-  for (const [key, id] of books.orders) {
-    if (byKey.get(key)?.id !== id) wrong.push(`order ${id} of ${key} was answered and is not there`)
-  }
-  for (const { id, payment, status, total } of orders) {
-    if (status !== "completed" && status !== "failed" && status !== "cancelled") {
-      wrong.push(`order ${id} is left ${status}`)
-    }
-    const charged = charges.get(id)?.answer === "charged"
-    if (payment === "card" && charged && charges.get(id)?.amount !== BigInt(total)) {
-      wrong.push(`order ${id} was charged another amount`)
-    }
-    if (payment === "card" && status === "completed" && !charged) {
-      wrong.push(`order ${id} is completed and was never charged`)
-    }
-    if (payment !== "card" && charged) wrong.push(`order ${id} is no card's and was charged`)
-  }
-  const transfers = await server.rows<{ readonly key: string; readonly id: string }>(
-    "select key, id::text from sluice.transfers"
-  )
-  const moved = new Map(transfers.map(({ id, key }) => [key, id]))
-  for (const [key, id] of books.transfers) {
-    if (moved.get(key) !== id) wrong.push(`transfer ${id} of ${key} was answered and is not there`)
-  }
-  const live = await server.rows<
-    { readonly id: string; readonly kind: string; readonly state: number; readonly is_member: boolean }
-  >(
-    "select id::text, kind, state::int, exists (select from sluice.job_worker w where w.id = j.worker) as is_member from sluice.job j"
-  )
-  for (const { id, is_member, kind, state } of live) {
-    wrong.push(
-      `job ${id} (${kind}) is left in state ${state}${
-        state === 1 && !is_member ? " at a worker that is not there" : ""
-      }`
-    )
-  }
-  return wrong
 }
