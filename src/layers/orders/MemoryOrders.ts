@@ -95,7 +95,8 @@ const makeOrders = Effect.gen(function*() {
       Effect.mapError((error) => storeError("accept", error))
     )
     return receipt
-  })
+    // Whoever waits for the answer may leave: an order without its job would never end.
+  }, Effect.uninterruptible)
 
   const nextEvents = (id: string) => (version: number) =>
     Effect.suspend(() => Effect.fromResult(find(state, id))).pipe(
@@ -174,7 +175,7 @@ const makeProcessor = Effect.gen(function*() {
     )
     yield* enqueueShips(queue, toShip)
     return order
-  })
+  }, Effect.uninterruptible)
 
   return OrderProcessor.of({
     settle: Effect.fnUntraced(function*(ids) {
@@ -185,7 +186,7 @@ const makeProcessor = Effect.gen(function*() {
       })
       yield* enqueueShips(queue, plan.toShip)
       return known(state, ids)
-    }),
+    }, Effect.uninterruptible),
     ship: (ids) =>
       MemoryBooks.atomically((at) => {
         MemoryBooks.write(state, Settlement.ship(known(state, ids), at), at)

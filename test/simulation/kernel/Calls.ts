@@ -41,7 +41,7 @@ export class Calls {
   }
 
   /** Has it done by the other process; fails with `lost` when there will be no answer. An interruption goes after the call. */
-  call<A, E, E2>(what: Effect.Effect<A, E>, lost: (why: string) => E2): Effect.Effect<A, E | E2> {
+  call<A, E, E2>(name: string, what: Effect.Effect<A, E>, lost: (why: string) => E2): Effect.Effect<A, E | E2> {
     return Effect.callback<A, E | E2>((resume) => {
       let fiber: Fiber.Fiber<A, E> | undefined
       const answer = (exit: Exit.Exit<A, E | E2>): void =>
@@ -51,6 +51,7 @@ export class Calls {
         })
       const lose = (why: string): void => {
         this.waiting.delete(lose)
+        this.network.kernel.tell(`${this.from.name} ${name}: ${why}`)
         answer(Exit.fail(lost(why)))
       }
       this.waiting.add(lose)
@@ -85,9 +86,9 @@ export class Calls {
     this.travel("back", () => this.network.hand(this.from, what))
   }
 
-  /** When the calling process is killed, and the other side has heard of it. */
-  onHangUp(what: () => void): void {
-    this.from.onKill(() => this.tell(what))
+  /** When the calling process is killed, and the other side has heard of it. Gives back what ends that. */
+  onHangUp(what: () => void): () => void {
+    return this.from.onKill(() => this.tell(what))
   }
 
   /** Over both sides' links: one that is cut holds it. */

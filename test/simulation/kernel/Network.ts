@@ -78,13 +78,14 @@ export class Wire {
   private readonly peer: Peer
   private readonly lanes = { server: { arrivesAt: 0 }, client: { arrivesAt: 0 } }
   private isOpen = true
+  private readonly forget: () => void
 
   constructor(network: Network, process: Process, server: Server, id: number) {
     this.network = network
     this.process = process
     this.id = id
     this.peer = server.accept(this)
-    process.onKill(() => this.killed())
+    this.forget = process.onKill(() => this.killed())
   }
 
   toServer(bytes: Buffer): void {
@@ -123,6 +124,7 @@ export class Wire {
   private shut(): void {
     if (!this.isOpen) return
     this.isOpen = false
+    this.forget()
     this.network.wires.delete(this)
     this.peer.closed()
   }

@@ -25,7 +25,7 @@ export class Process implements Runner {
   private readonly kernel: Kernel
   private readonly strays: { readonly random: SeededRandom; readonly bytes: SeededRandom }
   private readonly context: Context.Context<never>
-  private readonly whenKilled: Array<() => void> = []
+  private readonly whenKilled = new Set<() => void>()
 
   constructor(kernel: Kernel, name: string) {
     this.kernel = kernel
@@ -107,8 +107,11 @@ export class Process implements Runner {
     this.frozenUntil = 0
   }
 
-  onKill(tell: () => void): void {
-    this.whenKilled.push(tell)
+  /** Gives back what ends that. */
+  onKill(tell: () => void): () => void {
+    const entry = (): void => tell()
+    this.whenKilled.add(entry)
+    return () => this.whenKilled.delete(entry)
   }
 
   private clock(): Clock.Clock {

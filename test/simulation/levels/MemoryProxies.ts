@@ -28,13 +28,41 @@ const jobLost = (operation: string) => (detail: string) =>
   new JobQueueError({ operation, reason: "Unavailable", detail })
 
 const asking = (calls: Calls) => (operation: string) => <A, E>(what: Effect.Effect<A, E>) =>
-  calls.call(what, jobLost(operation)).pipe(
+  calls.call(operation, what, jobLost(operation)).pipe(
     Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(jobLost(operation)("no answer")) })
   )
 
 /** Closes something over there, as far as that can be said. */
 const closing = (calls: Calls, scope: Scope.Closeable) =>
-  calls.call(Scope.close(scope, Exit.void), () => undefined).pipe(Effect.timeoutOption("2 seconds"), Effect.ignore)
+  calls.call("leave", Scope.close(scope, Exit.void), () => undefined).pipe(
+    Effect.timeoutOption("2 seconds"),
+    Effect.ignore
+  )
+
+/** Runs the effect in a session of its own, which is kept when it succeeds and undone otherwise. */
+const inSession = <A, E, R>(
+  calls: Calls,
+  begin: Effect.Effect<Session, JobQueueError>,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | JobQueueError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const session = yield* restore(begin)
+      const forget = calls.onHangUp(() => session.undo())
+      // A lock is free before its holder says that it has failed.
+      const undone = Effect.callback<void>((resume) =>
+        calls.tell(() => {
+          session.onEnd(() => calls.hearFrom(() => resume(Effect.void)))
+          session.undo()
+        })
+      )
+      const exit = yield* Effect.exit(restore(Effect.provideService(effect, Current, session)))
+      if (Exit.isFailure(exit)) yield* undone
+      else yield* Effect.onError(restore(asking(calls)("commit")(session.commit)), () => undone)
+      forget()
+      return yield* exit
+    })
+  )
 
 const jobStore = (store: MemoryStore, calls: Calls): JobStore["Service"] => {
   const base = Context.get(store.services, JobStore)
@@ -52,20 +80,7 @@ const jobStore = (store: MemoryStore, calls: Calls): JobStore["Service"] => {
     transact: (effect, limits) =>
       Effect.flatMap(
         Effect.service(Current),
-        (outer) =>
-          outer !== undefined ? effect : Effect.uninterruptibleMask((restore) =>
-            Effect.gen(function*() {
-              const session = yield* restore(ask("begin")(store.begin(limits)))
-              calls.onHangUp(() => session.undo())
-              const exit = yield* Effect.exit(restore(Effect.provideService(effect, Current, session)))
-              if (Exit.isFailure(exit)) {
-                calls.tell(() => session.undo())
-                return yield* exit
-              }
-              yield* restore(ask("commit")(session.commit))
-              return exit.value
-            })
-          )
+        (outer) => outer === undefined ? inSession(calls, ask("begin")(store.begin(limits)), effect) : effect
       ),
     claim: (worker, nth, queues) => ask("claim")(base.claim(worker, nth, queues)),
     settle: (worker, settlements) => ask("settle")(base.settle(worker, settlements)),
@@ -139,7 +154,7 @@ export const shop = (store: MemoryStore, process: Process): Layer.Layer<JobServi
   const calls = store.callsOf(process)
   const ask = (operation: string) => <A, E>(what: Effect.Effect<A, E>) => {
     const lost = (cause: string) => new OrdersStoreError({ operation, reason: "Unavailable", cause })
-    return calls.call(what, lost).pipe(
+    return calls.call(operation, what, lost).pipe(
       Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(lost("no answer")) })
     )
   }
@@ -188,7 +203,7 @@ export const fetches = (store: MemoryStore, process: Process): Layer.Layer<Fetch
   const frontier = Context.get(store.services, Frontier)
   const keys = Context.get(store.services, FetchKeys)
   const ask = (operation: string) => <A, E>(what: Effect.Effect<A, E>) =>
-    calls.call(what, (cause) => new FrontierError({ operation, cause }))
+    calls.call(operation, what, (cause) => new FrontierError({ operation, cause }))
   const runOf = (run: Run): Run => ({
     name: run.name,
     add: (targets) => ask("add")(run.add(targets)),
@@ -204,7 +219,7 @@ export const fetches = (store: MemoryStore, process: Process): Layer.Layer<Fetch
     counts: ask("counts")(run.counts)
   })
   const keyed = (operation: string) => <A, E>(what: Effect.Effect<A, E>) =>
-    calls.call(what, (cause) => new OrdersStoreError({ operation, reason: "Unavailable", cause }))
+    calls.call(operation, what, (cause) => new OrdersStoreError({ operation, reason: "Unavailable", cause }))
   return Layer.merge(
     Layer.succeed(Frontier, {
       open: (name, options) =>

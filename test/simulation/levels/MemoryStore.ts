@@ -71,6 +71,11 @@ export class Session {
     this.fiber.interruptUnsafe()
   }
 
+  /** When nothing of it is left, or all of it is kept. */
+  onEnd(tell: () => void): void {
+    this.fiber.addObserver(tell)
+  }
+
   private orEnded<A, E>(answer: Effect.Effect<A, E>): Effect.Effect<A, E | JobQueueError> {
     const ended = Effect.andThen(Fiber.await(this.fiber), Effect.fail(gone("transact", "the transaction has ended")))
     return Effect.raceFirst(answer, ended)
