@@ -1,114 +1,150 @@
-/** One seed's world: processes in slots, the network between them and their server, and the strikes against them. */
-import { Kernel } from "./Kernel.ts"
+/** One seed's world: processes in slots, the network between them and their store, and the strikes against them. */
+import { Kernel } from "./kernel/Kernel.ts"
+import { Network } from "./kernel/Network.ts"
+import { Process } from "./kernel/Process.ts"
+import type { Level, Store } from "./levels/Level.ts"
 import * as Nemesis from "./Nemesis.ts"
-import { Network, type SimulatedSocket } from "./Network.ts"
-import type { PgliteServer } from "./PgliteServer.ts"
-import { Process } from "./Process.ts"
+import type { Play } from "./Scene.ts"
 
 export interface WorldOptions {
   readonly seed: number
   /** How long things go wrong; after that all is healed. */
   readonly seconds: number
   /** Strikes to leave out, by their place in the plan. */
-  readonly without?: ReadonlySet<number>
+  readonly without?: ReadonlySet<number> | undefined
   readonly story?: boolean
 }
-
-/** Starts the process of a slot. */
-export type Boot = (world: World, process: Process, slot: number) => void
 
 export class World {
   readonly kernel: Kernel
   readonly network: Network
-  readonly server: PgliteServer
+  readonly store: Store
   /** Their places in the plan, and what they are. */
   readonly strikes: ReadonlyMap<number, Nemesis.Strike>
   readonly endMillis: number
-  private readonly boot: Boot
+  /** What goes wrong as it happens; checked scenes add to it. */
+  readonly wrong = new Set<string>()
+  isHealed = false
+  private readonly play: Play
   private readonly slots: Array<Process> = []
+  private readonly all: Array<Process> = []
   private generation = 0
-  private isHealed = false
 
-  constructor(server: PgliteServer, slots: number, boot: Boot, options: WorldOptions) {
+  constructor(level: Level, slots: number, play: Play, options: WorldOptions) {
     this.kernel = new Kernel(options.seed)
     if (options.story === true) this.kernel.story = []
     this.network = new Network(this.kernel)
-    this.server = server
-    this.boot = boot
-    server.attach(this.kernel)
+    this.store = level.open(this.kernel, this.network)
+    this.play = play
     const plan = Nemesis.plan(this.kernel.random.fork(), slots, options.seconds)
     this.strikes = new Map([...plan.entries()].filter(([at]) => options.without?.has(at) !== true))
     this.endMillis = this.kernel.nowMillis + options.seconds * 1000
     for (let slot = 0; slot < slots; slot++) this.slots.push(this.start(slot))
     for (const strike of this.strikes.values()) this.kernel.after(strike.atMillis, undefined, () => this.strike(strike))
     const random = this.kernel.random.fork()
-    server.breakage = { before: random.float() * 0.001, after: random.float() * 0.002 }
+    const rate = random.pick([0, 1, 1, 5])
+    this.store.control.breakage(rate * random.float() * 0.001, rate * random.float() * 0.002)
+  }
+
+  /** The process in a slot now, dead or alive. */
+  in(slot: number): Process | undefined {
+    return this.slots[slot]
   }
 
   /** A process beside the slots, which nothing happens to. */
   bystander(name: string): Process {
-    return new Process(this.kernel, name)
+    const process = new Process(this.kernel, name)
+    this.all.push(process)
+    return process
   }
 
-  connect(process: Process): SimulatedSocket {
-    return this.network.connect(process, this.server)
+  /** Whether the plan has a strike of this kind. */
+  hasPlanned(kind: Nemesis.Kind): boolean {
+    return [...this.strikes.values()].some((strike) => strike.kind === kind)
   }
 
-  /** Everything works again: nothing is frozen, cut off or missing. */
+  /** Everything works again: nothing is frozen, cut off or missing. What was frozen for good stays so, and is not missed. */
   heal(): void {
     this.isHealed = true
-    this.server.breakage = { before: 0, after: 0 }
+    this.store.control.heal()
     for (const [slot, process] of this.slots.entries()) {
       this.network.heal(process)
-      process.thaw()
-      process.skewMillis = 0
-      if (!process.isAlive) this.slots[slot] = this.start(slot)
+      process.setClock()
+      if (process.frozenUntil !== Infinity) process.thaw()
+      if (!process.isAlive || process.frozenUntil === Infinity) this.slots[slot] = this.start(slot)
     }
     this.kernel.tell("all is healed")
   }
 
   /** Ends every process, as kill -9 does. */
   stop(): void {
-    for (const process of this.slots) process.kill()
-    for (const wire of this.network.wires) wire.endedByServer(undefined)
+    for (const process of this.all) process.kill()
+    this.store.close()
   }
 
   private start(slot: number): Process {
     const process = new Process(this.kernel, `p${slot}.${this.generation++}`)
+    this.all.push(process)
     this.kernel.tell(`${process.name} starts`)
-    this.boot(this, process, slot)
+    this.play.boot(this, process, slot)
     return process
   }
 
   private strike(strike: Nemesis.Strike): void {
-    const process = this.slots[strike.slot]
-    if (this.isHealed || process?.isAlive !== true) return
-    this.kernel.tell(`${strike.kind} ${process.name} (${Math.round(strike.forMillis)} ms)`)
-    switch (strike.kind) {
+    if (this.isHealed) return
+    const { control } = this.store
+    const { forMillis, kind } = strike
+    const hit = strike.slots.flatMap((slot) => this.slots[slot]?.isAlive === true ? [this.slots[slot]] : [])
+    this.kernel.tell(`${Nemesis.describe(strike)}: ${hit.map(({ name }) => name).join(", ")}`)
+    if (kind === "restart") return control.restart(forMillis)
+    if (kind === "hang") return control.hang(forMillis)
+    if (Nemesis.isTrouble(kind)) return control.trouble(kind, forMillis)
+    if (kind === "operate") return this.play.operate?.(this, strike)
+    for (const process of hit) this.strikeAt(process, strike)
+  }
+
+  private strikeAt(process: Process, strike: Nemesis.Strike): void {
+    const { extent, forMillis, kind, killAfterMillis } = strike
+    switch (kind) {
       case "kill":
         return this.kill(process, strike)
+      case "freezeForGood":
+        process.freeze(Infinity)
+        return this.replace(process, strike)
       case "freeze":
       case "freezeAndKill":
-        process.freeze(strike.forMillis)
+        process.freeze(forMillis)
         break
+      case "partition":
       case "cut":
       case "cutAndKill":
-        this.network.cut(process, strike.forMillis)
+        this.network.cut(process, forMillis)
         break
-      case "skew":
-        process.skewMillis = (strike.forMillis - 6000) * 600
+      case "slow":
+        return this.network.slow(process, 20 + extent * extent * 3000, forMillis)
+      case "jump":
+        process.skewMillis += (extent - 0.5) * 7_200_000
+        return
+      case "drift":
+        return process.drift((extent - 0.5) * 0.2)
     }
-    if (strike.kind === "freezeAndKill" || strike.kind === "cutAndKill") {
-      this.kernel.after(strike.killAfterMillis, undefined, () => this.kill(process, strike))
+    if (kind === "freezeAndKill" || kind === "cutAndKill") {
+      this.kernel.after(killAfterMillis, undefined, () => this.kill(process, strike))
     }
   }
 
-  private kill(process: Process, { backAfterMillis, slot }: Nemesis.Strike): void {
+  private kill(process: Process, strike: Nemesis.Strike): void {
     if (!process.isAlive || this.isHealed) return
     this.kernel.tell(`${process.name} is killed`)
     process.kill()
+    this.replace(process, strike)
+  }
+
+  private replace(process: Process, { backAfterMillis, slots }: Nemesis.Strike): void {
     this.kernel.after(backAfterMillis, undefined, () => {
-      if (this.slots[slot] === process && !this.isHealed) this.slots[slot] = this.start(slot)
+      for (const slot of slots) {
+        if (this.slots[slot] === process && !this.isHealed) this.slots[slot] = this.start(slot)
+      }
     })
   }
 }

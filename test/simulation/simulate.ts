@@ -1,12 +1,14 @@
-/** `npm run simulate -- --seed N [--runs K] [--scene jobs|orders|all] [--seconds S] [--trace] [--without i,j] [--mutants]` */
+/**
+ * `npm run simulate -- --seed N [--runs K] [--scene jobs|orders|all] [--level memory|pglite|all] [--seconds S] [--trace] [--without i,j] [--mutants]`
+ */
 import { parseArgs } from "node:util"
-import { escapes, install } from "./Escapes.ts"
-import * as JobsScene from "./JobsScene.ts"
-import { Kernel } from "./Kernel.ts"
-import * as Mutants from "./Mutants.ts"
-import * as OrdersScene from "./OrdersScene.ts"
-import { PgliteServer } from "./PgliteServer.ts"
-import * as Scene from "./Scene.ts"
+import { escapes, install } from "./kernel/Escapes.ts"
+import { Kernel } from "./kernel/Kernel.ts"
+import type { Level } from "./levels/Level.ts"
+import { PgliteServer } from "./levels/PgliteServer.ts"
+import * as SqlMutants from "./mutants/SqlMutants.ts"
+import type { Scene, Verdict } from "./Scene.ts"
+import * as Suite from "./Suite.ts"
 
 const { values } = parseArgs({
   options: {
@@ -14,6 +16,7 @@ const { values } = parseArgs({
     runs: { type: "string", default: "1" },
     seconds: { type: "string", default: "90" },
     scene: { type: "string", default: "all" },
+    level: { type: "string", default: "all" },
     without: { type: "string", default: "" },
     trace: { type: "boolean", default: false },
     mutants: { type: "boolean", default: false }
@@ -24,10 +27,21 @@ const first = Number(values.seed)
 const runs = Number(values.runs)
 const seconds = Number(values.seconds)
 const without = new Set(values.without === "" ? [] : values.without.split(",").map(Number))
-const known = [JobsScene.scene, OrdersScene.scene]
-const scenes = known.filter(({ name }) => values.scene === "all" || values.scene === name)
+const isWanted = (name: string, wanted: string): boolean => wanted === "all" || wanted.split(",").includes(name)
+const scenes = Suite.scenes.filter(({ name }) => isWanted(name, values.scene))
 
-const print = ({ accepted, hash, statements, steps, story, strikes, wrong }: Scene.Verdict, title: string): void => {
+/** What was played in all. */
+const played = { runs: 0, wrong: 0, virtualSeconds: 0, statements: 0, strikes: new Map<string, number>() }
+
+const count = (verdict: Verdict): Verdict => {
+  played.runs++
+  played.virtualSeconds += verdict.virtualSeconds
+  played.statements += verdict.statements
+  for (const kind of verdict.kinds) played.strikes.set(kind, (played.strikes.get(kind) ?? 0) + 1)
+  return verdict
+}
+
+const print = ({ accepted, hash, statements, steps, story, strikes, wrong }: Verdict, title: string): void => {
   if (values.trace) { for (const line of story) console.log(line) }
   if (runs > 1 && wrong.length === 0) return
   console.log(
@@ -40,45 +54,50 @@ const print = ({ accepted, hash, statements, steps, story, strikes, wrong }: Sce
 
 const uninstall = install()
 const server = await PgliteServer.open(new Kernel(0))
-await Scene.prepare(server, known)
+Suite.prepare(server)
 const begun = performance.now()
-let failed = 0
-let virtual = 0
+const levels: ReadonlyArray<Level> = [Suite.memory, Suite.pglite(server)].filter(({ name }) =>
+  isWanted(name, values.level)
+)
+
+const play = (scene: Scene, level: Level, seed: number): void => {
+  const verdict = count(Suite.run(scene, level, { seed, seconds, without, story: values.trace }))
+  print(verdict, `${level.name} ${scene.name}, seed ${seed}`)
+  if (verdict.wrong.length > 0) played.wrong++
+}
+
 /** Breaks the schema in each way, and says after how many seeds that was seen. */
-const hunt = async (): Promise<void> => {
-  for (const mutant of Mutants.mutants) {
-    const mend = await Mutants.apply(server, mutant)
-    const scene = known.find(({ name }) => name === mutant.scene) ?? JobsScene.scene
-    let found: Scene.Verdict | undefined
-    for (let seed = 1; seed <= mutant.seeds && found === undefined; seed++) {
-      const verdict = await Scene.run(scene, server, { seed, seconds })
-      virtual += verdict.virtualSeconds
+const hunt = (): void => {
+  for (const mutant of SqlMutants.mutants) {
+    const mend = SqlMutants.apply(server, mutant)
+    const scene = Suite.scenes.find(({ name }) => name === mutant.scene)
+    let found: Verdict | undefined
+    for (let seed = 1; scene !== undefined && seed <= mutant.seeds && found === undefined; seed++) {
+      const verdict = count(Suite.run(scene, Suite.pglite(server), { seed, seconds }))
       if (verdict.wrong.length > 0) found = verdict
     }
-    await mend()
-    if (found === undefined) failed++
+    mend()
+    if (found === undefined) played.wrong++
     const what = found === undefined ? `NOT FOUND in ${mutant.seeds} seeds` : `seed ${found.seed}: ${found.wrong[0]}`
     console.log(`${mutant.name} (${mutant.of}): ${what}`)
   }
 }
 
-if (values.mutants) await hunt()
-for (let seed = first; !values.mutants && seed < first + runs; seed++) {
-  for (const scene of scenes) {
-    const verdict = await Scene.run(scene, server, { seed, seconds, without, story: values.trace })
-    print(verdict, `${scene.name}, seed ${seed}`)
-    virtual += verdict.virtualSeconds
-    if (verdict.wrong.length > 0) failed++
+if (values.mutants) hunt()
+else {
+  for (let seed = first; seed < first + runs; seed++) {
+    for (const level of levels) for (const scene of scenes) play(scene, level, seed)
   }
 }
 const wall = (performance.now() - begun) / 1000
 console.log(
-  `${values.mutants ? Mutants.mutants.length : runs * scenes.length} runs, ${failed} wrong; ${
-    (virtual / 3600).toFixed(2)
-  } virtual hours in ${wall.toFixed(1)} s, ` +
-    `${(server.statements / wall).toFixed(0)} statements a second`
+  `${played.runs} runs, ${played.wrong} wrong; ${(played.virtualSeconds / 3600).toFixed(2)} virtual hours in ${
+    wall.toFixed(1)
+  } s, ` +
+    `${(played.statements / wall).toFixed(0)} statements a second; ` +
+    `strikes: ${[...played.strikes].map(([kind, times]) => `${kind} ${times}`).join(", ")}`
 )
-if (values.trace) { for (const [where, count] of escapes) console.log(`escaped: ${where}: ${count}`) }
+if (values.trace) { for (const [where, times] of escapes) console.log(`escaped: ${where}: ${times}`) }
 uninstall()
 await server.close()
-process.exitCode = failed > 0 ? 1 : 0
+process.exitCode = played.wrong > 0 ? 1 : 0

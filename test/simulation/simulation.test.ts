@@ -4,13 +4,13 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { afterAll, beforeAll } from "vitest"
-import { escapes, install } from "./Escapes.ts"
-import * as JobsScene from "./JobsScene.ts"
-import { Kernel } from "./Kernel.ts"
-import * as Mutants from "./Mutants.ts"
-import * as OrdersScene from "./OrdersScene.ts"
-import { PgliteServer } from "./PgliteServer.ts"
+import { escapes, install } from "./kernel/Escapes.ts"
+import { Kernel } from "./kernel/Kernel.ts"
+import { PgliteServer } from "./levels/PgliteServer.ts"
+import * as Mutants from "./mutants/SqlMutants.ts"
 import * as Scene from "./Scene.ts"
+import * as JobsScene from "./scenes/Jobs.ts"
+import * as OrdersScene from "./scenes/Orders.ts"
 
 const scenes = [JobsScene.scene, OrdersScene.scene]
 const isLong = process.env["SLUICE_LONG"] === "1"

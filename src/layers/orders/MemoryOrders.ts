@@ -99,7 +99,8 @@ const makeOrders = Effect.gen(function*() {
       Effect.mapError((error) => storeError("accept", error))
     )
     return receipt
-  })
+    // Whoever waits for the answer may leave: an order without its job would never end.
+  }, Effect.uninterruptible)
 
   const nextEvents = (id: string) => (version: number) =>
     Effect.suspend(() => Effect.fromResult(find(state, id))).pipe(
@@ -178,7 +179,7 @@ const makeProcessor = Effect.gen(function*() {
     )
     yield* enqueueShips(queue, toShip)
     return order
-  })
+  }, Effect.uninterruptible)
 
   return OrderProcessor.of({
     settle: Effect.fnUntraced(function*(ids) {
@@ -189,7 +190,7 @@ const makeProcessor = Effect.gen(function*() {
       })
       yield* enqueueShips(queue, plan.toShip)
       return known(state, ids)
-    }),
+    }, Effect.uninterruptible),
     ship: (ids) =>
       MemoryStore.atomically((at) => {
         MemoryStore.write(state, Settlement.ship(known(state, ids), at), at)

@@ -1,7 +1,7 @@
 /**
  * The schema broken on purpose, one line at a time: each must be found within so many seeds. One that is not found is an invariant that is missing.
  */
-import type { PgliteServer } from "./PgliteServer.ts"
+import type { PgliteServer } from "../levels/PgliteServer.ts"
 
 export interface Mutant {
   readonly name: string
@@ -106,12 +106,12 @@ export const mutants: ReadonlyArray<Mutant> = [
 ]
 
 /** Breaks the schema; gives back how to mend it. */
-export const apply = async (server: PgliteServer, { from, name, of, to }: Mutant): Promise<() => Promise<void>> => {
-  const [row] = await server.rows<{ readonly text: string }>(
+export const apply = (server: PgliteServer, { from, name, of, to }: Mutant): () => void => {
+  const [row] = server.rows<{ readonly text: string }>(
     `select pg_get_functiondef('sluice.${of}'::regproc) as text`
   )
   const text = row?.text ?? ""
   if (!text.includes(from)) throw new Error(`the mutant "${name}" no longer fits ${of}`)
-  await server.exec(text.replace(from, to))
+  server.exec(text.replace(from, to))
   return () => server.exec(text)
 }

@@ -4,18 +4,18 @@
  * shadowed by functions of the schema `sim`, which stands before `pg_catalog` in the search path.
  */
 import { PGlite } from "@electric-sql/pglite"
-import type { Kernel } from "./Kernel.ts"
-import type { Peer, Server, Wire } from "./Network.ts"
-import type { SeededRandom } from "./Random.ts"
+import type { Kernel } from "../kernel/Kernel.ts"
+import type { Peer, Server, Wire } from "../kernel/Network.ts"
+import type { SeededRandom } from "../kernel/Random.ts"
+import type { Trouble } from "./Level.ts"
 
 const shadows = `
   create schema sim;
-  create sequence sim.clock minvalue 0;
   create table sim.locks (class int, key int, session text);
   create function sim.now() returns timestamptz language sql stable as
-    $$ select to_timestamp(last_value::float8 / 1e6) from sim.clock $$;
+    $$ select to_timestamp(current_setting('sim.began')::float8 / 1e6) $$;
   create function sim.clock_timestamp() returns timestamptz language sql stable as
-    $$ select to_timestamp(last_value::float8 / 1e6) from sim.clock $$;
+    $$ select to_timestamp(current_setting('sim.now')::float8 / 1e6) $$;
   create function sim.pg_postmaster_start_time() returns timestamptz language sql stable as
     $$ select timestamptz '2000-01-01' $$;
   create function sim.pg_advisory_lock(c int, k int) returns void language sql as
@@ -54,6 +54,17 @@ const closers: ReadonlySet<number> = new Set([0x53, 0x51, 0x58])
 const terminate = 0x58
 const notification = 0x41
 const rowDescription = 0x54
+const dataRow = 0x44
+const errorResponse = 0x45
+
+/** FATAL, before the session has begun. */
+const fatal = (code: string, text: string): Buffer => {
+  const fields = Buffer.from(`SFATAL\0VFATAL\0C${code}\0M${text}\0\0`)
+  const head = Buffer.alloc(5)
+  head[0] = errorResponse
+  head.writeInt32BE(4 + fields.length, 1)
+  return Buffer.concat([head, fields])
+}
 
 /** The messages of a reply. */
 const messagesOf = (bytes: Buffer): ReadonlyArray<Buffer> => {
@@ -65,6 +76,15 @@ const messagesOf = (bytes: Buffer): ReadonlyArray<Buffer> => {
   }
   return messages
 }
+
+/** The first column of every row, as text; an error is thrown. */
+const cellsOf = (reply: Buffer): ReadonlyArray<string> =>
+  messagesOf(reply).flatMap((message) => {
+    if (message[0] === errorResponse) {
+      throw new Error(`the checker's own statement failed: ${message.toString("latin1")}`)
+    }
+    return message[0] === dataRow ? [message.subarray(11, 11 + message.readInt32BE(7)).toString()] : []
+  })
 
 /** `I` idle, `T` in a transaction, `E` in a failed one: the last byte of ReadyForQuery. */
 const statusOf = (bytes: Buffer): string =>
@@ -86,6 +106,8 @@ class Session implements Peer {
   private hasBegun = false
   private hasEnded = false
   private turns = 0
+  /** What the session asked for when it began; zero for no limit. */
+  private idleMillis = 0
 
   constructor(server: PgliteServer, wire: Wire) {
     this.server = server
@@ -111,14 +133,25 @@ class Session implements Peer {
       if (unit === undefined) return
       if (!this.hasBegun) {
         this.hasBegun = true
-        this.wire.toClient(welcome)
+        this.idleMillis = Number(/idle_in_transaction_session_timeout\0(\d+)/.exec(unit.toString("latin1"))?.[1] ?? 0)
+        this.greet()
       } else if (unit[0] === terminate) this.wire.endedByServer(undefined)
       else this.answer(unit)
     }
   }
 
+  private greet(): void {
+    const { faults } = this.server
+    if (faults.isAway) {
+      return this.wire.endedByServer(Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" }))
+    }
+    const isFull = faults.has("53300")
+    this.wire.toClient(isFull ? fatal("53300", "sorry, too many clients already") : welcome)
+    if (isFull) this.wire.endedByServer(undefined)
+  }
+
   private answer(unit: Buffer): void {
-    const { breakage, random } = this.server
+    const { faults: { breakage }, random } = this.server
     if (random.chance(breakage.before)) {
       return this.wire.endedByServer(new Error("the connection broke before the statement"))
     }
@@ -137,7 +170,7 @@ class Session implements Peer {
   private watchIdle(): void {
     const turn = ++this.turns
     if (this.status === "I") return
-    const millis = this.server.idleTimeoutMillis()
+    const millis = this.server.idleTimeoutMillis() || this.idleMillis
     if (millis <= 0) return
     this.server.kernel.after(millis, undefined, () => {
       if (this.turns === turn && !this.hasEnded && this.units.length === 0) {
@@ -175,27 +208,70 @@ const digest = (reply: Buffer): string => {
   return (hash >>> 0).toString(16)
 }
 
-export class PgliteServer implements Server {
+/** What is wrong with the server now. */
+class ServerFaults {
   breakage: Breakage = { before: 0, after: 0 }
+  awayUntil = 0
+  hangsUntil = 0
+  private readonly troubles = new Map<Trouble, number>()
+  private readonly nowMillis: () => number
+
+  constructor(nowMillis: () => number) {
+    this.nowMillis = nowMillis
+  }
+
+  get isAway(): boolean {
+    return this.nowMillis() < this.awayUntil
+  }
+
+  get hangs(): boolean {
+    return this.nowMillis() < this.hangsUntil
+  }
+
+  begin(trouble: Trouble, millis: number): void {
+    this.troubles.set(trouble, this.nowMillis() + millis)
+  }
+
+  has(trouble: Trouble): boolean {
+    return this.nowMillis() < (this.troubles.get(trouble) ?? 0)
+  }
+
+  /** The code that a statement fails with instead of being done. */
+  injected(random: SeededRandom): Trouble | undefined {
+    return injectable.find((trouble) => this.has(trouble) && random.chance(0.2))
+  }
+}
+
+/** Told apart from a server that only reads: that one says it by itself. */
+const injectable: ReadonlyArray<Trouble> = ["53100", "40001", "40P01"]
+
+export class PgliteServer implements Server {
+  faults: ServerFaults
   statements = 0
   kernel: Kernel
   random: SeededRandom
+  /** What was seen to be wrong between two statements. */
+  readonly wrong = new Set<string>()
+  /** A prepared statement that names what is wrong now, a line each. */
+  watch: ((lines: ReadonlyArray<string>) => ReadonlyArray<string>) | undefined
   private readonly pg: PGlite
   private readonly sessions = new Set<Session>()
+  private readonly orphans: Array<number> = []
   private holder: Session | undefined
-  private told = { micros: 0, session: 0 }
+  private isReadOnly = false
 
   private constructor(pg: PGlite, kernel: Kernel) {
     this.pg = pg
     this.kernel = kernel
     this.random = kernel.random.fork()
+    this.faults = new ServerFaults(() => this.kernel.nowMillis)
   }
 
   /** A server with nothing in it. It takes a few seconds: use one for many seeds. */
   static async open(kernel: Kernel): Promise<PgliteServer> {
     const pg = await PGlite.create()
     await pg.exec(shadows)
-    await pg.exec("set search_path = sim, pg_catalog, public")
+    await pg.exec("set search_path = sim, pg_catalog, public; set sim.now = 0; set sim.began = 0; set sim.session = 0")
     return new PgliteServer(pg, kernel)
   }
 
@@ -203,14 +279,18 @@ export class PgliteServer implements Server {
   attach(kernel: Kernel): void {
     this.holder = undefined
     this.sessions.clear()
+    this.orphans.length = 0
+    this.wrong.clear()
+    this.watch = undefined
     this.raw(query("rollback"))
-    this.raw(query("truncate sim.locks"))
+    this.raw(query("set default_transaction_read_only = off"))
+    this.isReadOnly = false
+    this.exec("truncate sim.locks")
     // A world of the same seed names its statements alike.
-    this.raw(query("deallocate all"))
+    this.exec("deallocate all")
     this.kernel = kernel
     this.random = kernel.random.fork()
-    this.told = { micros: 0, session: 0 }
-    this.breakage = { before: 0, after: 0 }
+    this.faults = new ServerFaults(() => this.kernel.nowMillis)
   }
 
   accept(wire: Wire): Peer {
@@ -219,14 +299,14 @@ export class PgliteServer implements Server {
     return session
   }
 
-  /** A statement of the checker's own, outside of the simulation. */
-  async rows<Row>(sql: string): Promise<ReadonlyArray<Row>> {
-    const { rows } = await this.pg.query<Row>(sql)
-    return rows
+  /** A statement of the checker's own, outside of the simulation. Its columns are JSON's: what is larger than a double is asked for as text. */
+  rows<Row>(sql: string): ReadonlyArray<Row> {
+    const [text] = cellsOf(this.raw(query(`select coalesce(json_agg(t), '[]')::text from (${sql}) t`)))
+    return JSON.parse(text ?? "[]")
   }
 
-  async exec(sql: string): Promise<void> {
-    await this.pg.exec(sql)
+  exec(sql: string): void {
+    cellsOf(this.raw(query(sql)))
   }
 
   async close(): Promise<void> {
@@ -234,20 +314,43 @@ export class PgliteServer implements Server {
   }
 
   isFreeFor(session: Session): boolean {
-    return this.holder === undefined || this.holder === session
+    return !this.faults.hangs && (this.holder === undefined || this.holder === session)
   }
 
   pumpAll(): void {
     for (const session of this.sessions) session.pump()
   }
 
+  /** It goes away: nothing that was not committed is left. */
+  restart(millis: number): void {
+    this.faults.awayUntil = this.kernel.nowMillis + millis
+    for (const session of this.sessions) {
+      session.wire.endedByServer(new Error("the server closed the connection unexpectedly"))
+    }
+  }
+
+  hang(millis: number): void {
+    this.faults.hangsUntil = this.kernel.nowMillis + millis
+    this.kernel.after(millis, undefined, () => this.pumpAll())
+  }
+
+  /** All is well again. */
+  heal(): void {
+    this.faults = new ServerFaults(() => this.kernel.nowMillis)
+    if (this.holder === undefined) this.between()
+    this.pumpAll()
+  }
+
   execute(session: Session, unit: Buffer): Buffer {
     this.statements++
     this.tellTime(session)
-    const channel = /\bLISTEN "?(\w+)"?/.exec(unit.toString("latin1"))?.[1]
+    const text = unit.toString("latin1")
+    const channel = /\bLISTEN "?(\w+)"?/.exec(text)?.[1]
     if (channel !== undefined) session.channels.add(channel)
-    const reply = this.route(this.raw(unit))
+    const code = this.faults.injected(this.random)
+    const reply = code === undefined || /\bROLLBACK\b/.test(text) ? this.route(this.raw(unit)) : this.refuse(code, text)
     this.holder = statusOf(reply) === "I" ? undefined : session
+    if (this.holder === undefined) this.between()
     return reply
   }
 
@@ -261,20 +364,40 @@ export class PgliteServer implements Server {
 
   leave(session: Session): void {
     this.sessions.delete(session)
+    this.orphans.push(session.wire.id)
     if (this.holder === session) {
       this.holder = undefined
       this.raw(query("rollback"))
     }
-    this.raw(query(`delete from sim.locks where session = '${session.wire.id}'`))
+    if (this.holder === undefined) this.between()
     this.pumpAll()
+  }
+
+  /** Fails a statement without doing it; a commit that fails leaves nothing behind. */
+  private refuse(code: Trouble, text: string): Buffer {
+    if (/\bCOMMIT\b/.test(text)) this.raw(query("rollback"))
+    return this.raw(query(`do $$ begin raise exception 'simulated' using errcode = '${code}'; end $$`))
+  }
+
+  /** Nobody is in a transaction. */
+  private between(): void {
+    for (const session of this.orphans.splice(0)) {
+      this.raw(query(`begin read write; delete from sim.locks where session = '${session}'; commit`))
+    }
+    const isReadOnly = this.faults.has("25006")
+    if (isReadOnly !== this.isReadOnly) {
+      this.isReadOnly = isReadOnly
+      this.exec(`set default_transaction_read_only = ${isReadOnly ? "on" : "off"}`)
+    }
+    if (this.watch === undefined) return
+    for (const line of this.watch(cellsOf(this.raw(query("execute sim_watch"))))) this.wrong.add(line)
   }
 
   private tellTime(session: Session): void {
     const micros = Math.floor(this.kernel.nowMillis * 1000)
-    if (micros === this.told.micros && session.wire.id === this.told.session) return
-    this.told = { micros, session: session.wire.id }
+    const began = session.status === "I" ? `, pg_catalog.set_config('sim.began', '${micros}', false)` : ""
     this.raw(query(
-      `select pg_catalog.setval('sim.clock', ${micros}), pg_catalog.set_config('sim.session', '${session.wire.id}', false)`
+      `select pg_catalog.set_config('sim.now', '${micros}', false), pg_catalog.set_config('sim.session', '${session.wire.id}', false)${began}`
     ))
   }
 

@@ -18,10 +18,17 @@ export interface Server {
   readonly accept: (wire: Wire) => Peer
 }
 
-/** A process' way to the server. What arrives while it is cut waits until it is healed. */
+/** A process' way to the others. What arrives while it is cut waits until it is healed. */
 interface Link {
   isCut: boolean
   held: Array<() => void>
+  /** What every message takes longer, at most. */
+  delayMillis: number
+}
+
+/** Messages of one lane arrive in the order in which they were sent. */
+export interface Lane {
+  arrivesAt: number
 }
 
 /** What @effect/sql-pg needs of a Duplex: everything happens at once. */
@@ -69,15 +76,16 @@ export class Wire {
   readonly id: number
   private readonly network: Network
   private readonly peer: Peer
-  private readonly arrivals = { server: 0, client: 0 }
+  private readonly lanes = { server: { arrivesAt: 0 }, client: { arrivesAt: 0 } }
   private isOpen = true
+  private readonly forget: () => void
 
   constructor(network: Network, process: Process, server: Server, id: number) {
     this.network = network
     this.process = process
     this.id = id
     this.peer = server.accept(this)
-    process.onKill(() => this.killed())
+    this.forget = process.onKill(() => this.killed())
   }
 
   toServer(bytes: Buffer): void {
@@ -116,24 +124,18 @@ export class Wire {
   private shut(): void {
     if (!this.isOpen) return
     this.isOpen = false
+    this.forget()
     this.network.wires.delete(this)
     this.peer.closed()
   }
 
   private deliver(work: () => void): void {
-    const { process } = this
-    if (!process.isAlive || this.socket.destroyed) return
-    const frozenMillis = process.frozenUntil - this.network.kernel.nowMillis
-    if (frozenMillis > 0) this.network.kernel.after(frozenMillis, process, () => this.socket.destroyed || work())
-    else process.enter(work)
+    if (this.socket.destroyed) return
+    this.network.hand(this.process, () => this.socket.destroyed || work())
   }
 
   private arrive(end: "server" | "client", work: () => void): void {
-    const { kernel, network } = { kernel: this.network.kernel, network: this.network }
-    const at = Math.max(this.arrivals[end], kernel.nowMillis + network.latencyMillis())
-    this.arrivals[end] = at
-    const land = (): void => network.pass(this.process, land, work)
-    kernel.after(at - kernel.nowMillis, undefined, land)
+    this.network.send(this.process, this.lanes[end], work)
   }
 }
 
@@ -162,28 +164,54 @@ export class Network {
     this.kernel.after(millis, undefined, () => this.heal(process))
   }
 
+  /** What it sends and gets takes up to so much longer. */
+  slow(process: Process, delayMillis: number, millis: number): void {
+    const link = this.linkOf(process)
+    link.delayMillis = delayMillis
+    this.kernel.after(millis, undefined, () => {
+      link.delayMillis = 0
+    })
+  }
+
   heal(process: Process): void {
     const link = this.linkOf(process)
     link.isCut = false
+    link.delayMillis = 0
     for (const land of link.held.splice(0)) land()
   }
 
-  /** Usually a fraction of a millisecond, once in a hundred times up to a fifth of a second. */
-  latencyMillis(): number {
-    return 0.05 + this.random.float() * (this.random.chance(0.01) ? 200 : 0.6)
+  /** Does it where it arrives, later; while the process is cut off it is held. */
+  send(process: Process, lane: Lane, work: () => void): void {
+    const { kernel } = this
+    lane.arrivesAt = Math.max(lane.arrivesAt, kernel.nowMillis + this.latencyMillis(this.linkOf(process)))
+    kernel.after(lane.arrivesAt - kernel.nowMillis, undefined, () => this.pass(process, work))
   }
 
-  /** Hands over, or holds until the link is healed; what was sent first arrives first. */
-  pass(process: Process, land: () => void, work: () => void): void {
+  /** Does it now, or when the process is not cut off any more. */
+  pass(process: Process, work: () => void): void {
     const link = this.linkOf(process)
-    if (link.isCut) link.held.push(land)
+    if (link.isCut) link.held.push(() => this.pass(process, work))
     else work()
+  }
+
+  /** Does it as the process, as soon as it is not frozen; a process that is dead does nothing. */
+  hand(process: Process, work: () => void): void {
+    if (!process.isAlive) return
+    const frozenMillis = process.frozenUntil - this.kernel.nowMillis
+    if (frozenMillis === Infinity) return
+    if (frozenMillis > 0) this.kernel.after(frozenMillis, process, work)
+    else process.enter(work)
+  }
+
+  /** Usually a fraction of a millisecond, once in a hundred times up to a fifth of a second. */
+  private latencyMillis({ delayMillis }: Link): number {
+    return 0.05 + this.random.float() * ((this.random.chance(0.01) ? 200 : 0.6) + delayMillis)
   }
 
   private linkOf(process: Process): Link {
     const known = this.links.get(process.name)
     if (known !== undefined) return known
-    const link = { isCut: false, held: [] }
+    const link = { isCut: false, held: [], delayMillis: 0 }
     this.links.set(process.name, link)
     return link
   }

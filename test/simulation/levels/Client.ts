@@ -5,8 +5,8 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Duplex } from "node:stream"
-import { ReadClient } from "../../src/layers/postgres/Database.ts"
-import type { SimulatedSocket } from "./Network.ts"
+import { ReadClient } from "../../../src/layers/postgres/Database.ts"
+import type { SimulatedSocket } from "../kernel/Network.ts"
 
 export type Services = PgClient.PgClient | SqlClient.SqlClient | ReadClient
 
@@ -18,7 +18,8 @@ export const layer = (connect: () => SimulatedSocket, name: string): Layer.Layer
       ssl: false,
       // The part of a Duplex that the client uses.
       stream: connect as unknown as () => Duplex,
-      applicationName: name
+      applicationName: name,
+      startupParameters: { statement_timeout: "30000", idle_in_transaction_session_timeout: "30000" }
     } as const
     const client = yield* PgClient.make({ ...base, minConnections: 1, maxConnections: 5 })
     const reader = yield* PgClient.make({ ...base, maxConnections: 2, multiplex: true, multiplexConcurrency: 4 })

@@ -14,8 +14,10 @@ const budgets = [3, 17, 200, 2048] as const
 export class Process implements Runner {
   isAlive = true
   frozenUntil = 0
-  /** How far its wall clock is off. */
+  /** How far its wall clock is off, and how much further it goes with each millisecond. */
   skewMillis = 0
+  private driftsFromMillis = 0
+  private driftRate = 0
   readonly tasks: Array<() => void> = []
   readonly microtasks: Array<() => void> = []
   readonly name: string
@@ -23,7 +25,7 @@ export class Process implements Runner {
   private readonly kernel: Kernel
   private readonly strays: { readonly random: SeededRandom; readonly bytes: SeededRandom }
   private readonly context: Context.Context<never>
-  private readonly whenKilled: Array<() => void> = []
+  private readonly whenKilled = new Set<() => void>()
 
   constructor(kernel: Kernel, name: string) {
     this.kernel = kernel
@@ -55,7 +57,22 @@ export class Process implements Runner {
 
   /** What its wall clock says. */
   get clockMillis(): number {
-    return Math.floor(this.kernel.nowMillis + this.skewMillis)
+    const { nowMillis } = this.kernel
+    return Math.floor(nowMillis + this.skewMillis + (nowMillis - this.driftsFromMillis) * this.driftRate)
+  }
+
+  /** Its wall clock goes so much too fast, or too slow, from now on. */
+  drift(rate: number): void {
+    const { clockMillis } = this
+    this.driftsFromMillis = this.kernel.nowMillis
+    this.driftRate = rate
+    this.skewMillis = clockMillis - this.kernel.nowMillis
+  }
+
+  /** Its wall clock is right again. */
+  setClock(): void {
+    this.driftRate = 0
+    this.skewMillis = 0
   }
 
   enter(work: () => void): void {
@@ -82,16 +99,19 @@ export class Process implements Runner {
   /** SIGSTOP, and SIGCONT after so long. */
   freeze(millis: number): void {
     this.frozenUntil = this.kernel.nowMillis + millis
-    // Somebody has to look again when it thaws.
-    this.kernel.after(millis, undefined, () => {})
+    // Somebody has to look again when it thaws, if it does.
+    if (Number.isFinite(millis)) this.kernel.after(millis, undefined, () => {})
   }
 
   thaw(): void {
     this.frozenUntil = 0
   }
 
-  onKill(tell: () => void): void {
-    this.whenKilled.push(tell)
+  /** Gives back what ends that. */
+  onKill(tell: () => void): () => void {
+    const entry = (): void => tell()
+    this.whenKilled.add(entry)
+    return () => this.whenKilled.delete(entry)
   }
 
   private clock(): Clock.Clock {

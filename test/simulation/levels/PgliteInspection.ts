@@ -1,0 +1,126 @@
+/** What checkers see of a Postgres: at the end, and after every single transaction. */
+import { type BookAccount, type Inspection, stock } from "./Level.ts"
+import type { PgliteServer } from "./PgliteServer.ts"
+
+const states = ["ready", "running", "scheduled", "blocked", "succeeded", "dead", "cancelled"] as const
+
+/** Lines of what is wrong between two transactions, and the fences of what runs. */
+export const watchSql = `prepare sim_watch as
+  select format('job %s runs for worker %s, which is not there', j.id, j.worker) from sluice.job j
+    where j.state = 1 and not exists (select from sluice.job_worker w where w.id = j.worker)
+  union all
+  select format('fence %s %s %s', j.id, j.worker, j.fence) from sluice.job j where j.state = 1
+  union all
+  select format('the counters of %s (ready %s, running %s, scheduled %s, blocked %s) are not its rows (%s, %s, %s, %s)',
+      queue, c.ready, c.running, c.scheduled, c.blocked, r.ready, r.running, r.scheduled, r.blocked)
+    from (
+      select queue, sum(ready) as ready, sum(running) as running, sum(scheduled) as scheduled, sum(blocked) as blocked from (
+        select queue, ready, running, scheduled, blocked from sluice.job_count
+        union all select queue, ready, running, scheduled, blocked from sluice.job_delta
+      ) both_of group by queue
+    ) c full join (
+      select queue, count(*) filter (where state = 0) as ready, count(*) filter (where state = 1) as running,
+        count(*) filter (where state = 2) as scheduled, count(*) filter (where state = 3) as blocked
+      from sluice.job group by queue
+    ) r using (queue)
+    where (coalesce(c.ready, 0), coalesce(c.running, 0), coalesce(c.scheduled, 0), coalesce(c.blocked, 0))
+      <> (coalesce(r.ready, 0), coalesce(r.running, 0), coalesce(r.scheduled, 0), coalesce(r.blocked, 0))
+  union all
+  select format('%s: the balances sum to %s', currency, sum(balance)) from sluice.accounts group by currency having sum(balance) <> 0
+  union all
+  select format('%s: %s units in all', sku, on_hand + reserved + sold) from sluice.products
+    where on_hand + reserved + sold <> ${stock}`
+
+/** Reads those lines: a fence that was taken twice is wrong as well. */
+export const makeWatch = () => {
+  const fences = new Map<string, number>()
+  const taken = new Map<string, string>()
+  return (lines: ReadonlyArray<string>): ReadonlyArray<string> =>
+    lines.flatMap((line) => {
+      const [kind, job, worker, fence] = line.split(" ")
+      if (kind !== "fence" || job === undefined) return [line]
+      const claim = `${worker}:${fence}`
+      if (taken.get(job) === claim) return []
+      taken.set(job, claim)
+      const place = `${job} of ${worker}`
+      const last = fences.get(place) ?? 0
+      fences.set(place, Number(fence))
+      return Number(fence) > last ? [] : [`job ${job}: worker ${worker} claimed it under fence ${fence} after ${last}`]
+    })
+}
+
+interface AccountRow {
+  readonly id: string
+  readonly currency: string
+  readonly balance: string
+  readonly version: number
+}
+
+interface EntryRow {
+  readonly account: string
+  readonly source: string
+  readonly amount: string
+}
+
+const accountsOf = (server: PgliteServer, entries: ReadonlyArray<EntryRow>): ReadonlyArray<BookAccount> => {
+  const byAccount = Map.groupBy(entries, ({ account }) => account)
+  return server.rows<AccountRow>("select id, currency, balance::text, version from sluice.accounts order by id").map((
+    { balance, currency, id, version }
+  ) => ({
+    id,
+    currency,
+    version,
+    balance: BigInt(balance),
+    entries: (byAccount.get(id) ?? []).map(({ amount, source }) => ({ source, amount: BigInt(amount) }))
+  }))
+}
+
+/** What is committed. */
+export const inspectionOf = (server: PgliteServer): Inspection => ({
+  liveJobs: () =>
+    server.rows<{ id: string; kind: string; state: number; attempt: number; worker: number | null }>(
+      "select id::text, kind, state, attempt, worker from sluice.job order by sluice.job.id"
+    ).map((row) => ({ ...row, state: states[row.state] ?? "?" })),
+  deadJobs: () => server.rows("select id::text, error::text as problem from sluice.job_dead order by job_dead.id"),
+  counters: () =>
+    server.rows(`select queue, sum(running)::int as running, sum(ready)::int as ready from (
+      select queue, running, ready from sluice.job_count union all select queue, running, ready from sluice.job_delta
+    ) c group by queue order by queue`),
+  effects: () => server.rows("select n, kind, key from effects order by id"),
+  shelved: () => server.rows<{ readonly all: number }>("select sum(v)::int as all from shelf")[0]?.all ?? 0,
+  books: () => {
+    const entries = server.rows<EntryRow>(
+      "select account, source::text, amount::text from sluice.ledger_entries order by account, id"
+    )
+    const accounts = accountsOf(server, entries)
+    const known = new Set(accounts.map(({ id }) => id))
+    return {
+      accounts,
+      strangers: [...new Set(entries.flatMap(({ account }) => known.has(account) ? [] : [account]))],
+      products: server.rows(
+        "select sku, on_hand + reserved + sold as units, reserved from sluice.products order by sku"
+      ),
+      orders: server.rows<{ id: string; key: string; status: string; payment: string; total: string }>(
+        "select id::text, key, status, payment, total::text from sluice.orders order by sluice.orders.id"
+      ).map((order) => ({ ...order, total: BigInt(order.total) })),
+      transfers: server.rows("select key, id::text from sluice.transfers order by key")
+    }
+  },
+  run: (name) => {
+    const [counts] = server.rows<{ readonly pending: number; readonly leased: number; readonly deferred: number }>(`
+      select (r.added + m.added - r.done - r.failed - m.taken + m.deferred)::int as pending,
+        (m.taken - m.done - m.failed - m.deferred)::int as leased, (r.deferred + m.deferred)::int as deferred
+      from sluice.fetch_run r cross join lateral (
+        select coalesce(sum(added), 0) as added, coalesce(sum(done), 0) as done, coalesce(sum(failed), 0) as failed,
+          coalesce(sum(deferred), 0) as deferred, coalesce(sum(taken), 0) as taken
+        from sluice.fetch_member where run_id = r.id
+      ) m where r.name = '${name}'`)
+    return {
+      pending: 0,
+      leased: 0,
+      deferred: 0,
+      ...counts,
+      outcomes: server.rows(`select url, state = 'done' as ok, tag from sluice.fetch_outcomes where run = '${name}'`)
+    }
+  }
+})
