@@ -5,7 +5,7 @@ import * as PostgresFrontier from "../../../src/layers/fetch/PostgresFrontier.ts
 import * as PostgresFetchKeys from "../../../src/layers/http/PostgresFetchKeys.ts"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
 import * as Migrations from "../../../src/layers/postgres/Migrations.ts"
-import * as OrdersApp from "../../../src/programs/orders/OrdersApp.ts"
+import * as OrdersApp from "../../../src/programs/orders/App.ts"
 import { JobQueueError } from "../../../src/services/jobs/JobError.ts"
 import * as SqlFailure from "../../../src/services/postgres/SqlFailure.ts"
 import { Kernel } from "../kernel/Kernel.ts"

@@ -3,8 +3,8 @@
  * payment provider that sometimes charges and loses its answer.
  */
 import { Effect, Layer, Logger, Schedule } from "effect"
-import * as OrderWorker from "../../../src/programs/orders/OrderWorker.ts"
-import { customerId, seed, sku } from "../../../src/programs/orders/seed.ts"
+import { customerId, seed, sku } from "../../../src/programs/orders/Seed.ts"
+import * as OrderWorker from "../../../src/programs/work/OrderWorker.ts"
 import { Ledger } from "../../../src/services/orders/Ledger.ts"
 import type { OrderRequest } from "../../../src/services/orders/Order.ts"
 import { Orders } from "../../../src/services/orders/Orders.ts"
