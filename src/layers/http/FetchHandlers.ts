@@ -1,14 +1,13 @@
 /** The handlers of fetch runs. */
-import { Effect, Exit, type Layer, Result } from "effect"
+import { Effect, Exit, type Layer } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import { createHash } from "node:crypto"
-import { type FetchTarget, target } from "../../services/fetch/FetchRequest.ts"
 import { Frontier, type RunSummary } from "../../services/fetch/Frontier.ts"
 import { ServedApi } from "../../services/http/Api.ts"
 import type { FetchRunRequest } from "../../services/http/FetchesGroup.ts"
 import { type FetchClaim, FetchKeys } from "../../services/http/FetchKeys.ts"
-import { FetchRunJob } from "../../services/http/FetchRunJob.ts"
+import { FetchRunJob, targetsOf } from "../../services/http/FetchRunJob.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
 import * as Uuid from "../orders/Uuid.ts"
@@ -17,13 +16,6 @@ import { problemOf } from "./ProblemOf.ts"
 import { keyOf } from "./RequestHeaders.ts"
 
 type Payload = typeof FetchRunRequest.Type
-
-/** What can be fetched of them; the job, which reads them again, tells the others. */
-const targetsOf = (urls: ReadonlyArray<string>): ReadonlyArray<FetchTarget> =>
-  urls.flatMap((url) => {
-    const checked = target({ url })
-    return Result.isSuccess(checked) ? [{ ...checked.success, untrusted: true }] : []
-  })
 
 /** Two requests are the same if and only if these are. */
 const fingerprintOf = ({ name, urls }: Payload): string =>
