@@ -1,6 +1,6 @@
 /**
- * The layout rules bite: each rule of `.dependency-cruiser.mjs` refuses a small house that breaks it. And they see every arrow: a string that names a file
- * (`new URL("../../programs/bin/x.ts", import.meta.url)`) counts as an import.
+ * The layout rules bite: each rule of `.dependency-cruiser.mjs` refuses a small house that breaks it. And they see every arrow: a string
+ * that names a file (`new URL("../../programs/bin/x.ts", import.meta.url)`) counts as an import.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { spawnSync } from "node:child_process"

@@ -43,9 +43,9 @@ const make = Effect.gen(function*() {
     payload: Payload,
     finish: (summary: RunSummary) => ReturnType<FetchKeys["Service"]["finish"]>
   ) =>
-    // Begun here, so that whoever asks for it at once finds it: a run with nothing in it would be gone when it is closed.
+    // The run begins here and with its URLs: who asks for it at once finds it, and an empty run is forgotten when it is closed.
     Effect.scoped(Effect.gen(function*() {
-      // Who asks is told that there is no database, and does not wait for it.
+      // The caller is told soon that there is no database, instead of waiting for it.
       const opened = yield* frontier.open(run, { patience: "2 seconds" })
       yield* opened.add(targetsOf(payload.urls))
       const summary = yield* frontier.find(run)

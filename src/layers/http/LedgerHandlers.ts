@@ -41,7 +41,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "ledger">, never,
           const account = yield* ledger.find(params.id)
           const etag = Bodies.etag(account.version)
           const known = headers["if-none-match"]
-          return known !== undefined && Bodies.names(known, account.version)
+          return known !== undefined && Bodies.hasVersion(known, account.version)
             ? HttpServerResponse.empty({ status: 304, headers: { etag } })
             : Bodies.json(encodeAccount(account), { headers: { etag } })
         }, Effect.mapError(problemOf)),

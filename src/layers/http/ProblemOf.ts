@@ -1,6 +1,6 @@
 /**
- * From whatever a request fails with to the problem that it is told as: errors of the services, requests that do not fit their route, and causes that nobody
- * foresaw. A problem brings its headers with it, so an answer is complete here.
+ * From whatever a request fails with to the problem that it is told as: errors of the services, requests that do not fit their route, and
+ * causes that nobody foresaw. A problem brings its headers with it, so an answer is complete here.
  */
 import { Cause, Effect, SchemaIssue } from "effect"
 import * as HttpApiError from "effect/http-api/HttpApiError"

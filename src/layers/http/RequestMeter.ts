@@ -26,8 +26,8 @@ const seriesOf = <I, S>(metric: Metric.Metric<I, S>) => {
 }
 
 /**
- * Counts an answered request. In place and in one context for all: a metric that is updated as an effect, in the context of each request, costs a hot
- * route more than what it does.
+ * Counts an answered request. In place and in one context for all: a metric that is updated as an effect, in the context of each request,
+ * costs a hot route more than what it does.
  */
 export const make = (context: Context.Context<never>) => {
   const countOf = seriesOf(requests)

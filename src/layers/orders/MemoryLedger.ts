@@ -53,11 +53,15 @@ const book = (state: State, transfer: Transfer.Transfer, movement: Transfer.Move
   state.transferKeys.set(transfer.key, transfer.id)
 }
 
+interface Beginning {
+  readonly id: string
+  readonly key: string
+  readonly request: Transfer.TransferRequest
+}
+
 const begin = (
   state: State,
-  id: string,
-  key: string,
-  request: Transfer.TransferRequest,
+  { id, key, request }: Beginning,
   at: Date
 ): Result.Result<Receipt<Transfer.Transfer>, AccountNotFound | TransferRefused | KeyReused> =>
   Result.gen(function*() {
@@ -141,7 +145,7 @@ const make = Effect.gen(function*() {
         ).reverse().slice(0, Math.max(1, Math.min(1000, page?.limit ?? 100)))
       ),
     transfer: (key, request) =>
-      Effect.flatMap(Uuid.next, (id) => MemoryStore.atomically((at) => begin(state, id, key, request, at))),
+      Effect.flatMap(Uuid.next, (id) => MemoryStore.atomically((at) => begin(state, { id, key, request }, at))),
     resolve: (id, resolution) => MemoryStore.atomically((at) => end(state, id, resolution, at)),
     expireDue: MemoryStore.atomically((at) => expireDue(state, at)),
     audit: Effect.sync(() => audit(state))

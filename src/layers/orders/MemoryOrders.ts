@@ -15,6 +15,7 @@ import {
   OrderVersionMismatch,
   TransferRefused
 } from "../../services/orders/OrdersError.ts"
+import type { ChargeAnswer } from "../../services/orders/PaymentProvider.ts"
 import * as Pricing from "../../services/orders/Pricing.ts"
 import * as Settlement from "../../services/orders/Settlement.ts"
 import * as MemoryStore from "./MemoryStore.ts"
@@ -42,7 +43,13 @@ const replay = (state: State, key: string, request: Order.OrderRequest) => {
     : Result.fail(new KeyReused({ key }))
 }
 
-const place = (state: State, id: string, key: string, request: Order.OrderRequest, at: Date) =>
+interface Placing {
+  readonly id: string
+  readonly key: string
+  readonly request: Order.OrderRequest
+}
+
+const place = (state: State, { id, key, request }: Placing, at: Date) =>
   Result.gen(function*() {
     const known = yield* replay(state, key, request)
     if (known !== undefined) return { value: known, isReplayed: true }
@@ -86,7 +93,7 @@ const makeOrders = Effect.gen(function*() {
 
   const accept: Orders["Service"]["accept"] = Effect.fnUntraced(function*(key, request, requestId) {
     const id = yield* Uuid.next
-    const receipt = yield* MemoryStore.atomically((at) => place(state, id, key, request, at))
+    const receipt = yield* MemoryStore.atomically((at) => place(state, { id, key, request }, at))
     if (receipt.isReplayed) return receipt
     const kind = receipt.value.payment === "card" ? Charge : Settle
     yield* queue.enqueue(kind, { orderId: id, ...(requestId === undefined ? {} : { requestId }) }).pipe(
@@ -161,13 +168,13 @@ const makeProcessor = Effect.gen(function*() {
     )
   })
 
-  const endCharge = Effect.fnUntraced(function*(id: string, answer: "charged" | "declined") {
+  const endCharge = Effect.fnUntraced(function*(id: string, answer: ChargeAnswer) {
     const [order, toShip] = yield* MemoryStore.atomically((at) =>
       Result.map(find(state, id), (order) => {
         const transfer = state.transfers.get(state.transferKeys.get(Settlement.chargeKey(id)) ?? "")
         const plan = transfer === undefined
           ? undefined
-          : Settlement.charged(order, transfer, answer, MemoryStore.booksOf(state), at)
+          : Settlement.charged(order, { answer, transfer }, MemoryStore.booksOf(state), at)
         if (plan !== undefined) MemoryStore.write(state, plan, at)
         return [state.orders.get(id) ?? order, plan?.toShip ?? []] as const
       })

@@ -1,6 +1,6 @@
 /**
- * A payment provider that moves no money: it charges everybody but customers whose id begins with `declined`. It decides from the request alone, so every
- * process and every try gets the same answer, as a real provider gives for the same key.
+ * A payment provider that moves no money: it charges everybody but customers whose id begins with `declined`. It decides from the request
+ * alone, so every process and every try gets the same answer, as a real provider gives for the same key.
  */
 import { Effect, Layer } from "effect"
 import { type ChargeAnswer, PaymentProvider } from "../../services/orders/PaymentProvider.ts"

@@ -18,7 +18,9 @@ export const FetchRunJob = Job.make("fetch.run", {
   timeout: "1 hour"
 })
 
-/** What can be fetched of them. A URL that the API's pattern lets through and the parser does not is left out: there is nothing to fetch. */
+/**
+ * What can be fetched of them. A URL that the API's pattern lets through and the parser does not is left out: there is nothing to fetch.
+ */
 export const targetsOf = (urls: ReadonlyArray<string>): ReadonlyArray<FetchTarget> =>
   urls.flatMap((url) =>
     Result.match(target({ url }), {

@@ -1,4 +1,6 @@
-/** The jobs behind an order, and what a worker does with them: settle (paid from an account, in batches), charge (paid by card) and ship. */
+/**
+ * The jobs behind an order, and what a worker does with them: settle (paid from an account, in batches), charge (paid by card) and ship.
+ */
 import { Duration, Effect, Schedule, Schema } from "effect"
 import * as Job from "../jobs/Job.ts"
 import * as JobHandler from "../jobs/JobHandler.ts"
@@ -64,7 +66,8 @@ const settle = (maxSize: number) =>
   )
 
 /**
- * Pending, then the call with the order's key, then post or void. It may run again after any of these steps: each of them changes nothing when it was done before.
+ * Pending, then the call with the order's key, then post or void. It may run again after any of these steps: each of them changes nothing
+ * when it was done before.
  */
 const charge = (timeout: Duration.Input) =>
   JobHandler.plain(Charge, (payload) =>

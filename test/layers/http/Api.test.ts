@@ -107,6 +107,12 @@ withLayer(layer, { excludeTestServices: true })("API", (it) => {
         415,
         "unsupported-media-type"
       )
+      const sheet = yield* request(`${base}/v1/products/p9`, {
+        method: "PUT",
+        body: "a,b",
+        headers: { "content-type": "text/csv" }
+      })
+      isProblem(sheet, 415, "unsupported-media-type")
       isProblem(yield* request(`${base}/v1/orders/nope`), 400, "invalid-request")
       isProblem(yield* request(`${base}/v1/orders/00000000-0000-7000-8000-000000000000`), 404, "order-not-found")
       isProblem(yield* request(`${base}/v1/orders?limit=201`), 400, "invalid-request")
@@ -401,6 +407,7 @@ it.live("readyz fails when the database is away, and while draining", () =>
       Effect.provide(away)
     )
     assert.deepStrictEqual([answer.status, answer.json.status], [503, "unavailable"])
+    assert.strictEqual(answer.headers.get("retry-after"), "1")
     const shutdown = yield* Shutdown.make
     const draining = yield* Effect.gen(function*() {
       const base = yield* Harness.baseUrl
