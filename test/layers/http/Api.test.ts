@@ -6,6 +6,7 @@ import * as Bodies from "../../../src/layers/http/Bodies.ts"
 import { waitSeconds } from "../../../src/layers/http/RequestHeaders.ts"
 import * as SandboxPaymentProvider from "../../../src/layers/orders/SandboxPaymentProvider.ts"
 import * as OrderWorker from "../../../src/programs/orders/OrderWorker.ts"
+import { FetchKeys, FetchKeysError } from "../../../src/services/http/FetchKeys.ts"
 import * as Problem from "../../../src/services/http/Problem.ts"
 import { Readiness } from "../../../src/services/http/Readiness.ts"
 import { Order } from "../../../src/services/orders/Order.ts"
@@ -341,6 +342,37 @@ it.live("a key in flight is 409 with Retry-After", () =>
     ).pipe(Effect.provide(app))
     isProblem(answer, 409, "idempotency-key-in-flight")
     assert.strictEqual(answer.headers.get("retry-after"), "1")
+  }))
+
+it.live("a key in flight and an outage have Retry-After behind the router, too", () =>
+  Effect.gen(function*() {
+    const failing = (error: KeyInFlight | FetchKeysError) =>
+      Layer.succeed(
+        FetchKeys,
+        FetchKeys.of({
+          begin: () => Effect.fail(error),
+          finish: () => Effect.die("finished"),
+          release: () => Effect.die("released")
+        })
+      )
+    const outage = new FetchKeysError({ operation: "begin", reason: "Unavailable", cause: "test" })
+    for (
+      const [error, status, type] of [
+        [new KeyInFlight({ key: "k" }), 409, "idempotency-key-in-flight"],
+        [outage, 503, "unavailable"]
+      ] as const
+    ) {
+      const app = Harness.serve().pipe(
+        Layer.provide(Layer.merge(Harness.ready, failing(error))),
+        Layer.provideMerge(Harness.memory)
+      )
+      const answer = yield* Effect.flatMap(
+        Harness.baseUrl,
+        (base) => post(`${base}/v1/fetches`, { urls: ["https://example.com/"] }, { "idempotency-key": "k" })
+      ).pipe(Effect.provide(app))
+      isProblem(answer, status, type)
+      assert.strictEqual(answer.headers.get("retry-after"), "1")
+    }
   }))
 
 const storeError = (reason: OrdersStoreError["reason"]) =>
