@@ -1,4 +1,3 @@
-/** The handlers of fetch runs. */
 import { Effect, Exit, type Layer } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -84,7 +83,7 @@ const make = Effect.gen(function*() {
   return { frontier, start }
 })
 
-/** Starting and reading runs. */
+/** The handlers of fetch runs: starting and reading them. */
 export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "fetches">, never, Frontier | JobQueue | FetchKeys> =
   HttpApiBuilder.group(
     ServedApi,

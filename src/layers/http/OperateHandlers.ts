@@ -1,4 +1,3 @@
-/** The handlers for operators: jobs, queues, tasks. */
 import { Effect, type Layer, Option, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -15,7 +14,7 @@ import { invalid, problemOf } from "./ProblemOf.ts"
 /** Tasks in one answer at most: ten thousand would block the event loop for some 70 ms. */
 const tasksMax = 1_000
 
-/** Jobs, queues and tasks. */
+/** The handlers for operators: jobs, queues, tasks. */
 export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "operate">, never, JobQueue | JobAdmin> = HttpApiBuilder
   .group(
     ServedApi,

@@ -1,4 +1,3 @@
-/** The ledger in memory. */
 import { Effect, Layer, Result } from "effect"
 import { type Account, isOpenable, type NewAccount } from "../../services/orders/Account.ts"
 import { type AuditLine, Ledger, type Receipt } from "../../services/orders/Ledger.ts"

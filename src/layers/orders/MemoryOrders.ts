@@ -1,4 +1,3 @@
-/** Orders in memory: placing, finding, following and cancelling, and the work behind them. */
 import { Effect, Layer, Option, Result, Schedule, Stream } from "effect"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
@@ -203,7 +202,7 @@ const makeProcessor = Effect.gen(function*() {
   })
 })
 
-/** Orders in memory. */
+/** Orders in memory: placing, finding, following and cancelling, and the work behind them. */
 export const layer: Layer.Layer<Orders | OrderProcessor, never, MemoryStore.MemoryStore | JobQueue> = Layer.merge(
   Layer.effect(Orders, makeOrders),
   Layer.effect(OrderProcessor, makeProcessor)

@@ -1,4 +1,3 @@
-/** The work behind orders in Postgres: each member one transaction, or a part of the caller's. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
@@ -105,7 +104,7 @@ const make = Effect.gen(function*() {
   })
 })
 
-/** The work behind orders in Postgres. */
+/** The work behind orders in Postgres: each member one transaction, or a part of the caller's. */
 export const layer: Layer.Layer<OrderProcessor, never, PgClient.PgClient | JobQueue> = Layer.effect(
   OrderProcessor,
   make

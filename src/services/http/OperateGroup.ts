@@ -1,4 +1,3 @@
-/** The routes for operators: jobs, queues, tasks. */
 import { Schema } from "effect"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -66,7 +65,7 @@ const tasks = HttpApiEndpoint.get("listTasks", "/v1/tasks", {
   )
 )
 
-/** Jobs, queues and tasks. */
+/** The routes for operators: jobs, queues, tasks. */
 export const group = HttpApiGroup.make("operate").add(jobs, job, queues, tasks).annotateMerge(
   OpenApi.annotations({ description: "Live views for those who run it." })
 )

@@ -1,11 +1,10 @@
-/** What workers do to orders. Each member joins the caller's transaction when there is one, so that effect and acknowledgement are one. */
 import type { Effect } from "effect"
 import { Context } from "effect"
 import type { Order } from "./Order.ts"
 import type { OrderNotFound, OrdersStoreError } from "./OrdersError.ts"
 import type { ChargeAnswer } from "./PaymentProvider.ts"
 
-/** The work behind an order. */
+/** What workers do to orders. Each member joins the caller's transaction when there is one, so that effect and acknowledgement are one. */
 export class OrderProcessor extends Context.Service<OrderProcessor, {
   /**
    * Pays a batch of orders from their customers' accounts: the whole effect (state, ledger, balances, stock, and the jobs that ship) in one
