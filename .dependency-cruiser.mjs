@@ -1,16 +1,30 @@
 /**
- * The house rules as a machine reads them: programs -> layers -> services, and between wings only
- * orders -> jobs -> tasks and fetch -> tasks. `test/house/layout.test.ts` shows that they bite.
+ * The house rules as a machine reads them: programs -> layers -> services, and between wings only what stands in `wings`.
+ * `test/house/layout.test.ts` shows that they bite, and that no string hides an arrow from them.
  */
-const wing = (name, mayUse) => ({
+
+/** Each wing and those that it may use besides itself; postgres and tasks are the ground under all others. */
+const wings = {
+  tasks: [],
+  postgres: ["tasks"],
+  fetch: ["postgres", "tasks"],
+  jobs: ["postgres", "tasks"],
+  orders: ["jobs", "postgres", "tasks"],
+  http: ["orders", "jobs", "fetch", "postgres", "tasks"]
+}
+
+/** Everything in services/ and layers/ but these wings. */
+const allBut = (names) => ({
+  path: "^src/(services|layers)/",
+  pathNot: `^src/(services|layers)/(${names.join("|")})/`
+})
+
+const wing = ([name, mayUse]) => ({
   name: `wing-${name}`,
   comment: `The ${name} wing may use only: ${[name, ...mayUse].join(", ")}.`,
   severity: "error",
   from: { path: `^src/(services|layers)/${name}/` },
-  to: {
-    path: "^src/(services|layers)/(tasks|fetch|jobs|orders|http)/",
-    pathNot: `^src/(services|layers)/(${[name, ...mayUse].join("|")})/`
-  }
+  to: allBut([name, ...mayUse])
 })
 
 /** @type {import("dependency-cruiser").IConfiguration} */
@@ -66,10 +80,14 @@ export default {
       from: {},
       to: { path: "node_modules/@effect/platform-node/(dist|src)/index\\.(js|ts)$" }
     },
-    wing("tasks", []),
-    wing("fetch", ["tasks"]),
-    wing("jobs", ["tasks"]),
-    wing("orders", ["jobs", "tasks"])
+    {
+      name: "wings-are-declared",
+      comment: "A wing that no rule knows is used by nobody: declare it in `wings`.",
+      severity: "error",
+      from: {},
+      to: allBut(Object.keys(wings))
+    },
+    ...Object.entries(wings).map(wing)
   ],
   options: {
     doNotFollow: { path: "node_modules" },

@@ -8,10 +8,10 @@ import * as ApiRoutes from "../../src/layers/http/ApiRoutes.ts"
 import * as HttpListener from "../../src/layers/http/HttpListener.ts"
 import * as MemoryFetchKeys from "../../src/layers/http/MemoryFetchKeys.ts"
 import * as MemoryShop from "../../src/layers/orders/MemoryShop.ts"
-import { ApiSettings, type Settings } from "../../src/services/http/ApiSettings.ts"
+import { ApiSettings, defaults, type Settings } from "../../src/services/http/ApiSettings.ts"
 import { Readiness } from "../../src/services/http/Readiness.ts"
 
-export const settings: Settings = { token: undefined, maxBodyBytes: 65_536, deadline: Duration.seconds(10) }
+export const settings: Settings = { ...defaults, deadline: Duration.seconds(10) }
 
 export const memory = Layer.mergeAll(MemoryShop.layer, MemoryFrontier.layer, MemoryFetchKeys.layer)
 

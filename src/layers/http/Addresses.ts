@@ -1,6 +1,6 @@
 /**
- * The addresses of the API: which route a target means, which methods it takes, and whether it is open to everybody. This is the only reading of a target: what
- * is not here, letter by letter, is not served, however else a router might understand it.
+ * The addresses of the API: which route a target means, which methods it takes, and whether it is open to everybody. This is the only
+ * reading of a target: what is not here, letter by letter, is not served, however else a router might understand it.
  */
 import * as OpenApi from "effect/http-api/OpenApi"
 import { Api } from "../../services/http/Api.ts"

@@ -44,7 +44,7 @@ export const json = (
   })
 
 /** Whether a precondition's header names this version: `*`, or a list that holds it (RFC 9110 section 13.1). */
-export const names = (header: string, version: number): boolean =>
+export const hasVersion = (header: string, version: number): boolean =>
   header.trim() === "*" || header.split(",").some((tag) => tag.trim().replace(/^W\//, "") === etag(version))
 
 /** The `Link` header to the next page: this address with another cursor. */

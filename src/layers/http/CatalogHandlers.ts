@@ -1,4 +1,3 @@
-/** The handlers of products and their stock. */
 import { Effect, type Layer, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -31,7 +30,7 @@ const check = Effect.fnUntraced(function*(ledger: Ledger["Service"], { currency,
   })
 })
 
-/** Products and their stock. */
+/** The handlers of products and their stock. */
 export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "catalog">, never, Ledger | Catalog> = HttpApiBuilder
   .group(
     ServedApi,

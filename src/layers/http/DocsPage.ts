@@ -1,4 +1,7 @@
-/** `/openapi.json`, `/docs` and the pages of the problem types: plain HTML made from the API's document, with nothing to load from elsewhere. */
+/**
+ * `/openapi.json`, `/docs` and the pages of the problem types: plain HTML made from the API's document, with nothing to load from
+ * elsewhere.
+ */
 import { Effect, type Layer } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"

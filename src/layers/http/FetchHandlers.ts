@@ -1,14 +1,12 @@
-/** The handlers of fetch runs. */
-import { Effect, Exit, type Layer, Result } from "effect"
+import { Effect, Exit, type Layer } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import { createHash } from "node:crypto"
-import { type FetchTarget, target } from "../../services/fetch/FetchRequest.ts"
 import { Frontier, type RunSummary } from "../../services/fetch/Frontier.ts"
 import { ServedApi } from "../../services/http/Api.ts"
 import type { FetchRunRequest } from "../../services/http/FetchesGroup.ts"
 import { type FetchClaim, FetchKeys } from "../../services/http/FetchKeys.ts"
-import { FetchRunJob } from "../../services/http/FetchRunJob.ts"
+import { FetchRunJob, targetsOf } from "../../services/http/FetchRunJob.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
@@ -17,13 +15,6 @@ import { problemOf } from "./ProblemOf.ts"
 import { keyOf } from "./RequestHeaders.ts"
 
 type Payload = typeof FetchRunRequest.Type
-
-/** What can be fetched of them; the job, which reads them again, tells the others. */
-const targetsOf = (urls: ReadonlyArray<string>): ReadonlyArray<FetchTarget> =>
-  urls.flatMap((url) => {
-    const checked = target({ url })
-    return Result.isSuccess(checked) ? [{ ...checked.success, untrusted: true }] : []
-  })
 
 /** Two requests are the same if and only if these are. */
 const fingerprintOf = ({ name, urls }: Payload): string =>
@@ -51,9 +42,9 @@ const make = Effect.gen(function*() {
     payload: Payload,
     finish: (summary: RunSummary) => ReturnType<FetchKeys["Service"]["finish"]>
   ) =>
-    // Begun here, so that whoever asks for it at once finds it: a run with nothing in it would be gone when it is closed.
+    // The run begins here and with its URLs: who asks for it at once finds it, and an empty run is forgotten when it is closed.
     Effect.scoped(Effect.gen(function*() {
-      // Who asks is told that there is no database, and does not wait for it.
+      // The caller is told soon that there is no database, instead of waiting for it.
       const opened = yield* frontier.open(run, { patience: "2 seconds" })
       yield* opened.add(targetsOf(payload.urls))
       const summary = yield* frontier.find(run)
@@ -92,7 +83,7 @@ const make = Effect.gen(function*() {
   return { frontier, start }
 })
 
-/** Starting and reading runs. */
+/** The handlers of fetch runs: starting and reading them. */
 export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "fetches">, never, Frontier | JobQueue | FetchKeys> =
   HttpApiBuilder.group(
     ServedApi,

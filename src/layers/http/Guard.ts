@@ -1,6 +1,6 @@
 /**
- * Who may use what is not open to everybody. With a token: whoever knows it. Without one the server listens on loopback only, and its callers are programs of this
- * machine: a page of somewhere else, which a browser here shows, is none of them, however it comes.
+ * Who may use what is not open to everybody. With a token: whoever sends it. Without one the server listens on loopback only and answers
+ * programs of this machine. A page of another site is not answered, even when a browser of this machine asks for it and by a local name.
  */
 import { Redacted } from "effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
@@ -23,7 +23,7 @@ const byToken = (token: Redacted.Redacted): Guard => {
   }
 }
 
-/** Names that reach only this machine; a page elsewhere whose name was bent to 127.0.0.1 sends its own. */
+/** Names that reach only this machine. A page whose own name was made to resolve to 127.0.0.1 (DNS rebinding) sends that name. */
 const loopbackHost = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i
 
 /** What browsers say of requests that the server's own pages, or the person at the keyboard, have made (Fetch Metadata, section 2.3). */

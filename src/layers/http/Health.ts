@@ -1,4 +1,3 @@
-/** `/livez`, `/readyz` and `/metrics`. */
 import { Effect, type Layer } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -58,7 +57,7 @@ const metrics = Effect.fnUntraced(function*(admin: JobAdmin["Service"]) {
   })
 })
 
-/** Health and metrics, without a token. */
+/** `/livez`, `/readyz` and `/metrics`, without a token. */
 export const layer: Layer.Layer<never, never, HttpRouter.HttpRouter | Readiness | JobAdmin> = HttpRouter.use(
   Effect.fnUntraced(function*(router) {
     const readiness = yield* Readiness

@@ -1,6 +1,6 @@
 /**
- * The three routes that carry the traffic, by hand: the same answers as their descriptions in the API, without what a router and a builder do for every
- * kind of route. Measured to pay: see docs/benchmarks.md.
+ * The three routes that carry the traffic, by hand: the same answers as their descriptions in the API, without what a router and a builder
+ * do for every kind of route. Measured to pay: see docs/benchmarks.md.
  */
 import { ByteSize, Duration, Effect, Schema, Stream } from "effect"
 import * as HttpApiError from "effect/http-api/HttpApiError"
@@ -23,7 +23,7 @@ import { keyOf, waitSeconds } from "./RequestHeaders.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
-/** A route and what it answers; it has taken care of every error that it knows. */
+/** A route and what it answers: whole answers, errors included. */
 export interface HotRoute {
   readonly name: string
   /** Whether everything that it waits for looks at the deadline by itself; otherwise the gate holds it to that with a timer. */
@@ -114,7 +114,7 @@ const read = (orders: Orders["Service"]): HotRoute["answer"] => (request) => {
       const etag = Bodies.etag(order.version)
       const known = request.headers["if-none-match"]
       return Effect.succeed(
-        known !== undefined && Bodies.names(known, order.version)
+        known !== undefined && Bodies.hasVersion(known, order.version)
           ? HttpServerResponse.empty({ status: 304, headers: { etag } })
           : Bodies.json(Bodies.orderJson(order), { headers: { etag } })
       )

@@ -1,4 +1,3 @@
-/** The handlers of accounts and transfers. */
 import { Effect, type Layer, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -18,7 +17,7 @@ const encodeEntry = Schema.encodeSync(Schema.toCodecJson(LedgerEntry))
 
 const isEntryId = (id: string) => /^\d{1,18}$/.test(id)
 
-/** Accounts and transfers. */
+/** The handlers of accounts and transfers. */
 export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "ledger">, never, Ledger> = HttpApiBuilder
   .group(
     ServedApi,
@@ -41,7 +40,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "ledger">, never,
           const account = yield* ledger.find(params.id)
           const etag = Bodies.etag(account.version)
           const known = headers["if-none-match"]
-          return known !== undefined && Bodies.names(known, account.version)
+          return known !== undefined && Bodies.hasVersion(known, account.version)
             ? HttpServerResponse.empty({ status: 304, headers: { etag } })
             : Bodies.json(encodeAccount(account), { headers: { etag } })
         }, Effect.mapError(problemOf)),

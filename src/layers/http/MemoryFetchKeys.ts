@@ -1,4 +1,3 @@
-/** The keys of fetch runs in memory: for libraries and tests. They stay for as long as the layer does. */
 import { Clock, Effect, Layer } from "effect"
 import type { RunSummary } from "../../services/fetch/Frontier.ts"
 import { claimSeconds, FetchKeys } from "../../services/http/FetchKeys.ts"
@@ -49,5 +48,5 @@ const make = Effect.sync(() => {
   })
 })
 
-/** The keys of fetch runs in memory. */
+/** The keys of fetch runs in memory: for libraries and tests. They stay for as long as the layer does. */
 export const layer: Layer.Layer<FetchKeys> = Layer.effect(FetchKeys, make)

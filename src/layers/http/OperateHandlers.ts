@@ -1,4 +1,3 @@
-/** The handlers of those who run it: jobs, queues, tasks. */
 import { Effect, type Layer, Option, Schema } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -12,10 +11,10 @@ import * as Tasks from "../../services/tasks/Tasks.ts"
 import * as Page from "./Page.ts"
 import { invalid, problemOf } from "./ProblemOf.ts"
 
-/** Ten thousand would keep the event loop for some 70 ms. */
+/** Tasks in one answer at most: ten thousand would block the event loop for some 70 ms. */
 const tasksMax = 1_000
 
-/** Jobs, queues and tasks. */
+/** The handlers for operators: jobs, queues, tasks. */
 export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "operate">, never, JobQueue | JobAdmin> = HttpApiBuilder
   .group(
     ServedApi,

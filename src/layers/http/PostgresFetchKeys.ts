@@ -1,4 +1,3 @@
-/** The keys of fetch runs in Postgres. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
 import type { RunSummary } from "../../services/fetch/Frontier.ts"

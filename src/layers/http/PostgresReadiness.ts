@@ -1,4 +1,3 @@
-/** Ready while the database answers and takes writes. */
 import { Effect, Layer } from "effect"
 import { Readiness } from "../../services/http/Readiness.ts"
 import * as Deadline from "../../services/tasks/Deadline.ts"

@@ -1,6 +1,6 @@
 /**
- * From whatever a request fails with to the problem that it is told as: errors of the services, requests that do not fit their route, and causes that nobody
- * foresaw. A problem brings its headers with it, so an answer is complete here.
+ * From whatever a request fails with to the problem that it is told as, and from a problem to its answer: errors of the services, requests
+ * that do not fit their route, deadlines, defects.
  */
 import { Cause, Effect, SchemaIssue } from "effect"
 import * as HttpApiError from "effect/http-api/HttpApiError"
@@ -110,8 +110,8 @@ const unrouted = (request: HttpServerRequest): Effect.Effect<Response> => {
     : Effect.map(answer(new Problem.MethodNotAllowed()), HttpServerResponse.setHeader("allow", methods.join(", ")))
 }
 
-/** The answer to an error that nobody has told as a problem; undefined when it is a fault of ours. */
-const ofUntold = (request: HttpServerRequest, error: unknown): Effect.Effect<Response> | undefined => {
+/** The answer to an error of the platform or of the deadline; undefined for any other, which is a fault of ours. */
+const ofPlatform = (request: HttpServerRequest, error: unknown): Effect.Effect<Response> | undefined => {
   if (HttpApiError.HttpApiSchemaError.is(error)) {
     return error.kind === "Body" || error.kind === "ResponseHeaders" ? undefined : answer(ofSchema(error))
   }
@@ -126,7 +126,7 @@ export const ofCause = (request: HttpServerRequest, cause: Cause.Cause<unknown>)
   if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
   for (const reason of cause.reasons) {
     const error = reason._tag === "Fail" ? reason.error : reason._tag === "Die" ? reason.defect : undefined
-    const told = ofUntold(request, error)
+    const told = ofPlatform(request, error)
     if (told !== undefined) return told
   }
   return Effect.andThen(

@@ -1,4 +1,3 @@
-/** How many requests there were and how long they took, by route: what `/metrics` tells of them. */
 import { type Context, Metric } from "effect"
 
 const requests = Metric.counter("sluice_http_requests_total", {
@@ -26,8 +25,8 @@ const seriesOf = <I, S>(metric: Metric.Metric<I, S>) => {
 }
 
 /**
- * Counts an answered request. In place and in one context for all: a metric that is updated as an effect, in the context of each request, costs a hot
- * route more than what it does.
+ * Counts answered requests by route, and how long they took: what `/metrics` tells of them. It counts in place and in one context for all:
+ * a metric that is updated as an effect, in the context of each request, costs a hot route more than what it does.
  */
 export const make = (context: Context.Context<never>) => {
   const countOf = seriesOf(requests)

@@ -1,4 +1,3 @@
-/** Ready while all else is, and while the workers of this process get answers to their claims. */
 import { Duration, Effect, Layer } from "effect"
 import { Readiness } from "../../services/http/Readiness.ts"
 import { ServedWorkers } from "../../services/http/ServedWorkers.ts"
@@ -26,5 +25,5 @@ const make = Effect.gen(function*() {
   return Readiness.of({ problem })
 })
 
-/** Adds this process's workers to what the given readiness looks at. */
+/** Ready while the given readiness says so, and while the workers of this process get answers to their claims. */
 export const layer: Layer.Layer<Readiness, never, Readiness | ServedWorkers> = Layer.effect(Readiness, make)

@@ -1,4 +1,3 @@
-/** The catalog in memory. */
 import { Effect, Layer, Result } from "effect"
 import { isClearing } from "../../services/orders/Account.ts"
 import { Catalog, ProductNotFound } from "../../services/orders/Catalog.ts"

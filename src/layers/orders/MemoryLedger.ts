@@ -1,4 +1,3 @@
-/** The ledger in memory. */
 import { Effect, Layer, Result } from "effect"
 import { type Account, isOpenable, type NewAccount } from "../../services/orders/Account.ts"
 import { type AuditLine, Ledger, type Receipt } from "../../services/orders/Ledger.ts"
@@ -53,9 +52,15 @@ const book = (state: State, transfer: Transfer.Transfer, movement: Transfer.Move
   state.transferKeys.set(transfer.key, transfer.id)
 }
 
+interface Beginning {
+  readonly id: string
+  readonly key: string
+  readonly request: Transfer.TransferRequest
+}
+
 const begin = (
   state: State,
-  { id, key, request }: { readonly id: string; readonly key: string; readonly request: Transfer.TransferRequest },
+  { id, key, request }: Beginning,
   at: Date
 ): Result.Result<Receipt<Transfer.Transfer>, AccountNotFound | TransferRefused | KeyReused> =>
   Result.gen(function*() {

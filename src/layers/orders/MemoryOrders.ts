@@ -1,4 +1,3 @@
-/** Orders in memory: placing, finding, following and cancelling, and the work behind them. */
 import { Effect, Layer, Option, Result, Schedule, Stream } from "effect"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
@@ -15,6 +14,7 @@ import {
   OrderVersionMismatch,
   TransferRefused
 } from "../../services/orders/OrdersError.ts"
+import type { ChargeAnswer } from "../../services/orders/PaymentProvider.ts"
 import * as Pricing from "../../services/orders/Pricing.ts"
 import * as Settlement from "../../services/orders/Settlement.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
@@ -42,11 +42,13 @@ const replay = (state: State, key: string, request: Order.OrderRequest) => {
     : Result.fail(new KeyReused({ key }))
 }
 
-const place = (
-  state: State,
-  { id, key, request }: { readonly id: string; readonly key: string; readonly request: Order.OrderRequest },
-  at: Date
-) =>
+interface Placing {
+  readonly id: string
+  readonly key: string
+  readonly request: Order.OrderRequest
+}
+
+const place = (state: State, { id, key, request }: Placing, at: Date) =>
   Result.gen(function*() {
     const known = yield* replay(state, key, request)
     if (known !== undefined) return { value: known, isReplayed: true }
@@ -166,13 +168,13 @@ const makeProcessor = Effect.gen(function*() {
     )
   })
 
-  const endCharge = Effect.fnUntraced(function*(id: string, answer: "charged" | "declined") {
+  const endCharge = Effect.fnUntraced(function*(id: string, answer: ChargeAnswer) {
     const [order, toShip] = yield* MemoryStore.atomically((at) =>
       Result.map(find(state, id), (order) => {
         const transfer = state.transfers.get(state.transferKeys.get(Settlement.chargeKey(id)) ?? "")
         const plan = transfer === undefined
           ? undefined
-          : Settlement.charged(order, { transfer, answer }, MemoryStore.booksOf(state), at)
+          : Settlement.charged(order, { answer, transfer }, MemoryStore.booksOf(state), at)
         if (plan !== undefined) MemoryStore.write(state, plan, at)
         return [state.orders.get(id) ?? order, plan?.toShip ?? []] as const
       })
@@ -201,7 +203,7 @@ const makeProcessor = Effect.gen(function*() {
   })
 })
 
-/** Orders in memory. */
+/** Orders in memory: placing, finding, following and cancelling, and the work behind them. */
 export const layer: Layer.Layer<Orders | OrderProcessor, never, MemoryStore.MemoryStore | JobQueue> = Layer.merge(
   Layer.effect(Orders, makeOrders),
   Layer.effect(OrderProcessor, makeProcessor)

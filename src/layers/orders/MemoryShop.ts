@@ -1,4 +1,3 @@
-/** The whole orders wing in memory, queue included: for tests, and for trying things out. Lost with the process. */
 import { Layer } from "effect"
 import type { JobAdmin } from "../../services/jobs/JobAdmin.ts"
 import type { JobQueue } from "../../services/jobs/JobQueue.ts"
@@ -13,7 +12,7 @@ import * as MemoryLedger from "./MemoryLedger.ts"
 import * as MemoryOrders from "./MemoryOrders.ts"
 import * as MemoryStore from "./MemoryStore.ts"
 
-/** Ledger, catalog, orders, their processing, and the queue behind them. */
+/** The whole orders wing in memory, queue included: for tests, and for trying things out. Lost with the process. */
 export const layer: Layer.Layer<
   Ledger | Catalog | Orders | OrderProcessor | JobQueue | JobAdmin | JobStore | JobRecords
 > = Layer.mergeAll(MemoryLedger.layer, MemoryCatalog.layer, MemoryOrders.layer).pipe(

@@ -1,6 +1,6 @@
 /**
- * Followers of orders share one look at the database: whoever waits for an order's next version is asked about in one statement for all of them. It costs
- * nothing while nobody waits, and no writer has to notify anyone.
+ * Followers of orders share one look at the database: whoever waits for an order's next version is asked about in one statement for all of
+ * them. It costs nothing while nobody waits, and no writer has to notify anyone.
  */
 import { Deferred, Effect, Latch, type Scope } from "effect"
 

@@ -12,7 +12,7 @@ import * as Pricing from "../../services/orders/Pricing.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as OrderRow from "./OrderRow.ts"
-import { type Books, PriceMemory } from "./PriceMemory.ts"
+import { type BatchPrices, PriceMemory } from "./PriceMemory.ts"
 import { StoreClock } from "./StoreClock.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
@@ -48,7 +48,7 @@ interface Written {
   readonly accepted_at: Date
   /** Orders whose keys were there before. */
   readonly known: ReadonlyArray<string> | null
-  /** Products that are not as the books say; then nothing was written. */
+  /** Products that are not as the prices say; then nothing was written. */
   readonly stale: ReadonlyArray<string> | null
 }
 
@@ -56,11 +56,11 @@ interface Written {
 const write = (
   sql: PgClient.PgClient,
   placed: ReadonlyArray<Placed>,
-  books: Books
+  prices: BatchPrices
 ): Effect.Effect<Written, SqlError> => {
   const orders = placed.map(({ order }) => order)
   const jobs = placed.map(jobOf)
-  const products = [...books.products.values()]
+  const products = [...prices.products.values()]
   return Effect.flatMap(
     sql<Written>`select accepted_at, known, stale from sluice.order_accept(
       ${Columns.uuids(orders.map((order) => order.id))}, ${Columns.texts(placed.map(({ placement }) => placement.key))},
@@ -106,8 +106,8 @@ const answerReplay = ({ key, request }: Placement, known: Order.Order): Answer =
 const pricings = 5
 
 /**
- * Accepts a batch: prices it, writes what is new, and answers each. Keys must be different within a batch. What is refused is answered by itself and
- * writes nothing.
+ * Accepts a batch: prices it, writes what is new, and answers each. Keys must be different within a batch. What is refused is answered by
+ * itself and writes nothing.
  */
 export const flush = (sql: PgClient.PgClient) => {
   const memory = new PriceMemory(sql)
@@ -130,17 +130,17 @@ export const flush = (sql: PgClient.PgClient) => {
 
   const attempt = Effect.fnUntraced(function*(placements: ReadonlyArray<Placement>) {
     if (!storeClock.isKnown) yield* heard(look(sql))
-    const books = yield* memory.booksFor(placements.map(({ request }) => request))
+    const prices = yield* memory.pricesFor(placements.map(({ request }) => request))
     const drawn = yield* ids(placements.length)
     const priced = placements.map((placement, index) => ({
       placement,
       // There are as many ids as placements.
-      order: Pricing.place(drawn[index] ?? "", placement.request, books, new Date(0))
+      order: Pricing.place(drawn[index] ?? "", placement.request, prices, new Date(0))
     }))
     const placed = priced.flatMap(({ order, placement }) =>
       Result.isSuccess(order) ? [{ placement, order: order.success }] : []
     ).toSorted((a, b) => a.placement.key < b.placement.key ? -1 : 1)
-    const { accepted_at, known, stale } = yield* heard(write(sql, placed, books))
+    const { accepted_at, known, stale } = yield* heard(write(sql, placed, prices))
     if (stale !== null) {
       memory.forget(stale)
       return undefined

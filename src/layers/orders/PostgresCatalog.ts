@@ -1,4 +1,3 @@
-/** The catalog in Postgres. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
 import { isClearing } from "../../services/orders/Account.ts"

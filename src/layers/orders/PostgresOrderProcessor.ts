@@ -1,4 +1,3 @@
-/** The work behind orders in Postgres: each member one transaction, or a part of the caller's. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
@@ -34,8 +33,8 @@ const merged = (orders: ReadonlyArray<Order>, changed: ReadonlyArray<Order>): Re
 }
 
 /**
- * Paying needs no locked books: the constraints on balances and stock have the last word, so that a hot account is locked for one statement and the commit.
- * What is refused is refused with the books locked.
+ * Paying needs no locked books: the constraints on balances and stock have the last word, so that a hot account is locked for one statement
+ * and the commit. What is refused is refused with the books locked.
  */
 const pay = Effect.fnUntraced(function*(sql: PgClient.PgClient, orders: ReadonlyArray<Order>, now: Date) {
   const plan = Settlement.settle(orders, yield* PostgresPlan.readBooks(sql, orders), now)
@@ -88,7 +87,7 @@ const endCharge = Effect.fnUntraced(function*(
     select * from sluice.transfers where key = ${Settlement.chargeKey(id)} for no key update`
   if (rows[0] === undefined || order.status !== "charging") return order
   const books = yield* PostgresPlan.readBooks(sql, orders)
-  const plan = Settlement.charged(order, { transfer: toTransfer(rows[0]), answer }, books, now)
+  const plan = Settlement.charged(order, { answer, transfer: toTransfer(rows[0]) }, books, now)
   if (plan === undefined) return order
   yield* carryOut(sql, queue, plan)
   return plan.orders[0] ?? order
@@ -105,7 +104,7 @@ const make = Effect.gen(function*() {
   })
 })
 
-/** The work behind orders in Postgres. */
+/** The work behind orders in Postgres: each member one transaction, or a part of the caller's. */
 export const layer: Layer.Layer<OrderProcessor, never, PgClient.PgClient | JobQueue> = Layer.effect(
   OrderProcessor,
   make

@@ -1,6 +1,6 @@
 /**
- * Loading and locking what a settlement reads, and writing what it decides. Locks are taken in one order by everyone (orders, accounts, products; each by id),
- * so no two transactions can wait for each other.
+ * Loading and locking what a settlement reads, and writing what it decides. Locks are taken in one order by everyone (orders, accounts,
+ * products; each by id), so no two transactions can wait for each other.
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect } from "effect"

@@ -6,7 +6,7 @@ import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { OrderRequest } from "../../services/orders/Order.ts"
-import type { PriceBooks } from "../../services/orders/Pricing.ts"
+import type { Prices } from "../../services/orders/Pricing.ts"
 import type { Product } from "../../services/orders/Product.ts"
 import * as Columns from "../postgres/Columns.ts"
 
@@ -14,7 +14,7 @@ import * as Columns from "../postgres/Columns.ts"
 export type PricedProduct = Pick<Product, "sku" | "price" | "currency" | "seller" | "isShipped">
 
 /** What one batch is priced with. */
-export interface Books extends PriceBooks {
+export interface BatchPrices extends Prices {
   readonly products: ReadonlyMap<string, PricedProduct>
 }
 
@@ -51,7 +51,7 @@ export class PriceMemory {
   }
 
   /** Everything that these requests are priced with; unknown accounts and products are looked up, every time. */
-  booksFor(requests: ReadonlyArray<OrderRequest>): Effect.Effect<Books, SqlError> {
+  pricesFor(requests: ReadonlyArray<OrderRequest>): Effect.Effect<BatchPrices, SqlError> {
     const customers = new Set<string>()
     const skus = new Set<string>()
     for (const request of requests) {
@@ -62,7 +62,7 @@ export class PriceMemory {
     const products = new Map<string, PricedProduct>()
     const newCustomers = recall(this.currencies, customers, currencies)
     const newSkus = recall(this.products, skus, products)
-    const books: Books = {
+    const prices: BatchPrices = {
       currencyOf: (account) => currencies.get(account),
       product: (sku) => products.get(sku),
       products
@@ -72,7 +72,7 @@ export class PriceMemory {
         newCustomers.length === 0 ? Effect.void : this.loadCurrencies(newCustomers, currencies),
         newSkus.length === 0 ? Effect.void : this.loadProducts(newSkus, products)
       ], { concurrency: 2 }),
-      books
+      prices
     )
   }
 

@@ -1,6 +1,6 @@
 /**
- * A lane of the pool for requests that lock rows: however many of them wait for one row, the rest of the pool stays free for the others. Who finds the lane
- * full waits without a connection.
+ * A lane of the pool for requests that lock rows: however many of them wait for one row, the rest of the pool stays free for the others.
+ * Who finds the lane full waits without a connection.
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Option } from "effect"

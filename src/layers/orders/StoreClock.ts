@@ -1,6 +1,7 @@
 /**
- * The store's clock as this process knows it: ids of orders ascend with the one clock of the database, however the clocks of the servers that accept them go. Each
- * answer of the store says what time it was there at some moment between asking and answering; what is known is moved just as far as that demands.
+ * The store's clock as this process knows it: ids of orders ascend with the one clock of the database, however the clocks of the servers
+ * that accept them go. Each answer of the store says what time it was there at some moment between asking and answering; what is known is
+ * moved just as far as that demands.
  */
 export class StoreClock {
   private aheadMillis: number | undefined = undefined

@@ -19,8 +19,8 @@ const about = OpenApi.annotations({
 })
 
 /**
- * Says in the document that every `/v1` route takes a bearer token. The server asks for it in its gate, before it looks for a route: so no route, and no
- * spelling of one, can be added without it.
+ * Says in the document that every `/v1` route takes a bearer token. The server asks for it in its gate, before it looks for a route: so no
+ * route, and no spelling of one, can be added without it.
  */
 class BearerToken extends HttpApiMiddleware.Service<BearerToken>()("sluice/services/http/Api/BearerToken", {
   security: {

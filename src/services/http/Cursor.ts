@@ -7,7 +7,7 @@ const version = "1:"
 /** The cursor of the page after this id. */
 export const encode = (id: string): string => Base64Url.encode(version + id)
 
-/** The id in a cursor; undefined when it is none of ours. */
+/** The id in a cursor; undefined when this server did not make it. */
 export const decode = (cursor: string, isId: (id: string) => boolean): string | undefined => {
   const text = Result.getOrUndefined(Base64Url.decodeString(cursor))
   if (text === undefined || !text.startsWith(version)) return undefined

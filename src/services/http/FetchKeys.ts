@@ -21,7 +21,7 @@ export interface FetchClaim {
   readonly key: string
   /** The run to begin: the one of an earlier try with this key, when that did not get to its end. */
   readonly run: string
-  /** Tells this try from others. */
+  /** Tells this try from other tries with the key. */
   readonly token: string
 }
 
@@ -40,7 +40,7 @@ export interface KeyedFetch {
   readonly token: string
 }
 
-/** How long a try holds its key: one that was killed is followed by the next after that. */
+/** How long a try holds its key. After one that was killed the next may begin when that time is over. */
 export const claimSeconds = 15
 
 /** Keys, and what they were first used for. */
@@ -49,7 +49,7 @@ export class FetchKeys extends Context.Service<FetchKeys, {
   readonly begin: (
     request: KeyedFetch
   ) => Effect.Effect<FetchBeginning, KeyReused | KeyInFlight | FetchKeysError>
-  /** Keeps the answer, in the transaction that it is called in. In flight: another try has taken the key over. */
+  /** Keeps the answer, in the transaction that it is called in. Fails with `KeyInFlight` when another try has taken the key over. */
   readonly finish: (claim: FetchClaim, answer: RunSummary) => Effect.Effect<void, KeyInFlight | FetchKeysError>
   /** Lets the next try begin at once: this one has failed. */
   readonly release: (claim: FetchClaim) => Effect.Effect<void, FetchKeysError>

@@ -1,4 +1,3 @@
-/** The routes of accounts and transfers. */
 import { Schema } from "effect"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -86,7 +85,7 @@ const voiding = HttpApiEndpoint.post("voidTransfer", "/v1/transfers/:id/void", r
   documented("Void a pending transfer", "What was set aside is free again.")
 )
 
-/** Accounts and transfers. */
+/** The routes of accounts and transfers. */
 export const group = HttpApiGroup.make("ledger").add(open, account, entries, transfer, post, voiding).annotateMerge(
   OpenApi.annotations({ description: "Accounts, and transfers between them." })
 )

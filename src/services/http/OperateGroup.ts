@@ -1,4 +1,3 @@
-/** The routes of those who run it: jobs, queues, tasks. */
 import { Schema } from "effect"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
@@ -12,7 +11,7 @@ const JobBody = Schema.Struct({ ...JobInfo.fields }).annotate({ identifier: "Job
 
 const JobPage = Schema.Struct({ jobs: Schema.Array(JobBody), next: Schema.optionalKey(Schema.String) })
 
-/** As wide as the names themselves; what no name can be is refused by `JobAdmin`. */
+/** As wide as the names themselves; `JobAdmin` refuses what cannot be a name. */
 const Name = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(200))
 
 const jobs = HttpApiEndpoint.get("listJobs", "/v1/jobs", {
@@ -66,7 +65,7 @@ const tasks = HttpApiEndpoint.get("listTasks", "/v1/tasks", {
   )
 )
 
-/** Jobs, queues and tasks. */
+/** The routes for operators: jobs, queues, tasks. */
 export const group = HttpApiGroup.make("operate").add(jobs, job, queues, tasks).annotateMerge(
   OpenApi.annotations({ description: "Live views for those who run it." })
 )

@@ -103,7 +103,10 @@ const events = HttpApiEndpoint.get("orderEvents", "/v1/orders/:id/events", {
 /** The routes that HttpApiBuilder serves. */
 export const served = HttpApiGroup.make("orders").add(cancel, events)
 
-/** All routes, for the document and for clients: `placeOrder`, `getOrder` and `listOrders` are routed by hand, because that is measured to pay. */
+/**
+ * All routes, for the document and for clients: `placeOrder`, `getOrder` and `listOrders` are routed by hand, because that is measured to
+ * pay.
+ */
 export const group = HttpApiGroup.make("orders").add(place, get, list, cancel, events).annotateMerge(
   OpenApi.annotations({ description: "Orders: placed once, followed, cancelled." })
 )

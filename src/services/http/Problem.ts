@@ -1,6 +1,6 @@
 /**
- * The problems that the API answers (RFC 9457). A problem is declared once: its class, its page in the documents and the headers of its answer come from that.
- * The type is a path of the server itself, where its page says what to do; types are never renamed.
+ * The problems that the API answers (RFC 9457). A problem is declared once: its class, its page in the documents and the headers of its
+ * answer come from that. The type is a path of the server itself, where its page says what to do; types are never renamed.
  */
 import { Schema } from "effect"
 import {

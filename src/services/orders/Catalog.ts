@@ -14,7 +14,10 @@ export class ProductNotFound extends Schema.TaggedError<ProductNotFound>()("Prod
 
 /** What is sold and how much of it there is. */
 export class Catalog extends Context.Service<Catalog, {
-  /** Adds products, and says how many were new; of one that is known, name, price, seller and shipping are replaced, its stock is left alone. */
+  /**
+   * Adds products, and says how many were new; of one that is known, name, price, seller and shipping are replaced, its stock is left
+   * alone.
+   */
   readonly put: (products: ReadonlyArray<NewProduct>) => Effect.Effect<number, AccountNotFound | OrdersStoreError>
   readonly find: (sku: string) => Effect.Effect<Product, ProductNotFound | OrdersStoreError>
   /** Products by sku, after one. At most 1000. */

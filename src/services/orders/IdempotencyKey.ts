@@ -7,8 +7,8 @@ export const IdempotencyKey = Schema.String.check(
 )
 
 /**
- * The key in a header's value, undefined when it holds none. The draft has a structured-field string (in double quotes); the bare form is taken too,
- * because most clients send it.
+ * The key in a header's value, undefined when it holds none. The draft has a structured-field string (in double quotes); the bare form is
+ * taken too, because most clients send it.
  */
 export const fromHeader = (value: string | undefined): string | undefined => {
   if (value === undefined) return undefined

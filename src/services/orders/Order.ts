@@ -1,8 +1,8 @@
 /**
  * An order and its life. The state machine is drawn in docs/orders.md:
  *
- * accepted -> paid -> completed; accepted -> completed when nothing has to be shipped; accepted -> charging -> paid (or completed) when a card
- * pays; accepted or charging -> failed with a reason; accepted or paid -> cancelled, which gives back money and stock.
+ * accepted -> paid -> completed; accepted -> completed when nothing has to be shipped; accepted -> charging -> paid (or completed) when a
+ * card pays; accepted or charging -> failed with a reason; accepted or paid -> cancelled, which gives back money and stock.
  */
 import { Schema } from "effect"
 import { AccountId } from "./Account.ts"
@@ -112,8 +112,8 @@ export const next = (status: OrderStatus, action: OrderAction): OrderStatus | un
 export const isTerminal = (status: OrderStatus): boolean => Object.keys(machine[status]).length === 0
 
 /**
- * The order after an action at this time; undefined when its status does not allow the action. Its times tell its whole past, which is why no
- * table of events is needed.
+ * The order after an action at this time; undefined when its status does not allow the action. Its times tell its whole past, which is why
+ * no table of events is needed.
  */
 export const apply = (
   order: Order,

@@ -30,7 +30,9 @@ export const maxPage = 200
 /** A page of a list. */
 export interface OrderPage {
   readonly orders: ReadonlyArray<Order>
-  /** What the next page is `before`; undefined on the last one. A page of what is rare may be short, or empty, and still have a next one. */
+  /**
+   * What the next page is `before`; undefined on the last one. A page of what is rare may be short, or empty, and still have a next one.
+   */
   readonly next: string | undefined
 }
 
@@ -43,8 +45,8 @@ export type OrderCount = typeof OrderCount.Type
 /** Orders: accepted durably, found by id and in pages, followed and cancelled. */
 export class Orders extends Context.Service<Orders, {
   /**
-   * Accepts an order: when this succeeds, the order and the job that will pay it are on disk. The same key with the same request gets the first
-   * answer again (the order as it was when it was accepted). A refused order writes nothing and leaves its key free.
+   * Accepts an order: when this succeeds, the order and the job that will pay it are on disk. The same key with the same request gets the
+   * first answer again (the order as it was when it was accepted). A refused order writes nothing and leaves its key free.
    */
   readonly accept: (
     key: string,

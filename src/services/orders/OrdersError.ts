@@ -39,7 +39,9 @@ export class AccountNotFound extends Schema.TaggedError<AccountNotFound>()("Acco
   }
 }
 
-/** An account with this id is open with another currency or rule, or could not be opened so: the names of clearing accounts are the house's. */
+/**
+ * An account with this id is open with another currency or rule, or could not be opened so: the names of clearing accounts are the house's.
+ */
 export class AccountDiffers extends Schema.TaggedError<AccountDiffers>()("AccountDiffers", { id: Schema.String }) {
   override get message(): string {
     return isClearing(this.id)

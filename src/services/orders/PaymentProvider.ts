@@ -1,6 +1,6 @@
 /**
- * A payment provider: money outside our database, so no transaction can hold it. What makes it safe is its key: the same key never charges twice, and
- * `find` says what became of a charge whose answer was lost.
+ * A payment provider: money outside our database, so no transaction can hold it. What makes it safe is its key: the same key never charges
+ * twice, and `find` says what became of a charge whose answer was lost.
  */
 import type { Effect } from "effect"
 import { Context, Schema } from "effect"

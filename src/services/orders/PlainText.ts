@@ -1,7 +1,9 @@
-/** Free text that any store can hold. */
 import { Schema } from "effect"
 
-/** One line of text, so long, without control characters (Postgres cannot store NUL) and halves of surrogate pairs (they are no text). */
+/**
+ * Free text that any store can hold: one line, so long, without control characters (Postgres cannot store NUL) and halves of surrogate
+ * pairs (they are no text).
+ */
 export const plainText = (minimum: number, maximum: number) =>
   Schema.String.check(
     Schema.isMinLength(minimum),

@@ -6,29 +6,32 @@ import type { Order, OrderLine, OrderRequest } from "./Order.ts"
 import { OrderRefused } from "./OrdersError.ts"
 import type { Product } from "./Product.ts"
 
-/** What accepting needs to know of the world. */
-export interface PriceBooks {
+/** What an order is priced with. */
+export interface Prices {
   readonly currencyOf: (account: string) => string | undefined
   readonly product: (sku: string) => Pick<Product, "price" | "currency" | "seller" | "isShipped"> | undefined
 }
 
 const refuse = (reason: OrderRefused["reason"], detail: string) => Result.fail(new OrderRefused({ reason, detail }))
 
-/** The order as it is accepted, at today's prices; refused when no later step could ever pay it. Funds and stock are looked at when it is paid. */
+/**
+ * The order as it is accepted, at today's prices; refused when no later step could ever pay it. Funds and stock are looked at when it is
+ * paid.
+ */
 export const place = (
   id: string,
   request: OrderRequest,
-  books: PriceBooks,
+  prices: Prices,
   now: Date
 ): Result.Result<Order, OrderRefused> => {
-  const currency = books.currencyOf(request.customerId)
+  const currency = prices.currencyOf(request.customerId)
   if (currency === undefined || isClearing(request.customerId)) {
     return refuse("UnknownCustomer", `there is no customer ${JSON.stringify(request.customerId)}`)
   }
   const items: Array<OrderLine> = []
   let total = 0n
   for (const { quantity, sku } of request.items) {
-    const product = books.product(sku)
+    const product = prices.product(sku)
     if (product === undefined) return refuse("UnknownSku", `there is no product ${JSON.stringify(sku)}`)
     if (product.currency !== currency) {
       return refuse("CurrencyMismatch", `${sku} is sold in ${product.currency}, the customer pays in ${currency}`)

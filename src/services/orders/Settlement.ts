@@ -1,11 +1,13 @@
 /**
- * What happens to money and stock when orders are paid, decided for a whole batch at once and without I/O: the caller has loaded and locked every order,
- * account and product that the batch touches, and writes what the plan says. A hot account appears once in the plan however many orders touch it.
- * Orders are decided in the order given, so an order that cannot be paid fails alone and its neighbours see what the earlier ones left.
+ * What happens to money and stock when orders are paid, decided for a whole batch at once and without I/O: the caller has loaded and locked
+ * every order, account and product that the batch touches, and writes what the plan says. A hot account appears once in the plan however
+ * many orders touch it. Orders are decided in the order given, so an order that cannot be paid fails alone and its neighbours see what the
+ * earlier ones left.
  */
 import { type Account, canSpend, cardClearing } from "./Account.ts"
 import { maxBalance } from "./Money.ts"
-import { apply, type Order, type OrderAction, type OrderFailure } from "./Order.ts"
+import { apply, type Order, type OrderFailure } from "./Order.ts"
+import type { ChargeAnswer } from "./PaymentProvider.ts"
 import type { Product } from "./Product.ts"
 import { chargePrefix, type EntryKind, type Transfer } from "./Transfer.ts"
 
@@ -69,8 +71,8 @@ const emptyPlan = (): Plan => ({
 export const chargeKey = (orderId: string): string => `${chargePrefix}${orderId}`
 
 /**
- * The pending transfer that stands for a card's money until the provider has answered: from the clearing account to the customer. It never expires
- * by itself: only the provider knows whether there was a charge.
+ * The pending transfer that stands for a card's money until the provider has answered: from the clearing account to the customer. It never
+ * expires by itself: only the provider knows whether there was a charge.
  */
 export const chargeTransfer = (id: string, order: Order, at: Date): Transfer => ({
   id,
@@ -99,7 +101,7 @@ export const settle = (orders: ReadonlyArray<Order>, books: Books, now: Date): P
     if (order.status !== "accepted") continue
     const failure = fundsRefusal(plan, order, books) ?? stockRefusal(plan, order, books)
     if (failure !== undefined) {
-      change(plan, { order, action: "fail", failure }, now)
+      change(plan, apply(order, "fail", now, failure))
       continue
     }
     moveStock(plan, order, isShipped(order) ? "reserve" : "sell")
@@ -109,41 +111,41 @@ export const settle = (orders: ReadonlyArray<Order>, books: Books, now: Date): P
 }
 
 /**
- * The first half of a payment by card: stock is reserved, and a pending transfer stands for the money that the provider has not confirmed. Undefined
- * when the order is no longer `accepted`.
+ * The first half of a payment by card: stock is reserved, and a pending transfer stands for the money that the provider has not confirmed.
+ * Undefined when the order is no longer `accepted`.
  */
 export const charge = (order: Order, books: Books, transfer: Transfer, now: Date): Plan | undefined => {
   if (order.status !== "accepted") return undefined
   const plan = emptyPlan()
   const failure = chargeRefusal(plan, order, books) ?? stockRefusal(plan, order, books)
   if (failure !== undefined) {
-    change(plan, { order, action: "fail", failure }, now)
+    change(plan, apply(order, "fail", now, failure))
     return plan
   }
   moveStock(plan, order, "reserve")
-  change(plan, { order, action: "charge" }, now)
+  change(plan, apply(order, "charge", now))
   plan.transfers.push(transfer)
-  move(plan, transfer.from, 0n, transfer.amount)
+  move(plan, transfer.from, { balance: 0n, held: transfer.amount })
   return plan
 }
 
 /**
- * The second half: the provider's answer. Undefined when the order is no longer being charged, for instance because the answer came twice. Should a seller
- * have no room any more for money that the card has paid, the order fails and the money stays on its customer's account.
+ * The second half: the provider's answer. Undefined when the order is no longer being charged, for instance because the answer came twice.
+ * Should a seller have no room any more for money that the card has paid, the order fails and the money stays on its customer's account.
  */
 export const charged = (
   order: Order,
-  { answer, transfer }: { readonly transfer: Transfer; readonly answer: "charged" | "declined" },
+  { answer, transfer }: { readonly answer: ChargeAnswer; readonly transfer: Transfer },
   books: Books,
   now: Date
 ): Plan | undefined => {
   if (order.status !== "charging") return undefined
   const plan = emptyPlan()
-  move(plan, transfer.from, 0n, -transfer.amount)
+  move(plan, transfer.from, { balance: 0n, held: -transfer.amount })
   plan.transfers.push({ ...transfer, state: answer === "charged" ? "posted" : "voided", resolvedAt: now })
   if (answer === "declined") {
     moveStock(plan, order, "release")
-    change(plan, { order, action: "fail", failure: "PaymentDeclined" }, now)
+    change(plan, apply(order, "fail", now, "PaymentDeclined"))
     return plan
   }
   post(plan, { source: transfer.id, kind: "transfer", account: transfer.from, amount: -transfer.amount })
@@ -151,7 +153,7 @@ export const charged = (
   const failure = creditRefusal(plan, order, books)
   if (failure !== undefined) {
     moveStock(plan, order, "release")
-    change(plan, { order, action: "fail", failure }, now)
+    change(plan, apply(order, "fail", now, failure))
     return plan
   }
   if (!isShipped(order)) moveStock(plan, order, "ship")
@@ -163,14 +165,14 @@ export const charged = (
 export const ship = (orders: ReadonlyArray<Order>, now: Date): Plan => {
   const plan = emptyPlan()
   for (const order of orders) {
-    if (change(plan, { order, action: "complete" }, now)) moveStock(plan, order, "ship")
+    if (change(plan, apply(order, "complete", now))) moveStock(plan, order, "ship")
   }
   return plan
 }
 
 /**
- * Cancels an order: a paid one gets its money and stock back by new entries. `"InsufficientFunds"` when a seller has already spent the money,
- * `"BalanceOutOfRange"` when its customer has no room for it; undefined when the order's status does not allow it.
+ * Cancels an order: a paid one gets its money and stock back by new entries. `"InsufficientFunds"` when a seller has already spent the
+ * money, `"BalanceOutOfRange"` when its customer has no room for it; undefined when the order's status does not allow it.
  */
 export const cancel = (
   order: Order,
@@ -178,7 +180,7 @@ export const cancel = (
   now: Date
 ): Plan | "InsufficientFunds" | "BalanceOutOfRange" | undefined => {
   const plan = emptyPlan()
-  if (!change(plan, { order, action: "cancel" }, now)) return undefined
+  if (!change(plan, apply(order, "cancel", now))) return undefined
   if (order.status !== "paid") return plan
   moveStock(plan, order, "release")
   movePayment(plan, order, "refund", -1n)
@@ -194,12 +196,8 @@ export const cancel = (
 
 const isShipped = (order: Order) => order.items.some((item) => item.isShipped)
 
-const change = (
-  plan: Plan,
-  step: { readonly order: Order; readonly action: OrderAction; readonly failure?: OrderFailure },
-  now: Date
-): boolean => {
-  const after = apply(step.order, step.action, now, step.failure ?? null)
+/** Writes an order as an action leaves it, if its status allowed the action. */
+const change = (plan: Plan, after: Order | undefined): boolean => {
   if (after === undefined) return false
   plan.orders.push(after)
   return true
@@ -268,7 +266,7 @@ const moveStock = (plan: Plan, order: Order, kind: keyof typeof moves): void => 
 /** The order is paid; without anything to ship that also completes it. */
 const pay = (plan: Plan, order: Order, now: Date): void => {
   movePayment(plan, order, "payment", 1n)
-  change(plan, { order, action: isShipped(order) ? "pay" : "settle" }, now)
+  change(plan, apply(order, isShipped(order) ? "pay" : "settle", now))
   if (isShipped(order)) plan.toShip.push(order.id)
 }
 
@@ -278,22 +276,20 @@ const movePayment = (plan: Plan, order: Order, kind: EntryKind, sign: bigint): v
     credits.set(item.seller, (credits.get(item.seller) ?? 0n) + item.unitPrice * BigInt(item.quantity))
   }
   post(plan, { source: order.id, kind, account: order.customerId, amount: -order.total * sign })
-  for (const [seller, amount] of credits) {
-    post(plan, { source: order.id, kind, account: seller, amount: amount * sign })
-  }
+  for (const [account, amount] of credits) post(plan, { source: order.id, kind, account, amount: amount * sign })
 }
 
 const post = (plan: Plan, entry: PlannedEntry): void => {
   plan.entries.push(entry)
-  move(plan, entry.account, entry.amount, 0n)
+  move(plan, entry.account, { balance: entry.amount, held: 0n })
 }
 
-const move = (plan: Plan, account: string, balance: bigint, held: bigint): void => {
+const move = (plan: Plan, account: string, by: AccountDelta): void => {
   const delta = plan.accounts.get(account)
   if (delta === undefined) {
-    plan.accounts.set(account, { balance, held })
+    plan.accounts.set(account, by)
     return
   }
-  delta.balance += balance
-  delta.held += held
+  delta.balance += by.balance
+  delta.held += by.held
 }

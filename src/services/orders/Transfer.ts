@@ -1,6 +1,6 @@
 /**
- * Transfers between accounts: at once, or in two phases for an effect outside the database (pending, then posted, voided or expired). The rules are
- * pure; the layers only load what a rule needs and write what it answers.
+ * Transfers between accounts: at once, or in two phases for an effect outside the database (pending, then posted, voided or expired). The
+ * rules are pure; the layers only load what a rule needs and write what it answers.
  */
 import { Result, Schema } from "effect"
 import type { Account } from "./Account.ts"

@@ -6,6 +6,7 @@ import * as Bodies from "../../../src/layers/http/Bodies.ts"
 import { waitSeconds } from "../../../src/layers/http/RequestHeaders.ts"
 import * as SandboxPaymentProvider from "../../../src/layers/orders/SandboxPaymentProvider.ts"
 import * as OrderWorker from "../../../src/programs/work/OrderWorker.ts"
+import { FetchKeys, FetchKeysError } from "../../../src/services/http/FetchKeys.ts"
 import * as Problem from "../../../src/services/http/Problem.ts"
 import { Readiness } from "../../../src/services/http/Readiness.ts"
 import { Order } from "../../../src/services/orders/Order.ts"
@@ -107,6 +108,12 @@ withLayer(layer, { excludeTestServices: true })("API", (it) => {
         415,
         "unsupported-media-type"
       )
+      const sheet = yield* request(`${base}/v1/products/p9`, {
+        method: "PUT",
+        body: "a,b",
+        headers: { "content-type": "text/csv" }
+      })
+      isProblem(sheet, 415, "unsupported-media-type")
       isProblem(yield* request(`${base}/v1/orders/nope`), 400, "invalid-request")
       isProblem(yield* request(`${base}/v1/orders/00000000-0000-7000-8000-000000000000`), 404, "order-not-found")
       isProblem(yield* request(`${base}/v1/orders?limit=201`), 400, "invalid-request")
@@ -337,6 +344,37 @@ it.live("a key in flight is 409 with Retry-After", () =>
     assert.strictEqual(answer.headers.get("retry-after"), "1")
   }))
 
+it.live("a key in flight and an outage have Retry-After behind the router, too", () =>
+  Effect.gen(function*() {
+    const failing = (error: KeyInFlight | FetchKeysError) =>
+      Layer.succeed(
+        FetchKeys,
+        FetchKeys.of({
+          begin: () => Effect.fail(error),
+          finish: () => Effect.die("finished"),
+          release: () => Effect.die("released")
+        })
+      )
+    const outage = new FetchKeysError({ operation: "begin", reason: "Unavailable", cause: "test" })
+    for (
+      const [error, status, type] of [
+        [new KeyInFlight({ key: "k" }), 409, "idempotency-key-in-flight"],
+        [outage, 503, "unavailable"]
+      ] as const
+    ) {
+      const app = Harness.serve().pipe(
+        Layer.provide(Layer.merge(Harness.ready, failing(error))),
+        Layer.provideMerge(Harness.memory)
+      )
+      const answer = yield* Effect.flatMap(
+        Harness.baseUrl,
+        (base) => post(`${base}/v1/fetches`, { urls: ["https://example.com/"] }, { "idempotency-key": "k" })
+      ).pipe(Effect.provide(app))
+      isProblem(answer, status, type)
+      assert.strictEqual(answer.headers.get("retry-after"), "1")
+    }
+  }))
+
 const storeError = (reason: OrdersStoreError["reason"]) =>
   new OrdersStoreError({ operation: "Orders.find", reason, cause: "test" })
 
@@ -401,6 +439,7 @@ it.live("readyz fails when the database is away, and while draining", () =>
       Effect.provide(away)
     )
     assert.deepStrictEqual([answer.status, answer.json.status], [503, "unavailable"])
+    assert.strictEqual(answer.headers.get("retry-after"), "1")
     const shutdown = yield* Shutdown.make
     const draining = yield* Effect.gen(function*() {
       const base = yield* Harness.baseUrl

@@ -4,8 +4,11 @@ import { Effect } from "effect"
 import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as Addresses from "../../../src/layers/http/Addresses.ts"
 import * as ProblemOf from "../../../src/layers/http/ProblemOf.ts"
+import { FetchKeysError } from "../../../src/services/http/FetchKeys.ts"
 import { at, entries, list, text } from "../../../src/services/http/JsonTree.ts"
 import * as Problem from "../../../src/services/http/Problem.ts"
+import { JobQueueError } from "../../../src/services/jobs/JobError.ts"
+import { OrdersStoreError } from "../../../src/services/orders/OrdersError.ts"
 
 /** One of each, with what its fields need. */
 const problems = [
@@ -60,6 +63,21 @@ it.effect("an answer is the problem's document, with the headers that were decla
     const retried = problems.filter((problem) => "retry-after" in Problem.headersOf(problem))
     assert.deepStrictEqual(new Set(retried.map(({ status }) => status)), new Set([409, 503]))
   }))
+
+it("a failure is told alike whichever store it is of", () => {
+  const statuses = { Unavailable: 503, Conflict: 503, TimedOut: 504, Rejected: 500 } as const
+  for (const reason of ["Unavailable", "Conflict", "TimedOut", "Rejected"] as const) {
+    const errors = [
+      new OrdersStoreError({ operation: "o", reason, cause: "secret" }),
+      new JobQueueError({ operation: "o", reason, detail: "secret" }),
+      new FetchKeysError({ operation: "o", reason, cause: "secret" })
+    ]
+    for (const error of errors) {
+      const problem = ProblemOf.problemOf(error)
+      assert.deepStrictEqual([problem.status, problem.detail], [statuses[reason], undefined], `${error._tag} ${reason}`)
+    }
+  }
+})
 
 const components = at(Addresses.document, "components", "schemas")
 

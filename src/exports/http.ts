@@ -1,0 +1,15 @@
+/** The HTTP API: its description, its server's routes, its problems, and what tells whether a process is ready: `sluice/http`. */
+export * as Api from "../services/http/Api.ts"
+export * as ApiSettings from "../services/http/ApiSettings.ts"
+export * as FetchKeys from "../services/http/FetchKeys.ts"
+export * as FetchRunJob from "../services/http/FetchRunJob.ts"
+export * as Problem from "../services/http/Problem.ts"
+export * as Readiness from "../services/http/Readiness.ts"
+export * as ServedWorkers from "../services/http/ServedWorkers.ts"
+
+export * as ApiRoutes from "../layers/http/ApiRoutes.ts"
+export * as HttpListener from "../layers/http/HttpListener.ts"
+export * as MemoryFetchKeys from "../layers/http/MemoryFetchKeys.ts"
+export * as PostgresFetchKeys from "../layers/http/PostgresFetchKeys.ts"
+export * as PostgresReadiness from "../layers/http/PostgresReadiness.ts"
+export * as WorkerReadiness from "../layers/http/WorkerReadiness.ts"
