@@ -5,6 +5,8 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { JobFailure, JobId, JobState } from "../../services/jobs/Job.ts"
 import type { JobPage } from "../../services/jobs/JobStore.ts"
+import { given } from "../terminal/Given.ts"
+import * as Table from "../terminal/Table.ts"
 import * as Jobs from "./Operations.ts"
 
 const json = Flag.Boolean("json").pipe(
@@ -22,24 +24,16 @@ const before = Flag.String("before").pipe(
 const id = Argument.String("id").pipe(Argument.withSchema(JobId), Argument.withDescription("The id of a job"))
 const ids = Argument.variadic(id)
 
-/** The options that were given, without the others. */
-const given = <A extends Record<string, Option.Option<unknown>>>(options: A) => {
-  const out: { [K in keyof A]?: Option.Option.Value<A[K]> } = {}
-  for (const key of Object.keys(options) as ReadonlyArray<keyof A>) {
-    const value = options[key]
-    // Each value is its own key's: a loop over keys cannot say so.
-    if (value !== undefined && Option.isSome(value)) out[key] = value.value as Option.Option.Value<A[typeof key]>
-  }
-  return out
-}
-
-const lines = (rows: ReadonlyArray<unknown>) => rows.map((row) => JSON.stringify(row)).join("\n")
-
 /** Rows as JSON lines, or as a table; a table of nothing is a sentence. */
-const print = <A>(rows: ReadonlyArray<A>, asJson: boolean, table: (rows: ReadonlyArray<A>) => string, none: string) =>
-  asJson
-    ? (rows.length === 0 ? Effect.void : Console.log(lines(rows)))
-    : Console.log(rows.length === 0 ? none : table(rows))
+const print = <A>(
+  rows: ReadonlyArray<A>,
+  asJson: boolean,
+  table: (rows: ReadonlyArray<A>) => ReadonlyArray<string>,
+  none: string
+) => {
+  if (rows.length === 0) return asJson ? Effect.void : Console.log(none)
+  return Console.log((asJson ? rows.map((row) => JSON.stringify(row)) : table(rows)).join("\n"))
+}
 
 /** A page of jobs; on standard error, where the next one begins. */
 const printPage = ({ jobs, next }: JobPage, asJson: boolean, none: string) =>
@@ -65,7 +59,7 @@ const show = Command.make(
   "show",
   { id, json },
   ({ id, json }) =>
-    Effect.flatMap(Jobs.show(id), (info) => Console.log(json ? JSON.stringify(info) : Jobs.jobDetails(info)))
+    Effect.flatMap(Jobs.show(id), (info) => Console.log(json ? JSON.stringify(info) : Jobs.jobDetails(info).join("\n")))
 ).pipe(
   Command.withDescription("Show everything about one job")
 )
@@ -108,7 +102,7 @@ const cancel = Command.make(
       print(
         done,
         json,
-        (rows) => Jobs.table(["ID", "OUTCOME"], rows.map((row) => [row.id, row.outcome])),
+        (rows) => Table.lines([Table.left("id"), Table.left("outcome")], rows.map((row) => [row.id, row.outcome])),
         "no ids were given"
       ))
 ).pipe(Command.withDescription("Cancel jobs; a running one is interrupted by its worker"))

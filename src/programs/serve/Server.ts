@@ -1,6 +1,6 @@
 /** The API server of `sluice serve`, and the workers that it has in its process unless told otherwise. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Config, Context, Duration, Effect, Layer, Option, Predicate, Redacted, Runtime, Schema } from "effect"
+import { Config, type Context, Duration, Effect, Layer, Option, Predicate, Redacted, Runtime, Schema } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
