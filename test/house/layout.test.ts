@@ -53,6 +53,14 @@ const broken: ReadonlyArray<readonly [rule: string, files: Record<string, string
     "src/programs/B.ts": thing
   }],
   ["programs-below-bin", { "src/programs/A.ts": importing("./bin/B.ts"), "src/programs/bin/B.ts": thing }],
+  ["bin-provides", {
+    "src/programs/fetch/A.ts": importing("../../layers/fetch/B.ts"),
+    "src/layers/fetch/B.ts": thing
+  }],
+  ["commands-apart", {
+    "src/programs/serve/A.ts": importing("../work/Command.ts"),
+    "src/programs/work/Command.ts": thing
+  }],
   ["nobody-imports-the-public-face", {
     "src/programs/A.ts": importing("../exports/B.ts"),
     "src/exports/B.ts": thing
@@ -80,7 +88,7 @@ describe("layout rules", () => {
       "src/services/tasks/A.ts": "import { Effect } from \"effect\"\nexport const thing = Effect.void\n",
       "src/services/fetch/B.ts": importing("../tasks/A.ts"),
       "src/layers/fetch/C.ts": importing("../../services/fetch/B.ts"),
-      "src/programs/D.ts": importing("../layers/fetch/C.ts")
+      "src/programs/bin/D.ts": importing("../../layers/fetch/C.ts")
     })
     assert.strictEqual(status, 0, output)
   })

@@ -1,5 +1,5 @@
 /** `sluice jobs ls|show|retry|cancel|dead|stats|pause|resume|try`: needs the database, which the root provides. */
-import { Console, Effect, Option } from "effect"
+import { Console, Effect, Option, Schema } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -7,6 +7,7 @@ import { JobFailure, JobId, JobState } from "../../services/jobs/Job.ts"
 import type { JobPage } from "../../services/jobs/JobStore.ts"
 import { given } from "../terminal/Given.ts"
 import * as Table from "../terminal/Table.ts"
+import { takesMillis } from "../work/DemoWorker.ts"
 import * as Jobs from "./Operations.ts"
 
 const json = Flag.Boolean("json").pipe(
@@ -134,12 +135,18 @@ const resume = Command.make("resume", { queue: queueName }, ({ queue }) => Jobs.
 const tryOut = Command.make(
   "try",
   {
-    count: Flag.Int("count").pipe(Flag.withAlias("n"), Flag.withDescription("How many"), Flag.withDefault(1)),
+    count: Flag.Int("count").pipe(
+      Flag.withAlias("n"),
+      Flag.withDescription("How many"),
+      Flag.withSchema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 100_000 }))),
+      Flag.withDefault(1)
+    ),
     fail: Flag.Boolean("fail").pipe(Flag.withDescription("Jobs that fail"), Flag.withDefault(false)),
     json,
     takes: Flag.Int("takes").pipe(
       Flag.withMetavar("MILLIS"),
       Flag.withDescription("How long each runs"),
+      Flag.withSchema(takesMillis),
       Flag.withDefault(0)
     )
   },
