@@ -59,6 +59,24 @@ export default {
       to: { path: "^src/(programs/bin|exports)/" }
     },
     {
+      name: "bin-provides",
+      comment:
+        "What a command needs is provided in programs/bin: elsewhere only the rooms that are made of layers, or show them, name one.",
+      severity: "error",
+      from: {
+        path: "^src/programs/(?!(bin|demo|process)/)",
+        pathNot: "^src/programs/(orders/App|serve/Server|migrate/Command|work/[A-Z][a-z]+Worker)\\.ts$"
+      },
+      to: { path: "^src/layers/" }
+    },
+    {
+      name: "commands-apart",
+      comment: "A command knows nothing of another; what two share is a file of its own.",
+      severity: "error",
+      from: { path: "^src/programs/(?!bin/)" },
+      to: { path: "^src/programs/[^/]+/Command\\.ts$" }
+    },
+    {
       name: "nobody-imports-the-public-face",
       comment: "src/exports is for package.json; inside the house a file imports the file it means.",
       severity: "error",

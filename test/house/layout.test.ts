@@ -69,6 +69,14 @@ const broken: ReadonlyArray<readonly [rule: string, files: Record<string, string
     "src/programs/B.ts": thing
   }],
   ["programs-below-bin", { "src/programs/A.ts": importing("./bin/B.ts"), "src/programs/bin/B.ts": thing }],
+  ["bin-provides", {
+    "src/programs/fetch/A.ts": importing("../../layers/fetch/B.ts"),
+    "src/layers/fetch/B.ts": thing
+  }],
+  ["commands-apart", {
+    "src/programs/serve/A.ts": importing("../work/Command.ts"),
+    "src/programs/work/Command.ts": thing
+  }],
   ["nobody-imports-the-public-face", {
     "src/programs/A.ts": importing("../exports/B.ts"),
     "src/exports/B.ts": thing
@@ -139,7 +147,7 @@ describe("layout rules", () => {
       "src/layers/fetch/thread.ts": thing,
       "src/layers/http/E.ts": importing("../fetch/C.ts") +
         "export const url = new URL(\"../fetch/thread.ts\", import.meta.url)\n",
-      "src/programs/D.ts": importing("../layers/http/E.ts")
+      "src/programs/bin/D.ts": importing("../../layers/http/E.ts")
     }))
     assert.strictEqual(status, 0, output)
   })

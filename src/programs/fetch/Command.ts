@@ -20,12 +20,13 @@ import { Frontier } from "../../services/fetch/Frontier.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
 import { say } from "../terminal/Say.ts"
-import { fetchRun, type RunReport } from "./FetchRun.ts"
-import { flags, policyOf, retryFilterOf } from "./Flags.ts"
+import { fetchRun } from "./FetchRun.ts"
+import { flags, policyOf, retryFilterOf, type Values } from "./Flags.ts"
 import * as Inputs from "./Inputs.ts"
 import * as Outcomes from "./Outcomes.ts"
 import * as Progress from "./Progress.ts"
 import { RunMeter } from "./RunMeter.ts"
+import { complete } from "./RunReport.ts"
 import * as Summary from "./Summary.ts"
 
 /** The command line does not say what to do. */
@@ -38,30 +39,8 @@ export class UsageError extends Schema.TaggedError<UsageError>()("UsageError", {
   }
 }
 
-/** The run ended, and not every URL succeeded: exit code 1. All of it is recorded. */
-export class RunIncomplete extends Schema.TaggedError<RunIncomplete>()("RunIncomplete", {
-  name: Schema.String,
-  failed: Schema.Int,
-  left: Schema.Int,
-  malformed: Schema.Int
-}) {
-  override get message(): string {
-    const parts = [
-      ...(this.failed > 0 ? [`${this.failed} failed`] : []),
-      ...(this.left > 0 ? [`${this.left} left to fetch`] : []),
-      ...(this.malformed > 0 ? [`${this.malformed} malformed`] : [])
-    ]
-    return `run ${this.name}: ${parts.join(", ")}`
-  }
-  override get [Runtime.errorExitCode](): number {
-    return ExitCode.someFailed
-  }
-}
-
 /** Malformed lines that are named one by one. */
 const malformedShown = 20
-
-type Values = Command.Command.Config.Infer<typeof flags>
 
 /** A name for a run that has none: when it began, and something to tell two of a second apart. */
 const freshName = Effect.gen(function*() {
@@ -111,10 +90,6 @@ const draw = (name: string, meter: RunMeter, terminal: Terminal.Terminal) =>
     ([nowMillis, columns, rows]) => Progress.render(name, meter, nowMillis, columns, rows)
   )
 
-/** Every URL of the run has succeeded, those of earlier invocations too. */
-const isComplete = ({ counts, meter }: RunReport): boolean =>
-  counts.failed + counts.pending + counts.leased + meter.malformed === 0
-
 const run = Effect.fn("sluice fetch")(
   function*(values: Values) {
     const frontier = yield* Frontier
@@ -155,13 +130,7 @@ const run = Effect.fn("sluice fetch")(
     )
     if (report.stopped === "output closed") return undefined
     yield* say(isLive ? ["", ...Summary.table(report)] : Summary.brief(report))
-    if (isComplete(report)) return undefined
-    return yield* new RunIncomplete({
-      name,
-      failed: report.counts.failed,
-      left: report.counts.pending + report.counts.leased,
-      malformed: meter.malformed
-    })
+    return yield* complete(report)
   },
   Effect.catchTag("InputError", (error) => Effect.fail(new UsageError({ problem: error.message }))),
   Effect.scoped

@@ -10,18 +10,13 @@ import { BodyStoreError } from "../../services/fetch/FetchError.ts"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
 import type { FetchSource, Lending } from "../../services/fetch/FetchSource.ts"
-import {
-  Frontier,
-  type FrontierError,
-  type OutcomeFilter,
-  type Run,
-  type RunCounts
-} from "../../services/fetch/Frontier.ts"
+import { Frontier, type FrontierError, type OutcomeFilter, type Run } from "../../services/fetch/Frontier.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 import type { Input, MalformedLine } from "./Inputs.ts"
 import { isOutputClosed, type Output } from "./Outcomes.ts"
 import type { RunMeter } from "./RunMeter.ts"
+import type { RunReport } from "./RunReport.ts"
 
 /** Outcomes that wait to be recorded at most, and that are recorded at once. */
 const settleMax = 1000
@@ -61,19 +56,6 @@ export interface FetchRunOptions<E, R> {
   readonly output: Output
   readonly onMalformed: (line: MalformedLine) => Effect.Effect<void>
   readonly meter: RunMeter
-}
-
-/** What a run came to. */
-export interface RunReport {
-  readonly name: string
-  readonly meter: RunMeter
-  /** URLs that this invocation recorded. */
-  readonly done: number
-  readonly durationMillis: number
-  /** The run as it stands. */
-  readonly counts: RunCounts
-  /** Why it ended before its work did; `undefined` when the work did. */
-  readonly stopped: "deadline" | "output closed" | undefined
 }
 
 /** Fetches an input. Interruption cancels what is in flight, records what has ended and gives the rest back. */

@@ -4,73 +4,74 @@
 import { ByteSize, Duration, Effect, Option } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as CliError from "effect/cli/CliError"
+import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
 import { Method } from "../../services/fetch/FetchRequest.ts"
 import type { OutcomeFilter } from "../../services/fetch/Frontier.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
-
-const invalid = (option: string, value: string, expected: string) =>
-  Effect.fail(new CliError.InvalidValue({ option, value, expected, kind: "flag" }))
+import { given } from "../terminal/Given.ts"
 
 /** `512B`, `64KiB`, `10MiB`, `2GiB`, `10MB`; `undefined` for anything else. */
-export const parseSize = (text: string): ByteSize.ByteSize | undefined =>
+const parseSize = (text: string): ByteSize.ByteSize | undefined =>
   /^\d+\s?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)$/.test(text) ? Option.getOrUndefined(ByteSize.fromString(text)) : undefined
 
-const duration = (name: string, description: string) =>
-  Flag.String(name).pipe(
-    Flag.withMetavar("duration"),
-    Flag.withDescription(description),
-    Flag.mapEffect((text) => {
-      const parsed = ShortDuration.parse(text)
-      return parsed === undefined || Duration.toMillis(parsed) <= 0
-        ? invalid(name, text, "a time such as 250ms, 10s or 2m")
-        : Effect.succeed(parsed)
-    }),
-    Flag.optional
-  )
-
-const number = (name: string, alias: string | undefined, description: string, max: number, whole: boolean) => {
-  const flag = Flag.String(name).pipe(
-    Flag.withMetavar("n"),
-    Flag.withDescription(description),
-    Flag.mapEffect((text) => {
-      const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN
-      const least = name === "retries" ? 0 : whole ? 1 : 0.001
-      return value >= least && value <= max && (!whole || Number.isInteger(value))
-        ? Effect.succeed(value)
-        : invalid(name, text, `a ${whole ? "whole " : ""}number from ${least} to ${max.toLocaleString("en-US")}`)
-    })
-  )
-  return Flag.optional(alias === undefined ? flag : Flag.withAlias(flag, alias))
+const parseTime = (text: string): Duration.Duration | undefined => {
+  const time = ShortDuration.parse(text)
+  return time !== undefined && Duration.toMillis(time) > 0 ? time : undefined
 }
+
+const parseName = (text: string): string | undefined => /^[A-Za-z0-9._:-]{1,200}$/.test(text) ? text : undefined
 
 const headerLine = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)$/
 
-/** `K: V` lines as headers by lower-case name; the last one of a name wins. */
-const header = Flag.String("header").pipe(
-  Flag.withAlias("H"),
-  Flag.withMetavar("'K: V'"),
-  Flag.withDescription("A request header; may be repeated. Not stored with the run"),
-  Flag.between(0, 100),
-  Flag.mapEffect((lines) =>
-    Effect.map(
-      Effect.forEach(lines, (line) => {
-        const [, name, value] = headerLine.exec(line) ?? []
-        return name === undefined || value === undefined
-          ? invalid("header", line, "a name and a value, such as 'Accept: text/html'")
-          : Effect.succeed([name.toLowerCase(), value.trim()] as const)
-      }),
-      (entries): Readonly<Record<string, string>> => Object.fromEntries(entries)
-    )
-  )
-)
+const parseHeader = (text: string): readonly [name: string, value: string] | undefined => {
+  const [, name, value] = headerLine.exec(text) ?? []
+  return name === undefined || value === undefined ? undefined : [name.toLowerCase(), value.trim()]
+}
 
-const text = (name: string, metavar: string, description: string) =>
-  Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.withDescription(description), Flag.optional)
+interface NumberRange {
+  readonly least: number
+  readonly most: number
+  readonly isWhole: boolean
+}
+
+const parseNumber = ({ isWhole, least, most }: NumberRange) => (text: string): number | undefined => {
+  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN
+  return value >= least && value <= most && (!isWhole || Number.isInteger(value)) ? value : undefined
+}
+
+/** Reads a text that a flag was given, or says what would be right. */
+const reading = <A>(option: string, expected: string, parse: (text: string) => A | undefined) => (value: string) => {
+  const parsed = parse(value)
+  return parsed === undefined
+    ? Effect.fail(new CliError.InvalidValue({ option, value, expected, kind: "flag" }))
+    : Effect.succeed(parsed)
+}
+
+const flag = (name: string, metavar: string, description: string) =>
+  Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.withDescription(description))
+
+const text = (name: string, metavar: string, description: string) => Flag.optional(flag(name, metavar, description))
 
 const on = (name: string, description: string) =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withDefault(false))
+
+const duration = (name: string, description: string) =>
+  flag(name, "duration", description).pipe(
+    Flag.mapEffect(reading(name, "a time such as 250ms, 10s or 2m", parseTime)),
+    Flag.optional
+  )
+
+const number = (name: string, range: NumberRange, description: string) => {
+  const expected = `a ${range.isWhole ? "whole " : ""}number from ${range.least} to ${
+    range.most.toLocaleString("en-US")
+  }`
+  return Flag.mapEffect(flag(name, "n", description), reading(name, expected, parseNumber(range)))
+}
+
+const requests: NumberRange = { least: 1, most: 10_000, isWhole: true }
+const perSecond: NumberRange = { least: 0.001, most: 1_000_000, isWhole: false }
 
 /** The flags and arguments. */
 export const flags = {
@@ -78,55 +79,52 @@ export const flags = {
     Argument.withDescription("URLs to fetch"),
     Argument.variadic()
   ),
-  input: Flag.String("input").pipe(
-    Flag.withAlias("i"),
-    Flag.withMetavar("file"),
-    Flag.withDescription("File of URLs, one a line; NDJSON; or CSV with a \"url\" column. - is standard input"),
-    Flag.optional
-  ),
-  run: Flag.String("run").pipe(
-    Flag.withMetavar("name"),
-    Flag.withDescription("Name of the run; the same name again goes on where it stopped"),
-    Flag.mapEffect((name) =>
-      /^[A-Za-z0-9._:-]{1,200}$/.test(name)
-        ? Effect.succeed(name)
-        : invalid("run", name, "1 to 200 letters, digits, dots, colons, dashes or underscores")
+  input: text("input", "file", "File of URLs, one a line; NDJSON; or CSV with a \"url\" column. - is standard input")
+    .pipe(Flag.withAlias("i")),
+  run: flag("run", "name", "Name of the run; the same name again goes on where it stopped").pipe(
+    Flag.mapEffect(
+      reading("run", "1 to 200 letters, digits, dots, colons, dashes or underscores", parseName)
     ),
     Flag.optional
   ),
-  output: Flag.String("output").pipe(
-    Flag.withAlias("o"),
-    Flag.withMetavar("file"),
-    Flag.withDescription(
-      "Write outcomes there: CSV when the name ends in .csv, else NDJSON; a run that goes on appends. - is standard output"
-    ),
-    Flag.optional
-  ),
+  output: text(
+    "output",
+    "file",
+    "Write outcomes there: CSV when the name ends in .csv, else NDJSON; a run that goes on appends. - is standard output"
+  ).pipe(Flag.withAlias("o")),
   save: text("save", "dir", "Keep bodies as files below this directory"),
-  concurrency: number("concurrency", "c", "Requests in flight (default 64)", 10_000, true),
-  perHost: number("per-host", undefined, "Requests in flight to one host (default 16)", 10_000, true),
-  rate: number("rate", undefined, "Requests started per second", 1_000_000, false),
-  perHostRate: number("per-host-rate", undefined, "Requests started per second to one host", 1_000_000, false),
+  concurrency: number("concurrency", requests, "Requests in flight (default 64)").pipe(
+    Flag.withAlias("c"),
+    Flag.optional
+  ),
+  perHost: Flag.optional(number("per-host", requests, "Requests in flight to one host (default 16)")),
+  rate: Flag.optional(number("rate", perSecond, "Requests started per second")),
+  perHostRate: Flag.optional(number("per-host-rate", perSecond, "Requests started per second to one host")),
   timeout: duration("timeout", "Limit of one attempt, body included (default 2m)"),
   connectTimeout: duration("connect-timeout", "Limit of DNS, TCP and TLS together (default 10s)"),
   headersTimeout: duration("headers-timeout", "Limit from the request to the response's head (default 30s)"),
   idleTimeout: duration("idle-timeout", "Longest stand-still of a body (default 30s)"),
   deadline: duration("deadline", "Limit of the whole run; what is left stays for the next one"),
-  retries: number("retries", undefined, "Retries after the first attempt (default 3)", 100, true),
-  maxBody: Flag.String("max-body").pipe(
-    Flag.withMetavar("size"),
-    Flag.withDescription("Largest decoded body (default 64MiB)"),
-    Flag.mapEffect((value) => {
-      const size = parseSize(value)
-      return size === undefined ? invalid("max-body", value, "a size such as 64KiB or 10MiB") : Effect.succeed(size)
-    }),
+  retries: Flag.optional(
+    number("retries", { least: 0, most: 100, isWhole: true }, "Retries after the first attempt (default 3)")
+  ),
+  maxBody: flag("max-body", "size", "Largest decoded body (default 64MiB)").pipe(
+    Flag.mapEffect(reading("max-body", "a size such as 64KiB or 10MiB", parseSize)),
     Flag.optional
   ),
   method: Flag.Literals("method", Method.literals).pipe(
     Flag.withDescription("Method of requests that name none (default GET)"),
     Flag.optional
   ),
-  headers: header,
+  headers: flag("header", "'K: V'", "A request header; may be repeated. Not stored with the run").pipe(
+    Flag.withAlias("H"),
+    Flag.between(0, 100),
+    Flag.mapEffect((lines) =>
+      Effect.forEach(lines, reading("header", "a name and a value, such as 'Accept: text/html'", parseHeader))
+    ),
+    // By lower-case name; the last one of a name wins.
+    Flag.map((entries): Readonly<Record<string, string>> => Object.fromEntries(entries))
+  ),
   denyPrivate: on("deny-private", "Refuse private, loopback and link-local addresses"),
   allowPrivate: on("allow-private", "Allow them, also for URLs of the run that came over the HTTP API"),
   robots: on("robots", "Ask the robots.txt of each site and obey it (RFC 9309)"),
@@ -137,46 +135,27 @@ export const flags = {
 } as const
 
 /** What the flags say, as they are read. */
-export interface Values {
-  readonly concurrency: Option.Option<number>
-  readonly perHost: Option.Option<number>
-  readonly rate: Option.Option<number>
-  readonly perHostRate: Option.Option<number>
-  readonly timeout: Option.Option<Duration.Duration>
-  readonly connectTimeout: Option.Option<Duration.Duration>
-  readonly headersTimeout: Option.Option<Duration.Duration>
-  readonly idleTimeout: Option.Option<Duration.Duration>
-  readonly retries: Option.Option<number>
-  readonly maxBody: Option.Option<ByteSize.ByteSize>
-  readonly denyPrivate: boolean
-  readonly allowPrivate: boolean
-  readonly robots: boolean
-  readonly retryFailed: boolean
-  readonly tag: Option.Option<string>
-  readonly host: Option.Option<string>
-}
-
-const given = <K extends string, A>(key: K, value: Option.Option<A>): { readonly [P in K]?: A } =>
-  // A computed key widens to string; it is K.
-  Option.isSome(value) ? { [key]: value.value } as { readonly [P in K]: A } : {}
+export type Values = Command.Command.Config.Infer<typeof flags>
 
 /** The policy that flags make of the defaults. A limit per host that is not given does not go above the whole. */
 export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
   FetchPolicy.make({
-    ...given("concurrency", values.concurrency),
-    ...given("perHost", values.perHost),
-    ...given("ratePerSecond", values.rate),
-    ...given("perHostRatePerSecond", values.perHostRate),
-    ...given("maxBody", values.maxBody),
+    ...given({
+      concurrency: values.concurrency,
+      perHost: values.perHost,
+      ratePerSecond: values.rate,
+      perHostRatePerSecond: values.perHostRate,
+      maxBody: values.maxBody
+    }),
     denyPrivate: values.denyPrivate || (values.allowPrivate ? false : "untrusted"),
     robots: values.robots,
-    timeouts: {
-      ...given("attempt", values.timeout),
-      ...given("connect", values.connectTimeout),
-      ...given("headers", values.headersTimeout),
-      ...given("idle", values.idleTimeout)
-    },
-    retry: given("times", values.retries)
+    timeouts: given({
+      attempt: values.timeout,
+      connect: values.connectTimeout,
+      headers: values.headersTimeout,
+      idle: values.idleTimeout
+    }),
+    retry: given({ times: values.retries })
   })
 
 /** Which failures are to be fetched again; `undefined` for none. */

@@ -2,9 +2,9 @@
  * What a fetch came to, for people: a table by outcome, and what to do about the rest.
  */
 import { bold, count, dim, green, red, yellow } from "../terminal/Style.ts"
-import type { RunReport } from "./FetchRun.ts"
 import { clock, lines, size } from "./Progress.ts"
 import type { RunMeter } from "./RunMeter.ts"
+import type { RunReport } from "./RunReport.ts"
 
 const line = ({ done, durationMillis, meter }: RunReport): string => {
   const seconds = durationMillis / 1000

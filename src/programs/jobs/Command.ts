@@ -1,10 +1,13 @@
 /** `sluice jobs ls|show|retry|cancel|dead|stats|pause|resume|try`: needs the database, which the root provides. */
-import { Console, Effect, Option } from "effect"
+import { Console, Effect, Option, Schema } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { JobFailure, JobId, JobState } from "../../services/jobs/Job.ts"
 import type { JobPage } from "../../services/jobs/JobStore.ts"
+import { given } from "../terminal/Given.ts"
+import * as Table from "../terminal/Table.ts"
+import { takesMillis } from "../work/DemoWorker.ts"
 import * as Jobs from "./Operations.ts"
 
 const json = Flag.Boolean("json").pipe(
@@ -22,24 +25,16 @@ const before = Flag.String("before").pipe(
 const id = Argument.String("id").pipe(Argument.withSchema(JobId), Argument.withDescription("The id of a job"))
 const ids = Argument.variadic(id)
 
-/** The options that were given, without the others. */
-const given = <A extends Record<string, Option.Option<unknown>>>(options: A) => {
-  const out: { [K in keyof A]?: Option.Option.Value<A[K]> } = {}
-  for (const key of Object.keys(options) as ReadonlyArray<keyof A>) {
-    const value = options[key]
-    // Each value is its own key's: a loop over keys cannot say so.
-    if (value !== undefined && Option.isSome(value)) out[key] = value.value as Option.Option.Value<A[typeof key]>
-  }
-  return out
-}
-
-const lines = (rows: ReadonlyArray<unknown>) => rows.map((row) => JSON.stringify(row)).join("\n")
-
 /** Rows as JSON lines, or as a table; a table of nothing is a sentence. */
-const print = <A>(rows: ReadonlyArray<A>, asJson: boolean, table: (rows: ReadonlyArray<A>) => string, none: string) =>
-  asJson
-    ? (rows.length === 0 ? Effect.void : Console.log(lines(rows)))
-    : Console.log(rows.length === 0 ? none : table(rows))
+const print = <A>(
+  rows: ReadonlyArray<A>,
+  asJson: boolean,
+  table: (rows: ReadonlyArray<A>) => ReadonlyArray<string>,
+  none: string
+) => {
+  if (rows.length === 0) return asJson ? Effect.void : Console.log(none)
+  return Console.log((asJson ? rows.map((row) => JSON.stringify(row)) : table(rows)).join("\n"))
+}
 
 /** A page of jobs; on standard error, where the next one begins. */
 const printPage = ({ jobs, next }: JobPage, asJson: boolean, none: string) =>
@@ -65,7 +60,7 @@ const show = Command.make(
   "show",
   { id, json },
   ({ id, json }) =>
-    Effect.flatMap(Jobs.show(id), (info) => Console.log(json ? JSON.stringify(info) : Jobs.jobDetails(info)))
+    Effect.flatMap(Jobs.show(id), (info) => Console.log(json ? JSON.stringify(info) : Jobs.jobDetails(info).join("\n")))
 ).pipe(
   Command.withDescription("Show everything about one job")
 )
@@ -108,7 +103,7 @@ const cancel = Command.make(
       print(
         done,
         json,
-        (rows) => Jobs.table(["ID", "OUTCOME"], rows.map((row) => [row.id, row.outcome])),
+        (rows) => Table.lines([Table.left("id"), Table.left("outcome")], rows.map((row) => [row.id, row.outcome])),
         "no ids were given"
       ))
 ).pipe(Command.withDescription("Cancel jobs; a running one is interrupted by its worker"))
@@ -140,12 +135,18 @@ const resume = Command.make("resume", { queue: queueName }, ({ queue }) => Jobs.
 const tryOut = Command.make(
   "try",
   {
-    count: Flag.Int("count").pipe(Flag.withAlias("n"), Flag.withDescription("How many"), Flag.withDefault(1)),
+    count: Flag.Int("count").pipe(
+      Flag.withAlias("n"),
+      Flag.withDescription("How many"),
+      Flag.withSchema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 100_000 }))),
+      Flag.withDefault(1)
+    ),
     fail: Flag.Boolean("fail").pipe(Flag.withDescription("Jobs that fail"), Flag.withDefault(false)),
     json,
     takes: Flag.Int("takes").pipe(
       Flag.withMetavar("MILLIS"),
       Flag.withDescription("How long each runs"),
+      Flag.withSchema(takesMillis),
       Flag.withDefault(0)
     )
   },

@@ -5,6 +5,7 @@ import { JobAdmin } from "../../services/jobs/JobAdmin.ts"
 import { JobNotFound } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
 import type { JobFilter, RedriveFilter } from "../../services/jobs/JobStore.ts"
+import * as Table from "../terminal/Table.ts"
 import { Demo } from "../work/DemoWorker.ts"
 
 export const list = (filter: JobFilter) => Effect.flatMap(JobAdmin, (admin) => admin.list(filter))
@@ -49,21 +50,12 @@ export const tryOut = (count: number, takesMillis: number, fails: boolean) =>
       Array.from({ length: count }, (_, index) => ({ text: `demo ${index + 1}`, takesMillis, fails }))
     ))
 
-const pad = (cells: ReadonlyArray<string>, widths: ReadonlyArray<number>): string =>
-  cells.map((cell, index) => index === cells.length - 1 ? cell : cell.padEnd(widths[index] ?? 0)).join("  ").trimEnd()
-
-/** A table for people: columns as wide as their widest cell. */
-export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
-  const widths = head.map((title, index) => Math.max(title.length, ...rows.map((row) => (row[index] ?? "").length)))
-  return [head, ...rows].map((row) => pad(row, widths)).join("\n")
-}
-
 const clock = (date: Date | null): string => date === null ? "-" : date.toISOString().slice(0, 19).replace("T", " ")
 
 /** One line per job. */
-export const jobTable = (jobs: ReadonlyArray<JobInfo>): string =>
-  table(
-    ["ID", "KIND", "STATE", "TRY", "RUN AT", "ENDED", "WHY"],
+export const jobTable = (jobs: ReadonlyArray<JobInfo>): ReadonlyArray<string> =>
+  Table.lines(
+    ["id", "kind", "state", "try", "run at", "ended", "why"].map(Table.left),
     jobs.map((info) => [
       info.id,
       info.kind,
@@ -76,8 +68,8 @@ export const jobTable = (jobs: ReadonlyArray<JobInfo>): string =>
   )
 
 /** Everything about one job. */
-export const jobDetails = (info: JobInfo): string =>
-  [
+export const jobDetails = (info: JobInfo): ReadonlyArray<string> =>
+  Table.pairs([
     ["id", info.id],
     ["kind", info.kind],
     ["queue", info.queue],
@@ -93,17 +85,17 @@ export const jobDetails = (info: JobInfo): string =>
     ["payload", JSON.stringify(info.payload)],
     ["result", JSON.stringify(info.result)],
     ["failure", info.failure === null ? "-" : `${info.failure.reason}: ${info.failure.message}`]
-  ].map(([name = "", value = ""]) => `${name.padEnd(9)} ${value}`).join("\n")
+  ])
+
+const counters = ["ready", "scheduled", "blocked", "running", "succeeded", "cancelled", "dead", "retried"] as const
 
 /** The counters of each queue. */
-export const statsTable = (rows: Effect.Success<typeof stats>): string =>
-  table(
-    ["QUEUE", "READY", "SCHEDULED", "BLOCKED", "RUNNING", "SUCCEEDED", "CANCELLED", "DEAD", "RETRIED", "OLDEST READY"],
+export const statsTable = (rows: Effect.Success<typeof stats>): ReadonlyArray<string> =>
+  Table.lines(
+    [Table.left("queue"), ...counters.map(Table.right), Table.right("oldest ready")],
     rows.map((row) => [
       row.paused ? `${row.queue} (paused)` : row.queue,
-      ...[row.ready, row.scheduled, row.blocked, row.running, row.succeeded, row.cancelled, row.dead, row.retried].map(
-        String
-      ),
+      ...counters.map((counter) => String(row[counter])),
       row.oldestReadyMillis === undefined ? "-" : `${(row.oldestReadyMillis / 1000).toFixed(1)} s`
     ])
   )

@@ -7,6 +7,7 @@ import { format, maxAmount } from "../../services/orders/Money.ts"
 import { Orders } from "../../services/orders/Orders.ts"
 import { maxStock } from "../../services/orders/Product.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
+import * as Table from "../terminal/Table.ts"
 import * as Load from "./Load.ts"
 import * as Seed from "./Seed.ts"
 
@@ -101,7 +102,9 @@ export const audit = Command.make("audit", {}, () =>
         yield* Console.log(`money on accounts that are not there: ${line.unknownAccounts.join(", ")}`)
       }
     }
-    for (const { orders: count, status } of yield* orders.count) yield* Console.log(`${status}: ${count}`)
+    const counts = yield* orders.count
+    const rows = counts.map(({ orders: count, status }) => [status, String(count)])
+    yield* Console.log(Table.lines([Table.left("status"), Table.right("orders")], rows).join("\n"))
     return yield* isSound(lines) ? Effect.void : Effect.fail(new BooksUnsound())
   })).pipe(
     Command.withDescription("Recompute every balance from the ledger's entries")

@@ -1,5 +1,5 @@
 /** How the command line ends by itself: with which exit code, and what it says. */
-import { Cause, Config, Exit, Option, PlatformError, Predicate, Runtime } from "effect"
+import { Cause, Config, Exit, Option, PlatformError, Runtime } from "effect"
 import * as CliError from "effect/cli/CliError"
 import { ServeError } from "effect/http/HttpServerError"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
@@ -32,7 +32,7 @@ export const exitCode = <A, E extends Coded | Foreign>(exit: Exit.Exit<A, E>): n
 
 /** What to say about a failure: nothing more about one that the command line has shown already. */
 export const describe = (error: unknown): string | undefined => {
-  if (CliError.isCliError(error) || Predicate.isTagged(error, "RunIncomplete")) return undefined
+  if (CliError.isCliError(error) || !Runtime.getErrorReported(error)) return undefined
   if (error instanceof Config.ConfigError) {
     return `sluice: configuration: ${error.cause.message.replaceAll(/\s+/g, " ")}`
   }

@@ -9,6 +9,7 @@ import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import { Frontier, type OutcomeFilter, type RunSummary, type TagCount } from "../../services/fetch/Frontier.ts"
 import * as Outcomes from "../fetch/Outcomes.ts"
 import { count } from "../terminal/Style.ts"
+import * as Table from "../terminal/Table.ts"
 
 const json = Flag.Boolean("json").pipe(
   Flag.withDescription("NDJSON instead of a table"),
@@ -29,20 +30,18 @@ const minute = (iso: string): string => iso.slice(0, 16).replace("T", " ")
 const columns = ["pending", "leased", "done", "failed"] as const
 
 /** Runs as a table. */
-export const runTable = (runs: ReadonlyArray<RunSummary>): ReadonlyArray<string> => {
-  const width = Math.max(4, ...runs.map(({ name }) => name.length))
-  return [
-    `${"run".padEnd(width)}  ${"started (UTC)".padEnd(16)}  ${columns.map((column) => column.padStart(11)).join("")}`,
-    ...runs.map(({ counts, createdAt, name }) =>
-      `${name.padEnd(width)}  ${minute(createdAt)}  ${
-        columns.map((column) => count(counts[column]).padStart(11)).join("")
-      }`
-    )
-  ]
-}
+const runTable = (runs: ReadonlyArray<RunSummary>): ReadonlyArray<string> =>
+  Table.lines(
+    [Table.left("run"), Table.left("started (UTC)"), ...columns.map(Table.right)],
+    runs.map(({ counts, createdAt, name }) => [
+      name,
+      minute(createdAt),
+      ...columns.map((column) => count(counts[column]))
+    ])
+  )
 
 /** A run and how its outcomes ended. */
-export const runPage = ({ counts, createdAt, name, updatedAt }: RunSummary, tags: ReadonlyArray<TagCount>) => [
+const runPage = ({ counts, createdAt, name, updatedAt }: RunSummary, tags: ReadonlyArray<TagCount>) => [
   `run ${name}, started ${minute(createdAt)}, last at work ${minute(updatedAt)} (UTC)`,
   [
     `${count(counts.done)} done`,
@@ -50,11 +49,15 @@ export const runPage = ({ counts, createdAt, name, updatedAt }: RunSummary, tags
     `${count(counts.pending)} pending${counts.deferred > 0 ? ` (${count(counts.deferred)} to be asked later)` : ""}`,
     `${count(counts.leased)} leased`
   ].join(", "),
-  ...tags.map(({ count: many, tag }) => `  ${(tag ?? "ok").padEnd(22)}${count(many).padStart(12)}`)
+  "",
+  ...Table.lines(
+    [Table.left("outcome"), Table.right("URLs")],
+    tags.map(({ count: many, tag }) => [tag ?? "ok", count(many)])
+  )
 ]
 
 /** An outcome in a line, for people. */
-export const outcomeLine = ({ bytes, durationMs, error, status, url }: FetchOutcome): string =>
+const outcomeLine = ({ bytes, durationMs, error, status, url }: FetchOutcome): string =>
   error === null
     ? `ok  ${status ?? ""}  ${count(bytes)} B  ${Math.round(durationMs)} ms  ${url}`
     : `${error._tag}  ${error.message}  ${url}`

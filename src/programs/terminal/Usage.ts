@@ -5,12 +5,15 @@ import { Console, Effect, type Layer } from "effect"
 import * as CliOutput from "effect/cli/CliOutput"
 import { bold, dim } from "./Style.ts"
 
+/** What a schema expected, without saying that it was a schema. */
+const plain = (message: string): string => message.replace("Expected: Schema validation failed: Expected", "Expected:")
+
 /** Help and version as usual; usage errors in a line each. */
 export const layer: Layer.Layer<never> = CliOutput.layerPresenter({
   present: (event) =>
     event._tag === "InvalidInvocation"
       ? Effect.andThen(
-        Effect.forEach(event.errors, (error) => Console.error(`sluice: ${error.message}`), { discard: true }),
+        Effect.forEach(event.errors, (error) => Console.error(`sluice: ${plain(error.message)}`), { discard: true }),
         Console.error(dim("what it takes: ") + bold(`${event.commandPath.join(" ")} --help`))
       )
       : CliOutput.defaultPresenter.present(event)

@@ -1,8 +1,9 @@
 /** `sluice work`: workers only, any number of processes on any number of machines. */
-import { Effect, Option, Schema } from "effect"
+import { Effect, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as HeapPace from "../process/HeapPace.ts"
+import { given } from "../terminal/Given.ts"
 import * as Crews from "./Crews.ts"
 import { listen } from "./ListenFlag.ts"
 
@@ -26,10 +27,9 @@ const flags = {
 export const work = Command.make("work", flags, ({ concurrency, only }) =>
   Effect.scoped(Effect.gen(function*() {
     const crews = only.length === 0 ? Crews.names : Crews.names.filter((name) => only.includes(name))
-    const options = Option.match(concurrency, { onNone: () => ({}), onSome: (concurrency) => ({ concurrency }) })
     yield* HeapPace.relaxed
     yield* Effect.logInfo(`working: ${crews.join(", ")}`)
-    yield* Crews.start(Object.fromEntries(crews.map((name) => [name, options])))
+    yield* Crews.start(Object.fromEntries(crews.map((name) => [name, given({ concurrency })])))
     return yield* Effect.never
   }))).pipe(
     Command.withDescription("Run jobs until told to stop. SIGTERM drains: what has not ended is given back")

@@ -7,11 +7,14 @@ import * as JobHandler from "../../services/jobs/JobHandler.ts"
 import type { JobStore } from "../../services/jobs/JobStore.ts"
 import type * as JobWorker from "../../services/jobs/JobWorker.ts"
 
+/** How long a job of the kind may be told to take. */
+export const takesMillis = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 600_000 }))
+
 /** Waits, then answers its text or fails. `sluice jobs try` enqueues some. */
 export const Demo = Job.make("demo", {
   payload: Schema.Struct({
     text: Schema.String,
-    takesMillis: Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 600_000 }))),
+    takesMillis,
     fails: Schema.Boolean
   }),
   success: Schema.String,

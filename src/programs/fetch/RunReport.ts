@@ -1,0 +1,52 @@
+/**
+ * What a run came to.
+ */
+import { Effect, Runtime, Schema } from "effect"
+import type { RunCounts } from "../../services/fetch/Frontier.ts"
+import { ExitCode } from "../../services/tasks/ExitCode.ts"
+import type { RunMeter } from "./RunMeter.ts"
+
+/** A run as this invocation leaves it. */
+export interface RunReport {
+  readonly name: string
+  readonly meter: RunMeter
+  /** URLs that this invocation recorded. */
+  readonly done: number
+  readonly durationMillis: number
+  /** The run as it stands. */
+  readonly counts: RunCounts
+  /** Why it ended before its work did; `undefined` when the work did. */
+  readonly stopped: "deadline" | "output closed" | undefined
+}
+
+/** The run ended, and not every URL succeeded: exit code 1. All of it is recorded. */
+export class RunIncomplete extends Schema.TaggedError<RunIncomplete>()("RunIncomplete", {
+  name: Schema.String,
+  failed: Schema.Int,
+  left: Schema.Int,
+  malformed: Schema.Int
+}) {
+  override get message(): string {
+    const parts = [
+      ...(this.failed > 0 ? [`${this.failed} failed`] : []),
+      ...(this.left > 0 ? [`${this.left} left to fetch`] : []),
+      ...(this.malformed > 0 ? [`${this.malformed} malformed`] : [])
+    ]
+    return `run ${this.name}: ${parts.join(", ")}`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.someFailed
+  }
+  /** The summary has said it all. */
+  override get [Runtime.errorReported](): boolean {
+    return false
+  }
+}
+
+/** Fails unless every URL of the run has succeeded, those of earlier invocations too. */
+export const complete = ({ counts, meter, name }: RunReport): Effect.Effect<void, RunIncomplete> => {
+  const left = counts.pending + counts.leased
+  return counts.failed + left + meter.malformed === 0
+    ? Effect.void
+    : Effect.fail(new RunIncomplete({ name, failed: counts.failed, left, malformed: meter.malformed }))
+}

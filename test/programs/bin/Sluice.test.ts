@@ -1,0 +1,192 @@
+/** Every command as people run it: what it says to a wrong command line and without a database, and what it shows of itself while it runs. */
+import { assert, layer } from "@effect/vitest"
+import { Deferred, Effect, Queue, type Scope } from "effect"
+import { type ClientRequest, createServer, request } from "node:http"
+import { post } from "../../support/ApiClient.ts"
+import * as Sluice from "../../support/SluiceProcess.ts"
+import * as TestDatabase from "../../support/TestDatabase.ts"
+
+const isLong = process.env["SLUICE_LONG"] === "1"
+
+/** Runs a command to its end: its exit code and all that it said. */
+const run = (args: ReadonlyArray<string>, env: Record<string, string> = {}) =>
+  Effect.scoped(Effect.gen(function*() {
+    const child = yield* Sluice.start(args, env)
+    const code = yield* child.exit
+    return { code, said: (yield* Queue.clear(child.lines)).join("\n") }
+  }))
+
+interface Origin {
+  readonly base: string
+  /** Ends when the origin has been asked for something. */
+  readonly asked: Effect.Effect<void>
+}
+
+/** Answers nothing. */
+const silentOrigin: Effect.Effect<Origin, never, Scope.Scope> = Effect.gen(function*() {
+  const asked = yield* Deferred.make<void>()
+  const server = createServer(() => Deferred.doneUnsafe(asked, Effect.void))
+  yield* Effect.acquireRelease(
+    Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+    () =>
+      Effect.sync(() => {
+        server.close()
+        server.closeAllConnections()
+      })
+  )
+  const address = server.address()
+  const port = typeof address === "object" && address !== null ? address.port : 0
+  return { base: `http://127.0.0.1:${port}`, asked: Deferred.await(asked) }
+})
+
+/** Sends the head of an order and never its body; ends when the server waits for it. */
+const halfARequest = (url: string): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.asVoid(Effect.acquireRelease(
+    Effect.callback<ClientRequest>((resume) => {
+      const headers = { "content-length": "100", "idempotency-key": "half", expect: "100-continue" }
+      const half = request(url, { method: "POST", headers })
+      half.on("error", () => {})
+      half.on("continue", () => resume(Effect.succeed(half)))
+      half.flushHeaders()
+    }),
+    (half) => Effect.sync(() => half.destroy())
+  ))
+
+/** The live tree of a process: what SIGUSR2 prints. It comes in one piece. */
+const treeOf = Effect.fnUntraced(function*(child: Sluice.SluiceProcess) {
+  yield* child.kill("SIGUSR2")
+  const root = yield* Sluice.awaitLine(child, /^process$/)
+  return [root, ...yield* Queue.clear(child.lines)].join("\n")
+})
+
+const wrong: ReadonlyArray<readonly [args: string, said: RegExp]> = [
+  ["fetsh", /Unknown subcommand "fetsh".*\n.*\n? *fetch/],
+  ["fetch --retry 3 http://a.test", /Unrecognized flag: --retry/],
+  ["runs --jsn", /Unrecognized flag: --jsn/],
+  ["serve --port 70000", /--port: "70000". Expected: a value between 0 and 65535/],
+  ["serve --workers -1", /--workers: "-1". Expected: a value between 0 and 10000/],
+  ["serve --picking 5", /--picking: "5". Expected: a duration like 250ms, 10s or 2m/],
+  ["work --only oders", /--only: "oders". Expected: "demo" \| "orders" \| "fetches"/],
+  ["work -c 0", /--concurrency: "0". Expected: a value between 1 and 10000/],
+  ["jobs ls --state done", /--state: "done". Expected: "ready"/],
+  ["jobs show abc", /<id>: "abc". Expected: the id of a job, a whole number/],
+  ["jobs try -n -1", /--count: "-1". Expected: a value between 1 and 100000/],
+  ["jobs try --takes 600001", /--takes: "600001". Expected: a value between 0 and 600000/],
+  ["orders load --url nowhere", /--url: "nowhere". Expected: an address such as http/],
+  ["orders seed --funds 0", /--funds: "0". Expected: a value between 1/],
+  ["migrate now", /Unexpected positional argument: "now"/]
+]
+
+const environmental = [
+  "fetch http://127.0.0.1:1",
+  "runs",
+  "runs show one",
+  "serve --port 0",
+  "work",
+  "jobs stats",
+  "orders seed",
+  "orders audit",
+  "migrate"
+]
+
+layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
+  it.effect("a command line that is wrong is answered with what would be right, and exit code 2", () =>
+    Effect.forEach(
+      isLong ? wrong : wrong.filter((_, index) => index % 2 === 0),
+      ([args, expected]) =>
+        Effect.map(run(args.split(" ")), ({ code, said }) => {
+          assert.match(said, expected, args)
+          assert.match(said, /what it takes: sluice( \w+)* --help/, args)
+          assert.strictEqual(code, 2, args)
+        }),
+      { concurrency: 2, discard: true }
+    ), 60_000)
+
+  it.effect("a database that cannot be reached is named in one line, with exit code 3", () =>
+    Effect.forEach(
+      environmental,
+      (args) =>
+        Effect.map(run(args.split(" "), { DATABASE_URL: "postgres://me@127.0.0.1:1/db" }), ({ code, said }) => {
+          assert.match(said, /^sluice: the database at 127\.0\.0\.1:1\/db cannot be reached: .*$/, args)
+          assert.strictEqual(code, 3, args)
+        }),
+      { concurrency: 2, discard: true }
+    ), 60_000)
+
+  it.effect("a loop threshold that makes no sense is refused before anything starts", () =>
+    Effect.gen(function*() {
+      const { url } = yield* TestDatabase.TestDatabase
+      const { code, said } = yield* run(["work"], { DATABASE_URL: url, SLUICE_LOOP_THRESHOLD: "5ms" })
+      assert.match(
+        said,
+        /^sluice: configuration: Expected 0, for no watch, or at least 20ms at \["SLUICE_LOOP_THRESHOLD"\]$/
+      )
+      assert.strictEqual(code, 3)
+    }))
+
+  it.effect("SIGUSR2 shows what a fetch is doing", () =>
+    Effect.gen(function*() {
+      const { url } = yield* TestDatabase.TestDatabase
+      const { asked, base } = yield* silentOrigin
+      const child = yield* Sluice.start(["fetch", `${base}/quiet?token=s3cret`, "--run", "seen"], { DATABASE_URL: url })
+      yield* asked
+      const tree = yield* treeOf(child)
+      assert.match(
+        tree,
+        /^process\n {2}run seen .*\n {4}recording outcomes .*\n {4}fetching: 1 under way.*\n {6}fetch http/
+      )
+      assert.notInclude(tree, "s3cret")
+      yield* child.kill("SIGINT")
+      assert.strictEqual(yield* child.exit, 130)
+    }).pipe(Effect.scoped), 30_000)
+
+  it.effect("SIGUSR2 shows a server's workers, their jobs, and the requests under way", () =>
+    Effect.gen(function*() {
+      const { url } = yield* TestDatabase.TestDatabase
+      const { asked, base } = yield* silentOrigin
+      const env = { DATABASE_URL: url, SLUICE_FETCH_ALLOW_PRIVATE: "true" }
+      const child = yield* Sluice.start(["serve", "--port", "0"], env)
+      const api = yield* Sluice.listening(child)
+      yield* halfARequest(`${api}/v1/orders?token=s3cret`)
+      const { json } = yield* post(`${api}/v1/fetches`, { urls: [`${base}/quiet`] }, { "idempotency-key": "tree-1" })
+      yield* asked
+      const tree = yield* treeOf(child)
+      assert.match(tree, /^ {2}worker orders .*\n {4}jobs orders/m)
+      assert.match(
+        tree,
+        new RegExp(`^ {6}fetch\\.run .*\\n {8}fetch run ${json.name} .*\\n {10}fetching: 1 under`, "m")
+      )
+      assert.match(tree, /^ {2}expiry of pending transfers/m)
+      assert.match(tree, /^ {2}POST \/v1\/orders {2}/m)
+      assert.notInclude(tree, "s3cret")
+    }).pipe(Effect.scoped), 30_000)
+
+  const held = { NODE_OPTIONS: `--import=${new URL("../../support/holdsTheLoop.mjs", import.meta.url).href}` }
+
+  it.effect(
+    "a loop that is held up is in the log with what holds it, and the program goes on",
+    () =>
+      Effect.gen(function*() {
+        const { url } = yield* TestDatabase.TestDatabase
+        const child = yield* Sluice.start(["work"], { DATABASE_URL: url, ...held })
+        yield* Sluice.awaitLine(child, /working: demo, orders, fetches/)
+        yield* child.kill("SIGHUP")
+        yield* Sluice.awaitLine(child, /WARN.*event loop blocked for 2\d{3} ms/)
+        yield* Sluice.awaitLine(child, /at .*holdsTheLoop .*holdsTheLoop\.mjs:8/)
+        yield* child.kill("SIGTERM")
+        assert.strictEqual(yield* child.exit, 143)
+      }).pipe(Effect.scoped),
+    30_000
+  )
+
+  it.effect("a threshold of 0 leaves the loop alone", () =>
+    Effect.gen(function*() {
+      const { url } = yield* TestDatabase.TestDatabase
+      const child = yield* Sluice.start(["work"], { DATABASE_URL: url, SLUICE_LOOP_THRESHOLD: "0", ...held })
+      yield* Sluice.awaitLine(child, /working/)
+      yield* child.kill("SIGHUP")
+      yield* child.kill("SIGTERM")
+      assert.strictEqual(yield* child.exit, 143)
+      assert.notInclude((yield* Queue.clear(child.lines)).join("\n"), "event loop blocked")
+    }).pipe(Effect.scoped), 30_000)
+})
