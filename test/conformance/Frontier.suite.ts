@@ -36,12 +36,12 @@ const outcome = (url: string, error: FetchOutcome["error"] = null): FetchOutcome
 
 export const succeeded = (of: FetchRequest.FetchTarget): Fetched => ({ target: of, outcome: outcome(of.request.url) })
 
-const failed = (of: FetchRequest.FetchTarget): Fetched => ({
+export const failed = (of: FetchRequest.FetchTarget): Fetched => ({
   target: of,
   outcome: outcome(of.request.url, failure(new StatusError({ url: of.url, status: 500 })))
 })
 
-const deferred = (of: FetchRequest.FetchTarget, retryAt: string): Fetched => ({
+export const deferred = (of: FetchRequest.FetchTarget, retryAt: string): Fetched => ({
   target: of,
   outcome: outcome(
     of.request.url,

@@ -1,5 +1,5 @@
 /**
- * What a run does while its database cannot be had: it waits, tells once, and goes on. One policy for all of a run's statements.
+ * What a frontier does while its database cannot be had: it waits, tells once, and goes on. One policy for all of its statements.
  */
 import { Clock, Duration, Effect, Fiber, Option, Random } from "effect"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
@@ -42,8 +42,8 @@ export const answeredWithin =
     )
 
 export interface OutageOptions {
-  /** The run's name. */
-  readonly name: string
+  /** Whose statements these are: `run NAME`. */
+  readonly subject: string
   /** How long a statement is tried. */
   readonly patience: Duration.Duration
 }
@@ -82,9 +82,10 @@ export class Outage {
       const nowMillis = yield* Clock.currentTimeMillis
       firstMillis ??= nowMillis
       const patience = Duration.toMillis(this.options.patience)
-      if (!passes(error)) return yield* new FrontierError({ operation, cause: error })
+      const reason = SqlFailure.reasonOf(error)
+      if (!passes(error)) return yield* new FrontierError({ operation, reason, cause: error })
       if (nowMillis - firstMillis >= patience) {
-        return yield* new FrontierError({ operation, cause: error, triedMillis: nowMillis - firstMillis })
+        return yield* new FrontierError({ operation, reason, cause: error, triedMillis: nowMillis - firstMillis })
       }
       yield* this.began(error)
       const chance = yield* Random.next
@@ -98,7 +99,7 @@ export class Outage {
     if (this.isOn || SqlFailure.reasonOf(error) === "Conflict") return
     this.#sinceMillis = yield* Clock.currentTimeMillis
     yield* Effect.logWarning(
-      `run ${this.options.name}: the database cannot be had (${SqlFailure.detailOf(error)}); waiting up to ${
+      `${this.options.subject}: the database cannot be had (${SqlFailure.detailOf(error)}); waiting up to ${
         Duration.format(this.options.patience)
       } for it`
     )
@@ -111,7 +112,7 @@ export class Outage {
       return since === undefined
         ? Effect.void
         : Effect.logInfo(
-          `run ${this.options.name}: the database is back after ${((nowMillis - since) / 1000).toFixed(1)} s`
+          `${this.options.subject}: the database is back after ${((nowMillis - since) / 1000).toFixed(1)} s`
         )
     })
   }

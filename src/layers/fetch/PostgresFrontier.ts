@@ -3,7 +3,7 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Config, Duration, Effect, Layer, Option, Stream } from "effect"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { isSqlError } from "effect/sql/SqlError"
 import * as Frontier from "../../services/fetch/Frontier.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import * as FrontierStatements from "./FrontierStatements.ts"
@@ -26,8 +26,6 @@ const reopenWithin = Duration.seconds(60)
 /** Runs that are listed. */
 const runsMax = 10_000
 
-const failWith = (operation: string) => (cause: SqlError) => new Frontier.FrontierError({ operation, cause })
-
 const summaryOf = (row: FrontierStatements.RunRow): Frontier.RunSummary => ({
   name: row.name,
   createdAt: new Date(row.created_at).toISOString(),
@@ -45,13 +43,16 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
   const sql = yield* PgClient.PgClient
   const statements = FrontierStatements.make(sql)
 
-  const findRow = (
+  const outageOf = (subject: string, options?: Frontier.FindOptions) =>
+    new Outage({ subject, patience: Duration.fromInputUnsafe(options?.patience ?? patience) })
+
+  const findRow = Effect.fnUntraced(function*(
+    outage: Outage,
     name: string
-  ): Effect.Effect<FrontierStatements.RunRow, Frontier.FrontierError | Frontier.RunNotFound> =>
-    statements.runNamed(name).pipe(
-      Effect.mapError(failWith("find")),
-      Effect.flatMap((row) => row === undefined ? Effect.fail(new Frontier.RunNotFound({ name })) : Effect.succeed(row))
-    )
+  ): Effect.fn.Return<FrontierStatements.RunRow, Frontier.FrontierError | Frontier.RunNotFound> {
+    const row = yield* outage.through("find", () => statements.runNamed(name))
+    return row ?? (yield* new Frontier.RunNotFound({ name }))
+  })
 
   /** Makes recorded URLs pending again, in bounded transactions. */
   const reopen = Effect.fnUntraced(function*(outage: Outage, run: number, filter: Frontier.OutcomeFilter | "due") {
@@ -61,23 +62,22 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
     }
   })
 
+  const countsOf = Effect.fnUntraced(function*(outage: Outage, id: number, name: string) {
+    const row = yield* outage.through("counts", () => statements.run(id))
+    if (row !== undefined) return summaryOf(row).counts
+    const cause = new Frontier.RunNotFound({ name })
+    return yield* new Frontier.FrontierError({ operation: "counts", reason: "Rejected", cause })
+  })
+
   const open = Effect.fn("PostgresFrontier.open")(
     function*(name: string, options?: Frontier.OpenOptions) {
-      const outage = new Outage({ name, patience: Duration.fromInputUnsafe(options?.patience ?? patience) })
+      const outage = outageOf(`run ${name}`, options)
       const id = yield* outage.through("open", () => statements.open(name))
       // Insert or update: there is a row.
       if (id === undefined) return yield* Effect.die(`run ${name} has no row`)
       yield* outage.through("open", () => statements.sweep(sweepMax))
       if (options?.retryFailed !== undefined) yield* reopen(outage, id, options.retryFailed)
-      const counts = outage.through("counts", () => statements.run(id)).pipe(
-        Effect.flatMap((row) =>
-          row === undefined
-            ? Effect.fail(
-              new Frontier.FrontierError({ operation: "counts", cause: new Frontier.RunNotFound({ name }) })
-            )
-            : Effect.succeed(summaryOf(row).counts)
-        )
-      )
+      const counts = countsOf(outage, id, name)
       return yield* openRun({ sql, statements, outage, id, name, counts, reopenDue: reopen(outage, id, "due") })
     },
     // Whoever had an empty run open drops it when it leaves, perhaps between our finding it and our joining it.
@@ -87,45 +87,44 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
     })
   )
 
-  const outcomes = (name: string, filter: Frontier.OutcomeFilter = {}) =>
-    Stream.unwrap(
-      Effect.map(findRow(name), ({ id }) => {
-        const read = (behind: number) =>
-          Effect.mapError(statements.page(id, { behind, filter, most: pageSize }), failWith("outcomes"))
-        return Stream.paginate(0, (behind) =>
-          Effect.map(read(behind), (rows) => {
-            const last = rows.at(-1)
-            return [
-              rows.map(outcomeOf),
-              rows.length < pageSize || last === undefined ? Option.none<number>() : Option.some(last.seq)
-            ] as const
-          }))
-      })
-    )
+  const outcomes = (name: string, filter: Frontier.OutcomeFilter = {}) => {
+    const outage = outageOf(`run ${name}`)
+    const pages = ({ id }: FrontierStatements.RunRow) =>
+      Stream.paginate(
+        0,
+        Effect.fnUntraced(function*(behind) {
+          const page = { behind, filter, most: pageSize }
+          const rows = yield* outage.through("outcomes", () => statements.page(id, page))
+          const last = rows.length < pageSize ? undefined : rows.at(-1)
+          return [rows.map(outcomeOf), Option.map(Option.fromUndefinedOr(last), ({ seq }) => seq)] as const
+        })
+      )
+    return Stream.unwrap(Effect.map(findRow(outage, name), pages))
+  }
+
+  const tags = Effect.fnUntraced(function*(name: string) {
+    const outage = outageOf(`run ${name}`)
+    const row = yield* findRow(outage, name)
+    // What is done is counted already: only failures are looked at, in their own index.
+    const failures = yield* outage.through("tags", () => statements.tags(row.id))
+    const { done } = summaryOf(row).counts
+    return [...failures, ...(done === 0 ? [] : [{ tag: null, count: done }])].sort((a, b) => b.count - a.count)
+  })
 
   return Frontier.Frontier.of({
     open,
     outcomes,
-    runs: statements.runs(runsMax).pipe(
-      Effect.mapBoth({ onFailure: failWith("runs"), onSuccess: (rows) => rows.map(summaryOf) })
+    runs: Effect.suspend(() => outageOf("the list of runs").through("runs", () => statements.runs(runsMax))).pipe(
+      Effect.map((rows) => rows.map(summaryOf))
     ),
-    find: (name) => Effect.map(findRow(name), summaryOf),
-    tags: (name) =>
-      Effect.flatMap(findRow(name), (row) =>
-        // What is done is counted already: only failures are looked at, in their own index.
-        statements.tags(row.id).pipe(
-          Effect.mapError(failWith("tags")),
-          Effect.map((failures) => {
-            const { done } = summaryOf(row).counts
-            return [...failures, ...(done === 0 ? [] : [{ tag: null, count: done }])].sort((a, b) => b.count - a.count)
-          })
-        ))
+    find: (name, options) => Effect.map(findRow(outageOf(`run ${name}`, options), name), summaryOf),
+    tags
   })
 })
 
 /** How runs bear with their database. */
 export interface Options {
-  /** How long an open run tries each of its statements while the database cannot be had. @default 2 minutes */
+  /** How long a statement is tried while the database cannot be had. @default 2 minutes */
   readonly patience?: Duration.Input | undefined
 }
 

@@ -29,6 +29,9 @@ const answer = (summary: RunSummary, isReplayed: boolean) =>
     }
   })
 
+/** Who asks is told that there is no database, and does not wait for it. */
+const patience = "2 seconds"
+
 const unavailable = () => Effect.fail(new Problem.Unavailable())
 
 const make = Effect.gen(function*() {
@@ -44,10 +47,9 @@ const make = Effect.gen(function*() {
   ) =>
     // The run begins here and with its URLs: who asks for it at once finds it, and an empty run is forgotten when it is closed.
     Effect.scoped(Effect.gen(function*() {
-      // The caller is told soon that there is no database, instead of waiting for it.
-      const opened = yield* frontier.open(run, { patience: "2 seconds" })
+      const opened = yield* frontier.open(run, { patience })
       yield* opened.add(targetsOf(payload.urls))
-      const summary = yield* frontier.find(run)
+      const summary = yield* frontier.find(run, { patience })
       yield* queue.transaction(
         Effect.andThen(queue.enqueue(FetchRunJob, { run, urls: payload.urls }), finish(summary))
       )
@@ -94,7 +96,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "fetches">, never
         startFetch: ({ headers, payload }) => Effect.mapError(start(headers["idempotency-key"], payload), problemOf),
         getFetch: ({ params }) =>
           Effect.mapError(
-            frontier.find(params.name),
+            frontier.find(params.name, { patience }),
             (error) => error._tag === "RunNotFound" ? new Problem.FetchNotFound() : new Problem.Unavailable()
           )
       })

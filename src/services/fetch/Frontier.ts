@@ -55,9 +55,10 @@ export const RunSummary = Schema.Struct({
 /** A run as `sluice runs` lists it. */
 export type RunSummary = typeof RunSummary.Type
 
-/** The store of a frontier cannot be used. */
+/** The store of a frontier cannot be used. Of a reason that may pass, it was tried again for as long as the store's patience. */
 export class FrontierError extends Schema.TaggedError<FrontierError>()("FrontierError", {
   operation: Schema.String,
+  reason: SqlFailure.Reason,
   cause: Schema.Defect(),
   /** How long it was waited for. */
   triedMillis: Schema.optionalKey(Schema.Finite)
@@ -72,7 +73,9 @@ export class FrontierError extends Schema.TaggedError<FrontierError>()("Frontier
     const full = isSqlError(this.cause) && SqlFailure.codeOf(this.cause) === "53100"
       ? "; its disk is full (ENOSPC)"
       : ""
-    return `the run's database failed at ${this.operation}${tried}${detail === "" ? "" : `: ${detail}`}${full}`
+    return `the run's database failed at ${this.operation} (${this.reason})${tried}${
+      detail === "" ? "" : `: ${detail}`
+    }${full}`
   }
   override get [Runtime.errorExitCode](): number {
     return ExitCode.environment
@@ -125,12 +128,16 @@ export interface Run {
   readonly counts: Effect.Effect<RunCounts, FrontierError>
 }
 
+/** How a run is asked for. */
+export interface FindOptions {
+  /** How long each statement is tried while the store cannot be had. @default the store's own */
+  readonly patience?: Duration.Input | undefined
+}
+
 /** How a run is opened. */
-export interface OpenOptions {
+export interface OpenOptions extends FindOptions {
   /** Makes the failed URLs that meet the filter pending again. Deferred ones wait for their time. */
   readonly retryFailed?: OutcomeFilter | undefined
-  /** How long each statement of the run is tried while its store cannot be had. @default the store's own */
-  readonly patience?: Duration.Input | undefined
 }
 
 /**
@@ -143,7 +150,7 @@ export class Frontier extends Context.Service<Frontier, {
   /** Past runs, the latest first. */
   readonly runs: Effect.Effect<ReadonlyArray<RunSummary>, FrontierError>
   /** A past run. */
-  readonly find: (name: string) => Effect.Effect<RunSummary, FrontierError | RunNotFound>
+  readonly find: (name: string, options?: FindOptions) => Effect.Effect<RunSummary, FrontierError | RunNotFound>
   /** How the outcomes of a run ended, the most frequent first. */
   readonly tags: (name: string) => Effect.Effect<ReadonlyArray<TagCount>, FrontierError | RunNotFound>
   /** Recorded outcomes of a run, in the order in which their URLs were added (retried ones where they were made pending again). */

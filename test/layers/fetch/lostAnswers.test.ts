@@ -118,6 +118,50 @@ layer(TestDatabase.layer, { excludeTestServices: true })("a connection that brea
       }), 120_000)
   }
 
+  it.effect("what is asked about runs comes through too", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const frontierOn = (client: PgClient.PgClient) =>
+        Effect.provide(Frontier, Layer.provide(PostgresFrontier.layer, Layer.succeed(PgClient.PgClient, client)))
+      yield* Effect.scoped(Effect.flatMap((yield* frontierOn(sql)).open("asked"), (run) =>
+        Effect.gen(function*() {
+          yield* run.add(urls.map((url) => target(url)))
+          yield* run.seal
+          yield* work(run, Effect.void)
+        })))
+      const questions = (frontier: Frontier["Service"]) => ({
+        find: Effect.map(frontier.find("asked"), ({ counts }) => counts.done),
+        tags: Effect.map(frontier.tags("asked"), (tags) => tags[0]?.count),
+        outcomes: Effect.map(Stream.runCollect(frontier.outcomes("asked")), ({ length }) => length),
+        runs: Effect.map(frontier.runs, (runs) => runs.find(({ name }) => name === "asked")?.counts.done)
+      })
+      for (const fate of ["lost", "answer lost"] as const) {
+        for (const question of ["find", "tags", "outcomes", "runs"] as const) {
+          for (let at = 0; at < 2; at++) {
+            const frontier = yield* frontierOn(breaking(sql, at, fate).client)
+            assert.strictEqual(yield* questions(frontier)[question], urls.length, `${question} ${fate} ${at}`)
+          }
+        }
+      }
+    }))
+
+  it.effect("an outage is told from a statement that can never come through", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const impatient = PostgresFrontier.layerWith({ patience: 0 })
+      const askOn = (client: PgClient.PgClient) =>
+        Effect.flatMap(Frontier, (frontier) => Effect.flip(frontier.find("any"))).pipe(
+          Effect.provide(Layer.provide(Layer.fresh(impatient), Layer.succeed(PgClient.PgClient, client)))
+        )
+      const reasonOf = (error: Effect.Success<ReturnType<typeof askOn>>) =>
+        error._tag === "FrontierError" ? error.reason : error._tag
+      assert.strictEqual(reasonOf(yield* askOn(sql)), "RunNotFound")
+      assert.strictEqual(reasonOf(yield* askOn(breaking(sql, 0, "lost").client)), "Unavailable")
+      yield* sql`alter view sluice.fetch_runs rename to fetch_runs_away`
+      assert.strictEqual(reasonOf(yield* askOn(sql)), "Rejected")
+      yield* sql`alter view sluice.fetch_runs_away rename to fetch_runs`
+    }))
+
   it.effect("a lane of nobody, however it came to be, is found and worked on", () =>
     Effect.scoped(Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
