@@ -1,4 +1,4 @@
-import { Cause, Duration, Effect, Pull, Schedule } from "effect"
+import { Cause, Duration, Effect, Pull, Result, Schedule } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
 import * as Foreign from "./Foreign.ts"
@@ -62,6 +62,14 @@ export const failed = (
   job.attempt >= job.maxAttempts
     ? Effect.succeed({ _tag: "Dead", failure })
     : Effect.map(delayOf(handler.kind, job.attempt), (delayMillis) => ({ _tag: "Retry", delayMillis, failure }))
+
+/** The verdict on an attempt that succeeded with this value: dead when the value does not fit its schema. */
+export const succeeded = (handler: Pick<Handler<never>, "kind" | "encodeSuccess">, value: unknown): Verdict => {
+  const encoded = handler.encodeSuccess(value)
+  return Result.isSuccess(encoded)
+    ? { _tag: "Succeeded", result: encoded.success, history: handler.kind.history }
+    : { _tag: "Dead", failure: { reason: "Defect", message: `Result does not fit its schema: ${encoded.failure}` } }
+}
 
 /** An attempt that ran into its timeout. */
 export const timedOut = (handler: Pick<Handler<never>, "kind">): JobFailure => ({

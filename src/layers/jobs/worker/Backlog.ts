@@ -1,85 +1,55 @@
-import { Duration } from "effect"
 import type { JobId } from "../../../services/jobs/Job.ts"
 import type { Handler } from "../../../services/jobs/JobHandler.ts"
 import type { ClaimedJob } from "../../../services/jobs/JobStore.ts"
+import { KindLane } from "./KindLane.ts"
 
-/** Claimed jobs of one kind that wait for a slot. */
-export interface Lane<R> {
-  readonly handler: Handler<R>
-  readonly jobs: Array<ClaimedJob>
-  /** Where the next job is: taking one is O(1), and the array is dropped when it is empty. */
-  head: number
-  /** Jobs whose group failed: each gets a transaction of its own. */
-  readonly solo: Array<ClaimedJob>
-  /** How many jobs share a transaction now: it shrinks when groups fail and grows while they succeed. */
-  group: number
-  /** Groups that met others' locks stay at one job until then; each time for twice as long. */
-  aloneUntilMillis: number
-  aloneMillis: number
-}
+/** Why a unit is interrupted. */
+export type Stop =
+  /** It ran longer than its kind allows. */
+  | { readonly _tag: "TimedOut" }
+  /** Somebody cancelled one of its jobs. */
+  | { readonly _tag: "Cancelled"; readonly id: JobId }
+  /** The worker drains, and its grace is over. */
+  | { readonly _tag: "Drained" }
+  /** Its jobs are no longer ours. */
+  | { readonly _tag: "Lost" }
 
-/** How long a lane goes without groups after its first conflict, and at most. */
-const aloneFirstMillis = 5_000
-const aloneMaxMillis = 600_000
-
-/** A group succeeded: the next may be larger. */
-export const grow = <R>(lane: Lane<R>, nowMillis: number): void => {
-  if (nowMillis < lane.aloneUntilMillis) return
-  lane.group = Math.min(lane.handler.maxGroup, Math.ceil(lane.group * 1.25) + 1)
-}
-
-/** A group failed for one of its jobs: smaller groups lose less. */
-export const shrink = <R>(lane: Lane<R>): void => {
-  lane.group = Math.max(1, Math.floor(lane.group / 4))
-}
-
-/** A group met locks of others: what they lock has no common order, so that groups would deadlock again and again. */
-export const goAlone = <R>(lane: Lane<R>, nowMillis: number): void => {
-  if (nowMillis >= lane.aloneUntilMillis) {
-    lane.aloneMillis = Math.min(aloneMaxMillis, Math.max(aloneFirstMillis, lane.aloneMillis * 2))
-  }
-  lane.group = 1
-  lane.aloneUntilMillis = nowMillis + lane.aloneMillis
-}
-
-/** Work for one slot. */
+/** Work for one slot: a job, or the jobs of one transaction. */
 export interface Unit<R> {
-  readonly lane: Lane<R>
+  readonly lane: KindLane<R>
   readonly jobs: ReadonlyArray<ClaimedJob>
-  startedAtMillis: number | undefined
+  /** By the clock of the runner; Infinity until it runs. */
   deadlineMillis: number
-  /** Why it was interrupted, when it was. */
-  stop: "timeout" | "cancel" | "drain" | "lost" | undefined
+  stop: Stop | undefined
 }
 
-/** What a worker holds between claiming and settling, by kind; takes turns between the kinds. */
-export class JobLedger<R> {
-  readonly lanes: ReadonlyArray<Lane<R>>
-  readonly byKind: ReadonlyMap<string, Lane<R>>
-  /** Claimed and not started. */
+/** What a worker has claimed and not started, by kind; the kinds take turns. */
+export class Backlog<R> {
+  readonly lanes: ReadonlyArray<KindLane<R>>
+  readonly queues: ReadonlyArray<string>
+  /** How many jobs wait. */
   waiting = 0
+  private readonly byKind: ReadonlyMap<string, KindLane<R>>
   private turn = 0
 
   constructor(handlers: ReadonlyArray<Handler<R>>) {
-    this.lanes = handlers.map((handler) => ({
-      handler,
-      jobs: [],
-      head: 0,
-      solo: [],
-      group: handler.maxGroup,
-      aloneUntilMillis: 0,
-      aloneMillis: 0
-    }))
+    this.lanes = handlers.map((handler) => new KindLane(handler))
+    this.queues = [...new Set(handlers.map((handler) => handler.kind.queue))]
     this.byKind = new Map(this.lanes.map((lane) => [lane.handler.kind.name, lane]))
   }
 
-  add(lane: Lane<R>, job: ClaimedJob): void {
-    lane.jobs.push(job)
+  /** Takes a job in; false when there is no handler for its kind. */
+  add(job: ClaimedJob): boolean {
+    const lane = this.byKind.get(job.kind)
+    if (lane === undefined) return false
+    lane.add(job)
     this.waiting++
+    return true
   }
 
-  again(lane: Lane<R>, jobs: ReadonlyArray<ClaimedJob>): void {
-    lane.solo.push(...jobs)
+  /** Takes jobs back whose group failed: each gets a transaction of its own. */
+  addApart(lane: KindLane<R>, jobs: ReadonlyArray<ClaimedJob>): void {
+    lane.addApart(jobs)
     this.waiting += jobs.length
   }
 
@@ -88,59 +58,44 @@ export class JobLedger<R> {
     for (let i = 0; i < this.lanes.length; i++) {
       const lane = this.lanes[(this.turn + i) % this.lanes.length]
       if (lane === undefined || (lane.handler.mode !== "plain" && !mayTransact)) continue
-      const jobs = this.takeFrom(lane)
+      const jobs = lane.take()
       if (jobs.length === 0) continue
       this.turn = (this.turn + i + 1) % this.lanes.length
       this.waiting -= jobs.length
-      const timeout = Duration.toMillis(lane.handler.kind.timeout)
-      return { lane, jobs, startedAtMillis: undefined, deadlineMillis: timeout, stop: undefined }
+      return { lane, jobs, deadlineMillis: Infinity, stop: undefined }
     }
     return undefined
   }
 
-  private takeFrom(lane: Lane<R>): ReadonlyArray<ClaimedJob> {
-    const solo = lane.solo.shift()
-    if (solo !== undefined) return [solo]
-    const jobs = lane.jobs.slice(lane.head, lane.head + Math.max(1, lane.group))
-    lane.head += jobs.length
-    if (lane.head === lane.jobs.length) {
-      lane.jobs.length = 0
-      lane.head = 0
-    }
-    return jobs
-  }
-
-  /** Takes one waiting job out, when it is here. */
-  remove(id: string): ClaimedJob | undefined {
+  /** Takes one job out, when it waits here. */
+  remove(id: JobId): ClaimedJob | undefined {
     for (const lane of this.lanes) {
-      for (const [list, from] of [[lane.jobs, lane.head], [lane.solo, 0]] as const) {
-        const index = list.findIndex((job, at) => at >= from && job.id === id)
-        if (index < 0) continue
-        this.waiting--
-        return list.splice(index, 1)[0]
-      }
+      const job = lane.remove(id)
+      if (job === undefined) continue
+      this.waiting--
+      return job
     }
     return undefined
   }
 
-  /** Takes out everything that has not started. */
+  /** Takes all jobs out. */
   clear(): ReadonlyArray<ClaimedJob> {
-    const all = this.lanes.flatMap((lane) => [...lane.solo.splice(0), ...lane.jobs.splice(0).slice(lane.head)])
-    for (const lane of this.lanes) lane.head = 0
     this.waiting = 0
-    return all
+    return this.lanes.flatMap((lane) => lane.clear())
   }
 
-  /** The jobs that wait here. */
+  /** The jobs that wait. */
   get ids(): ReadonlyArray<JobId> {
-    return this.lanes.flatMap((lane) => [...lane.solo, ...lane.jobs.slice(lane.head)].map((job) => job.id))
+    return this.lanes.flatMap((lane) => lane.ids)
   }
 
-  waitingOf(queue: string): number {
-    let count = 0
+  /** How many more jobs of this queue so many free slots, and free transactions among them, can take. */
+  roomOf(queue: string, freeSlots: number, freeTransactions: number): number {
+    let room = 0
     for (const lane of this.lanes) {
-      if (lane.handler.kind.queue === queue) count += lane.jobs.length - lane.head + lane.solo.length
+      if (lane.handler.kind.queue !== queue) continue
+      room += (lane.handler.mode === "plain" ? freeSlots : freeTransactions * lane.groupSize) - lane.waiting
     }
-    return count
+    return room
   }
 }

@@ -1,34 +1,47 @@
 import { Effect, Latch } from "effect"
 import type { JobId } from "../../../services/jobs/Job.ts"
 import type { JobQueueError } from "../../../services/jobs/JobError.ts"
-import type { ClaimedJob, Settlement, Verdict } from "../../../services/jobs/JobStore.ts"
-import type { Session } from "./WorkerTypes.ts"
+import type { ClaimedJob, JobStore, Settlement, Verdict } from "../../../services/jobs/JobStore.ts"
+import type { Outage } from "./Outage.ts"
+import type { Tally } from "./Tally.ts"
+
+/** What a settler works with. */
+export interface SettlerParts {
+  readonly store: JobStore["Service"]
+  readonly worker: number
+  readonly tally: Tally
+  readonly outage: Outage
+  /** Settlements were written: there is room for more jobs. */
+  readonly onFreed: () => void
+  /** One of them made a job ready. */
+  readonly onReady: () => void
+}
 
 /** Settlements written in one statement. */
 const maxSettle = 2_000
-/** What was refused is written again after so long, doubling, at most. */
+/** What was refused is written again after so long, then after twice as long each time, up to the last. */
 const pauseFirstMillis = 200
 const pauseMaxMillis = 5_000
-/** So many refusals in a row, one by one, and it is not the settlements: the rest is tried again later. */
+/** After so many refusals in a row, one by one, the fault is not in the settlements: the rest is tried again later. */
 const maxRefused = 3
 
 /**
- * Group commit of verdicts: what comes while a batch is being written goes into the next one. A verdict that was taken is written, however long that takes:
- * only what can never be stored (a result that the database cannot hold, say) ends as dead instead.
+ * Group commit of verdicts: those that come while a batch is being written go into the next one. A verdict that was taken is written, however
+ * long that takes. Only one that can never be stored (its result is nothing that the database can hold, say) is replaced: its job ends as dead.
  */
-export class JobSettler {
+export class Settler {
   /** Taken and not written. */
   private readonly open = new Set<Settlement>()
   private readonly buffer: Array<Settlement> = []
-  /** Refused by themselves: written one by one from now on, so that they hold up nobody. */
+  /** Settlements that were refused one by one: they are written one by one from now on, so that they hold up no others. */
   private readonly stuck: Array<Settlement> = []
   private readonly work = Latch.makeUnsafe(false)
   private readonly trouble = Latch.makeUnsafe(false)
   private readonly flushed = Latch.makeUnsafe(true)
-  private readonly session: Session
+  private readonly parts: SettlerParts
 
-  constructor(session: Session) {
-    this.session = session
+  constructor(parts: SettlerParts) {
+    this.parts = parts
   }
 
   /** Verdicts that are not in the store yet. */
@@ -55,7 +68,7 @@ export class JobSettler {
     this.work.openUnsafe()
   }
 
-  /** Writes what is taken, for ever. */
+  /** Writes what was taken, for ever. */
   get run(): Effect.Effect<void> {
     return Effect.all([this.writeBatches, this.writeStuck], { concurrency: 2, discard: true })
   }
@@ -81,12 +94,12 @@ export class JobSettler {
     })
   }
 
-  /** Writes a batch, one by one when it is refused; answers what is to be written with the next. */
+  /** Writes a batch, one by one when it is refused; answers what is to be written with the next batch. */
   private writeBatch(batch: ReadonlyArray<Settlement>): Effect.Effect<ReadonlyArray<Settlement>> {
     return Effect.gen({ self: this }, function*() {
       const error = yield* this.write(batch)
       if (error === undefined) return []
-      yield* this.session.outage.failed("settling", error)
+      yield* this.parts.outage.failed("settling", error)
       if (error.reason === "Unavailable") return batch
       let refused = 0
       for (const [index, one] of batch.entries()) {
@@ -113,7 +126,7 @@ export class JobSettler {
     })
   }
 
-  /** Dead rather than stuck. */
+  /** Puts a dead job in the place of a settlement that can never be stored. */
   private replace(one: Settlement, message: string): Settlement {
     const failure = { reason: "Defect", message: message.replaceAll("\u0000", "\uFFFD").slice(0, 1_000) } as const
     const dead: Settlement = { job: one.job, verdict: { _tag: "Dead", failure } }
@@ -142,9 +155,9 @@ export class JobSettler {
     })
   }
 
-  /** Writes, and answers why not. What is not ours any more counts as written: its lease is lost. */
+  /** Writes a batch; answers the error when it was not written. A settlement whose lease is lost counts as written. */
   private write(batch: ReadonlyArray<Settlement>): Effect.Effect<JobQueueError | undefined> {
-    return Effect.matchEffect(this.session.store.settle(this.session.worker, batch), {
+    return Effect.matchEffect(this.parts.store.settle(this.parts.worker, batch), {
       onSuccess: (lost) => {
         this.written(batch, lost)
         return lost === 0
@@ -161,12 +174,13 @@ export class JobSettler {
   private written(batch: ReadonlyArray<Settlement>, lost: number): void {
     for (const one of batch) this.open.delete(one)
     if (this.open.size === 0) this.flushed.openUnsafe()
-    this.session.tally.settled += batch.length
-    this.session.tally.lost += lost
-    const reopened = batch.some(({ job, verdict }) =>
+    const { onFreed, onReady, tally } = this.parts
+    tally.settled += batch.length
+    tally.lost += lost
+    const isReopened = batch.some(({ job, verdict }) =>
       job.key !== null || ((verdict._tag === "Retry" || verdict._tag === "Released") && verdict.delayMillis === 0)
     )
-    if (reopened) this.session.onReady()
-    this.session.onRoom()
+    if (isReopened) onReady()
+    onFreed()
   }
 }

@@ -1,172 +1,162 @@
-import { Cause, Clock, Deferred, Duration, Effect, Exit, Latch, Layer, Schedule, type Scope } from "effect"
-import { JobQueueError } from "../../../services/jobs/JobError.ts"
+import { Cause, Clock, Deferred, Effect, Exit, Latch, Layer, Schedule, type Scope } from "effect"
+import type { JobQueueError } from "../../../services/jobs/JobError.ts"
 import type { Handler } from "../../../services/jobs/JobHandler.ts"
-import * as JobOption from "../../../services/jobs/JobOption.ts"
 import { JobStore, type Membership } from "../../../services/jobs/JobStore.ts"
 import { JobWorker, type WorkerOptions } from "../../../services/jobs/JobWorker.ts"
+import * as WorkerSettings from "../../../services/jobs/WorkerSettings.ts"
 import * as Shutdown from "../../../services/tasks/Shutdown.ts"
 import * as Supervisor from "../../../services/tasks/Supervisor.ts"
 import * as TaskGroup from "../../../services/tasks/TaskGroup.ts"
-import { ClaimWatch } from "./ClaimWatch.ts"
-import { JobEngine } from "./Session.ts"
-import type { EngineOptions, Tally } from "./WorkerTypes.ts"
+import { Session } from "./Session.ts"
+import { Tally } from "./Tally.ts"
 
-const rules = {
-  concurrency: JobOption.count,
-  transactions: JobOption.count,
-  maxClaim: JobOption.count,
-  lease: JobOption.lease,
-  beat: JobOption.pace,
-  poll: JobOption.pace,
-  drainGrace: JobOption.grace,
-  label: JobOption.name
-} as const
+/** A session that ended unplanned is followed by another after so long. */
+const rejoin = Schedule.spaced("500 millis")
 
-const engineOptions = (options: WorkerOptions): EngineOptions => {
-  const millis = (input: Duration.Input) => Duration.toMillis(Duration.fromInputUnsafe(input))
-  const concurrency = options.concurrency ?? 20
-  const leaseMillis = Math.ceil(millis(options.lease ?? "4 seconds"))
-  return {
-    concurrency,
-    transactions: Math.min(concurrency, options.transactions ?? 4),
-    maxClaim: options.maxClaim ?? 1000,
-    beatMillis: Math.ceil(options.beat === undefined ? Math.min(500, leaseMillis / 8) : millis(options.beat)),
-    leaseMillis,
-    pollMillis: millis(options.poll ?? "1 second"),
-    drainGraceMillis: millis(options.drainGrace ?? "10 seconds"),
-    crons: options.crons ?? []
-  }
-}
-
-/** A beat that is a little late must not be missed, and who looks for the dead has to be well himself: that takes a few beats in a lease. */
-const minBeats = 3
-
-const checkLease = ({ beatMillis, leaseMillis }: EngineOptions): Effect.Effect<void, JobQueueError> =>
-  leaseMillis >= minBeats * beatMillis ? Effect.void : Effect.fail(
-    new JobQueueError({
-      operation: "join",
-      reason: "Rejected",
-      detail: `a lease of ${leaseMillis} ms is too short for a beat every ${beatMillis} ms: it has to be ${
-        minBeats * beatMillis
-      } ms at least`
-    })
-  )
+/** Handlers that cannot be interrupted still have so long at least. */
+const graceMinMillis = 1_000
 
 /** The defect of a session that ended by an interruption of its own. */
 const interrupted = "jobs: the session was interrupted from within"
 
-const make = Effect.fnUntraced(function*<R>(
-  handlers: ReadonlyArray<Handler<R>>,
-  options: WorkerOptions
-): Effect.fn.Return<JobWorker["Service"], JobQueueError, JobStore | R | Scope.Scope> {
-  const store = yield* JobStore
-  const settings = engineOptions(options)
-  yield* checkLease(settings)
-  const label = options.label ?? "worker"
-  const claims = new ClaimWatch(yield* Clock.currentTimeMillis)
-  const tally: Tally = { running: 0, buffered: 0, settled: 0, lost: 0, draining: false, claims }
-  const queues = [...new Set(handlers.map((handler) => handler.kind.queue))]
-  const joining = { queues, label, leaseMillis: settings.leaseMillis, beatMillis: settings.beatMillis }
-  const first = yield* Deferred.make<void, JobQueueError>()
-  const over = yield* Deferred.make<void>()
-  const joined = Latch.makeUnsafe(false)
-  let current: JobEngine<R> | undefined
+/** A worker over all its memberships: when one ends and the worker does not drain, it joins the fleet again. */
+class Worker<R> {
+  private readonly store: JobStore["Service"]
+  private readonly handlers: ReadonlyArray<Handler<R>>
+  private readonly settings: WorkerSettings.WorkerSettings
+  private readonly tally: Tally
+  /** The session of the moment. */
+  private session: Session<R> | undefined
+  /** Open while there is one. */
+  private readonly joined = Latch.makeUnsafe(false)
+  private readonly first = Deferred.makeUnsafe<void, JobQueueError>()
+  private readonly over = Latch.makeUnsafe(false)
 
-  const enter = (engine: JobEngine<R>) =>
-    Effect.sync(() => {
-      current = engine
-      joined.openUnsafe()
-    })
-  const leave = (engine: JobEngine<R>) =>
-    Effect.sync(() => {
-      current = undefined
-      tally.buffered = 0
-      joined.closeUnsafe()
-      Deferred.doneUnsafe(engine.ended, Exit.succeed("lost"))
-    })
+  constructor(
+    store: JobStore["Service"],
+    handlers: ReadonlyArray<Handler<R>>,
+    settings: WorkerSettings.WorkerSettings,
+    nowMillis: number
+  ) {
+    this.store = store
+    this.handlers = handlers
+    this.settings = settings
+    this.tally = new Tally(nowMillis)
+  }
 
-  const sessionOf = (member: Membership) =>
+  /** Joins the fleet again and again until it has drained. */
+  get run(): Effect.Effect<void, never, R> {
+    return this.membership.pipe(
+      Effect.tapError((error) =>
+        this.tally.isDraining ? Effect.void : Effect.logWarning("jobs: worker session ended", error)
+      ),
+      Effect.retry(rejoin),
+      Effect.repeat({ until: (why) => why === "drained" }),
+      // A defect is nobody's plan, but a worker that sits idle for ever helps nobody: it is logged, and there is another session after a while.
+      Supervisor.run({ name: `worker ${this.settings.label}`, maxRestarts: Infinity }),
+      // It never gives up.
+      Effect.orDie,
+      Effect.ensuring(this.over.open),
+      Effect.asVoid
+    )
+  }
+
+  /** The first session has begun, or could not. */
+  get started(): Effect.Effect<void, JobQueueError> {
+    return Deferred.await(this.first)
+  }
+
+  get service(): JobWorker["Service"] {
+    return JobWorker.of({
+      status: Effect.map(Clock.currentTimeMillis, (now) => this.tally.status(this.settings, now)),
+      drain: this.drain,
+      idle: this.idle
+    })
+  }
+
+  /** One membership, from joining to draining or losing the lease. */
+  private get membership(): Effect.Effect<"drained" | "lost", JobQueueError, R> {
+    const { beatMillis, label, leaseMillis } = this.settings
+    const queues = [...new Set(this.handlers.map((handler) => handler.kind.queue))]
+    return Effect.scoped(Effect.gen({ self: this }, function*() {
+      const member = yield* this.store.join({ queues, label, leaseMillis, beatMillis })
+      return this.tally.isDraining ? "drained" as const : yield* Effect.scoped(this.working(member))
+    })).pipe(
+      // Only a group that is being torn down refuses a task.
+      Effect.catchTag("GroupClosed", () => Effect.succeed("lost" as const)),
+      // An interruption of this fiber passes by here. One that arrives here came from within, and would be taken for the end.
+      Effect.catchCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.die(interrupted) : Effect.failCause(cause)),
+      // The first failure to join is the layer's failure; later ones are outages that end.
+      Effect.tapCause((cause) => Deferred.failCause(this.first, cause)),
+      // A worker that was full and is between two memberships claims nothing, and should.
+      Effect.onExit(() => Effect.map(Clock.currentTimeMillis, (now) => this.tally.claims.wants(now)))
+    )
+  }
+
+  private working(
+    member: Membership
+  ): Effect.Effect<"drained" | "lost", TaskGroup.GroupClosed, R | Scope.Scope> {
+    const { handlers, settings, store, tally } = this
     // A handler that cannot be interrupted is left behind, as if its worker had died: it must not keep the program from ending.
-    TaskGroup.use({ name: `jobs ${label}`, onFailure: "cancel", grace: Math.max(1_000, settings.drainGraceMillis) })((
-      group
-    ) =>
-      Effect.gen(function*() {
-        const engine = new JobEngine(store, member, group, handlers, settings, tally)
-        yield* Effect.addFinalizer((exit) =>
-          Effect.andThen(
-            leave(engine),
-            Exit.isFailure(exit) && Cause.hasDies(exit.cause) ? engine.giveBack : Effect.void
-          )
-        )
-        yield* enter(engine)
+    const grace = Math.max(graceMinMillis, settings.drainGraceMillis)
+    return TaskGroup.use({ name: `jobs ${settings.label}`, onFailure: "cancel", grace })((group) =>
+      Effect.gen({ self: this }, function*() {
+        const session = new Session({ store, member, group, handlers, settings, tally })
+        yield* Effect.addFinalizer((exit) => {
+          this.leave(session)
+          return Exit.isFailure(exit) && Cause.hasDies(exit.cause) ? session.giveBack : Effect.void
+        })
+        this.session = session
+        this.joined.openUnsafe()
         // It has joined: what dies from here on is the session's affair and no longer the layer's.
-        yield* Deferred.succeed(first, undefined)
-        yield* engine.start
-        const why = yield* engine.end
+        yield* Deferred.succeed(this.first, undefined)
+        yield* session.start
+        const why = yield* session.end
         yield* group.cancel
         return why
       })
     )
+  }
 
-  /** One membership, from joining to draining or losing the lease. */
-  const session = Effect.scoped(Effect.gen(function*() {
-    const member = yield* store.join(joining)
-    return tally.draining ? "drained" as const : yield* Effect.scoped(sessionOf(member))
-  })).pipe(
-    // Only a group that is being torn down refuses a task.
-    Effect.catchTag("GroupClosed", () => Effect.succeed("lost" as const)),
-    // An interruption of this fiber passes by here: this one came from within, and would be taken for the end.
-    Effect.catchCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.die(interrupted) : Effect.failCause(cause)),
-    // The first failure to join is the layer's failure; later ones are outages that end.
-    Effect.tapCause((cause) => Deferred.failCause(first, cause)),
-    // A worker that was full and is between two memberships claims nothing, and should.
-    Effect.onExit(() => Effect.map(Clock.currentTimeMillis, (now) => claims.wants(now)))
-  )
+  private leave(session: Session<R>): void {
+    this.session = undefined
+    this.tally.buffered = 0
+    this.joined.closeUnsafe()
+    session.close()
+  }
 
-  const run = session.pipe(
-    Effect.tapError((error) => tally.draining ? Effect.void : Effect.logWarning("jobs: worker session ended", error)),
-    Effect.retry(Schedule.spaced("500 millis")),
-    Effect.repeat({ until: (why) => why === "drained" }),
-    // A defect is nobody's plan, but a worker that sits idle for ever helps nobody: it is logged, and there is another session after a while.
-    Supervisor.run({ name: `worker ${label}`, maxRestarts: Infinity }),
-    // It never gives up.
-    Effect.orDie,
-    Effect.ensuring(Deferred.succeed(over, undefined))
-  )
+  get drain(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { session, tally } = this
+      tally.isDraining = true
+      return session === undefined ? Effect.void : Effect.raceFirst(session.drain, session.ended)
+    })
+  }
 
-  const drain = Effect.suspend(() => {
-    tally.draining = true
-    return current === undefined ? Effect.void : Effect.raceFirst(current.drain, Deferred.await(current.ended))
-  })
-
-  /** Asks the membership of the moment; one that ended meanwhile has no answer. */
-  const isIdle = Effect.andThen(
-    joined.await,
-    Effect.suspend(() =>
-      current === undefined
+  /** Waits until a session of this worker, or the worker itself, has nothing more to do. */
+  private get idle(): Effect.Effect<void> {
+    // A session that ended meanwhile has no answer: the next one is asked.
+    const answer = Effect.suspend(() =>
+      this.session === undefined
         ? Effect.succeed(false)
-        : Effect.raceFirst(Effect.as(current.idle, true), Effect.as(Deferred.await(current.ended), false))
+        : Effect.raceFirst(Effect.as(this.session.idle, true), Effect.as(this.session.ended, false))
     )
-  )
+    const asked = Effect.repeat(Effect.andThen(this.joined.await, answer), { until: (isIdle) => isIdle })
+    return Effect.raceFirst(Effect.asVoid(asked), this.over.await)
+  }
+}
 
-  yield* Effect.forkScoped(run)
-  yield* Deferred.await(first)
-  yield* Effect.addFinalizer(() => drain)
-  yield* Shutdown.onDrain(`jobs ${label}`, drain)
-  return JobWorker.of({
-    status: Effect.map(Clock.currentTimeMillis, (now) => ({
-      label,
-      running: tally.running,
-      buffered: tally.buffered,
-      settled: tally.settled,
-      lost: tally.lost,
-      draining: tally.draining,
-      claimStalledMillis: claims.stalledMillis(now),
-      leaseMillis: settings.leaseMillis
-    })),
-    drain,
-    idle: Effect.raceFirst(Effect.asVoid(Effect.repeat(isIdle, { until: (answer) => answer })), Deferred.await(over))
-  })
+const make = Effect.fnUntraced(function*<R>(
+  handlers: ReadonlyArray<Handler<R>>,
+  settings: WorkerSettings.WorkerSettings
+): Effect.fn.Return<JobWorker["Service"], JobQueueError, JobStore | R | Scope.Scope> {
+  yield* WorkerSettings.checkLease(settings)
+  const worker = new Worker(yield* JobStore, handlers, settings, yield* Clock.currentTimeMillis)
+  yield* Effect.forkScoped(worker.run)
+  yield* worker.started
+  yield* Effect.addFinalizer(() => worker.drain)
+  yield* Shutdown.onDrain(`jobs ${settings.label}`, worker.drain)
+  return worker.service
 })
 
 /**
@@ -179,10 +169,10 @@ export const layer = <const H extends ReadonlyArray<Handler<unknown>>>(
   handlers: H,
   options: WorkerOptions = {}
 ): Layer.Layer<JobWorker, JobQueueError, JobStore | Handler.Services<H[number]>> => {
-  JobOption.assertValid("JobWorker.layer", options, rules)
+  const settings = WorkerSettings.of("JobWorker.layer", options)
   return Layer.effect(
     JobWorker,
     // The union of what the handlers need is what H says; an array of one type cannot say it.
-    make(handlers as ReadonlyArray<Handler<Handler.Services<H[number]>>>, options)
+    make(handlers as ReadonlyArray<Handler<Handler.Services<H[number]>>>, settings)
   )
 }
