@@ -46,7 +46,7 @@ const rows: { readonly [Tag in Failure["_tag"]]: readonly [Extract<Failure, { re
   ConfigError: [new Config.ConfigError(new ConfigProvider.SourceError({ message: "cannot be read" })), environment],
   DatabaseError: [new DatabaseError({ reason: new Unreachable({ where: "there", detail: "refused" }) }), environment],
   EmptyInput: [new EmptyInput({ malformed: 0 }), usage],
-  FrontierError: [new FrontierError({ operation: "pull", cause }), environment],
+  FrontierError: [new FrontierError({ operation: "pull", reason: "Unavailable", cause }), environment],
   HostNeedsToken: [new HostNeedsToken({ host: "0.0.0.0" }), usage],
   JobHeldBack: [new JobHeldBack({ id: "1" }), usage],
   JobNotFound: [new JobNotFound({ id: "1" }), usage],

@@ -203,7 +203,7 @@ export const fetches = (store: MemoryStore, process: Process): Layer.Layer<Fetch
   const frontier = Context.get(store.services, Frontier)
   const keys = Context.get(store.services, FetchKeys)
   const ask = (operation: string) => <A, E>(what: Effect.Effect<A, E>) =>
-    calls.call(operation, what, (cause) => new FrontierError({ operation, cause }))
+    calls.call(operation, what, (cause) => new FrontierError({ operation, reason: "Unavailable", cause }))
   const runOf = (run: Run): Run => ({
     name: run.name,
     add: (targets) => ask("add")(run.add(targets)),
