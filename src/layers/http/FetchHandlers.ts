@@ -3,7 +3,7 @@ import { Effect, Exit, type Layer, Result } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import { createHash } from "node:crypto"
-import { type FetchTarget, target } from "../../services/fetch/FetchRequest.ts"
+import { type FetchTarget, parseTarget } from "../../services/fetch/FetchRequest.ts"
 import { Frontier, type RunSummary } from "../../services/fetch/Frontier.ts"
 import { ServedApi } from "../../services/http/Api.ts"
 import { FetchRunJob, type FetchRunRequest } from "../../services/http/FetchesGroup.ts"
@@ -20,7 +20,7 @@ type Payload = typeof FetchRunRequest.Type
 /** What can be fetched of them; the job, which reads them again, tells the others. */
 const targetsOf = (urls: ReadonlyArray<string>): ReadonlyArray<FetchTarget> =>
   urls.flatMap((url) => {
-    const checked = target({ url })
+    const checked = parseTarget({ url })
     return Result.isSuccess(checked) ? [{ ...checked.success, untrusted: true }] : []
   })
 

@@ -27,7 +27,7 @@ const work = (policy: FetchPolicy) => (payload: { readonly run: string; readonly
     const run = yield* frontier.open(payload.run)
     // A URL that the pattern of the API let through and the parser does not is left out: there is nothing to fetch.
     const targets = payload.urls.flatMap((url) =>
-      Result.match(FetchRequest.target({ url }), {
+      Result.match(FetchRequest.parseTarget({ url }), {
         onFailure: () => [],
         onSuccess: (target) => [{ ...target, untrusted: true }]
       })
