@@ -17,7 +17,7 @@ export interface Harness<R, E> {
 }
 
 export const target = (url: string, rest: Omit<FetchRequest.FetchRequest, "url"> = {}): FetchRequest.FetchTarget =>
-  Result.getOrThrow(FetchRequest.target({ url, ...rest }))
+  Result.getOrThrow(FetchRequest.parseTarget({ url, ...rest }))
 
 const outcome = (url: string, error: FetchOutcome["error"] = null): FetchOutcome => ({
   url,

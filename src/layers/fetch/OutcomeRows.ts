@@ -37,7 +37,9 @@ export const targetColumns = (
 
 /** A target as it was added. It was checked then, so it cannot fail now. */
 export const targetOf = (url: string, request: string | null, untrusted: boolean): FetchRequest.FetchTarget => {
-  const target = Result.getOrThrow(FetchRequest.target(request === null ? { url } : { url, ...JSON.parse(request) }))
+  const target = Result.getOrThrow(
+    FetchRequest.parseTarget(request === null ? { url } : { url, ...JSON.parse(request) })
+  )
   return untrusted ? { ...target, untrusted } : target
 }
 

@@ -130,7 +130,7 @@ class Reader {
 
   #accept(number: number, request: FetchRequest.FetchRequest, out: Array<Input>): void {
     const { method } = this.#defaults
-    const target = FetchRequest.target(
+    const target = FetchRequest.parseTarget(
       request.method !== undefined || method === undefined ? request : { ...request, method }
     )
     if (Result.isSuccess(target)) out.push(Result.succeed(target.success))

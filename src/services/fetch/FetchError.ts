@@ -101,7 +101,7 @@ export class AttemptTimeout extends Schema.TaggedError<AttemptTimeout>()("Attemp
 }
 
 /** The deadline of the whole (all attempts, or the run) passed. */
-export class DeadlineExceeded extends Schema.TaggedError<DeadlineExceeded>()("DeadlineExceeded", deadline) {
+export class TotalTimeout extends Schema.TaggedError<TotalTimeout>()("TotalTimeout", deadline) {
   override get message(): string {
     return `deadline of ${this.limitMillis} ms passed`
   }
@@ -280,7 +280,7 @@ export const FetchError = Schema.Union([
   IdleTimeout,
   TooSlow,
   AttemptTimeout,
-  DeadlineExceeded,
+  TotalTimeout,
   ProtocolError,
   TruncatedBody,
   BodyTooLarge,

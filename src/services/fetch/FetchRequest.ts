@@ -88,7 +88,7 @@ const invalid = (request: FetchRequest, problem: string) =>
  * longer than 8,192 characters, a control character or what is left of another encoding in the URL, a line break in a header, a body on GET
  * or HEAD.
  */
-export const target = (request: FetchRequest): Result.Result<FetchTarget, InvalidRequest> => {
+export const parseTarget = (request: FetchRequest): Result.Result<FetchTarget, InvalidRequest> => {
   if (request.url.length > urlLengthMax) return invalid(request, `longer than ${urlLengthMax} characters`)
   // The URL parser would drop or replace them without a word, and another URL would be fetched.
   const loss = lossIn(request.url)

@@ -96,6 +96,6 @@ export const next = (
     ...(becomesGet ? { method: "GET" as const } : body === undefined ? undefined : { body }),
     ...(kept === undefined ? undefined : { headers: kept })
   }
-  const target = Request.target(request)
+  const target = Request.parseTarget(request)
   return Result.isFailure(target) ? refused() : Result.succeed(target.success)
 }

@@ -2,7 +2,7 @@
 import { Effect, Result, Schedule, Schema, Stream } from "effect"
 import { Fetcher } from "../fetch/Fetcher.ts"
 import { defaults, FetchPolicy } from "../fetch/FetchPolicy.ts"
-import { type FetchTarget, target } from "../fetch/FetchRequest.ts"
+import { type FetchTarget, parseTarget } from "../fetch/FetchRequest.ts"
 import { Frontier, RunName } from "../fetch/Frontier.ts"
 import * as Job from "../jobs/Job.ts"
 import * as JobHandler from "../jobs/JobHandler.ts"
@@ -23,7 +23,7 @@ export const FetchRunJob = Job.make("fetch.run", {
  */
 export const targetsOf = (urls: ReadonlyArray<string>): ReadonlyArray<FetchTarget> =>
   urls.flatMap((url) =>
-    Result.match(target({ url }), {
+    Result.match(parseTarget({ url }), {
       onFailure: () => [],
       onSuccess: (target) => [{ ...target, untrusted: true }]
     })

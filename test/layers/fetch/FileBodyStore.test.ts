@@ -12,7 +12,7 @@ import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import * as BodyName from "../../../src/services/fetch/BodyName.ts"
 import { BodyStore } from "../../../src/services/fetch/BodyStore.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
-import { type FetchRequest, target } from "../../../src/services/fetch/FetchRequest.ts"
+import { type FetchRequest, parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
 import * as Origin from "../../support/fetch/Origin.ts"
 import { leakFree } from "../../support/leakFree.ts"
 
@@ -21,7 +21,7 @@ const temporary = Effect.acquireRelease(
   (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
 )
 
-const targetOf = (request: FetchRequest) => Result.getOrThrow(target(request))
+const targetOf = (request: FetchRequest) => Result.getOrThrow(parseTarget(request))
 
 const filesIn = (directory: string) =>
   fs.readdirSync(directory, { recursive: true, withFileTypes: true }).filter((each) => each.isFile()).map((each) =>

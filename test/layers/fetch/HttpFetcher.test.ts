@@ -202,11 +202,11 @@ describe("deadlines, each with its own tag", () => {
     }).pipe(only({ attempt: 1000 }), provide(script), leakFree)
   })
 
-  it.effect("the whole, in the middle of an attempt: DeadlineExceeded", () => {
+  it.effect("the whole, in the middle of an attempt: TotalTimeout", () => {
     const script = ScriptedClient.make((n) => n === 0 ? { code: "ECONNRESET" } : { silent: true })
     return Effect.gen(function*() {
       const outcome = yield* outcomeOf({ url })
-      assert.strictEqual(outcome.error?._tag, "DeadlineExceeded")
+      assert.strictEqual(outcome.error?._tag, "TotalTimeout")
       assert.strictEqual(outcome.durationMs, 2000)
       assert.strictEqual(outcome.attempts, 2)
     }).pipe(withPolicy({ timeouts: { total: 2000 as never } }), provide(script), leakFree)

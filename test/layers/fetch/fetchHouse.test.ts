@@ -7,7 +7,7 @@ import { TestClock } from "effect/testing"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
-import { target } from "../../../src/services/fetch/FetchRequest.ts"
+import { parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
 import type { FetchSource } from "../../../src/services/fetch/FetchSource.ts"
 import type { HostState } from "../../../src/services/fetch/HostState.ts"
 import * as Deadline from "../../../src/services/tasks/Deadline.ts"
@@ -25,7 +25,7 @@ const sourceOf = (urls: ReadonlyArray<string>, hosts?: ReadonlyArray<HostState>)
       Effect.sync(() => {
         if (isGiven) return { _tag: "Done" }
         isGiven = true
-        return { _tag: "Targets", targets: urls.map((url) => Result.getOrThrow(target({ url }))), hosts }
+        return { _tag: "Targets", targets: urls.map((url) => Result.getOrThrow(parseTarget({ url }))), hosts }
       })
   }
 }
@@ -46,7 +46,7 @@ describe("deadlines that are inherited", () => {
       )
       yield* TestClock.adjust("1 hour")
       const outcome = yield* Fiber.join(fiber)
-      assert.strictEqual(outcome.error?._tag, "DeadlineExceeded")
+      assert.strictEqual(outcome.error?._tag, "TotalTimeout")
       assert.strictEqual(outcome.error?.message, "deadline of 1000 ms passed")
       assert.strictEqual(outcome.durationMs, 1000)
     }).pipe(provide(script), leakFree)

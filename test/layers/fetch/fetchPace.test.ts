@@ -6,7 +6,7 @@ import { Duration, Effect, Layer, Result, Stream } from "effect"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
-import { target } from "../../../src/services/fetch/FetchRequest.ts"
+import { parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
 import type { FetchSource } from "../../../src/services/fetch/FetchSource.ts"
 import { deferredUntil } from "../../../src/services/fetch/Frontier.ts"
 import type { HostState } from "../../../src/services/fetch/HostState.ts"
@@ -36,7 +36,7 @@ const sourceOf = (pages: number, hosts?: ReadonlyArray<HostState>): FetchSource 
         if (isGiven) return { _tag: "Done" }
         isGiven = true
         const urls = Array.from({ length: pages }, (_, n) => `http://one.test/${n}`)
-        return { _tag: "Targets", targets: urls.map((url) => Result.getOrThrow(target({ url }))), hosts }
+        return { _tag: "Targets", targets: urls.map((url) => Result.getOrThrow(parseTarget({ url }))), hosts }
       })
   }
 }

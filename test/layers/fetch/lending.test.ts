@@ -7,13 +7,13 @@ import { TestClock } from "effect/testing"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
-import { type FetchTarget, target } from "../../../src/services/fetch/FetchRequest.ts"
+import { type FetchTarget, parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
 import type { FetchSource, LendingChange } from "../../../src/services/fetch/FetchSource.ts"
 import * as ScriptedClient from "../../support/fetch/ScriptedClient.ts"
 import { leakFree } from "../../support/leakFree.ts"
 
 const targets = (from: number, to: number): ReadonlyArray<FetchTarget> =>
-  Array.from({ length: to - from }, (_, n) => Result.getOrThrow(target({ url: `http://h.test/${from + n}` })))
+  Array.from({ length: to - from }, (_, n) => Result.getOrThrow(parseTarget({ url: `http://h.test/${from + n}` })))
 
 /** Lends batch after batch, and can be told that it is not sure, and what came of it. */
 const lender = (batches: Array<ReadonlyArray<FetchTarget>>) => {

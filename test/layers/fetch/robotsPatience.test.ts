@@ -7,7 +7,7 @@ import { TestClock } from "effect/testing"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
-import { target } from "../../../src/services/fetch/FetchRequest.ts"
+import { parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
 import type { FetchSource } from "../../../src/services/fetch/FetchSource.ts"
 import { deferredUntil } from "../../../src/services/fetch/Frontier.ts"
 import * as clockUntil from "../../support/fetch/clockUntil.ts"
@@ -109,7 +109,7 @@ describe("robots.txt that cannot be read", () => {
       pull: ({ closedHosts }) =>
         Effect.sync(() => {
           closed.push(closedHosts)
-          const targets = supply.shift()?.map((url) => Result.getOrThrow(target({ url })))
+          const targets = supply.shift()?.map((url) => Result.getOrThrow(parseTarget({ url })))
           return targets === undefined ? { _tag: "Done" } : { _tag: "Targets", targets }
         })
     }

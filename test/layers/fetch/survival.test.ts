@@ -12,7 +12,7 @@ import * as FileBodyStore from "../../../src/layers/fetch/FileBodyStore.ts"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import { BodyStore } from "../../../src/services/fetch/BodyStore.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
-import { target } from "../../../src/services/fetch/FetchRequest.ts"
+import { parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
 import * as Origin from "../../support/fetch/Origin.ts"
 import * as ScriptedClient from "../../support/fetch/ScriptedClient.ts"
 import { leakFree } from "../../support/leakFree.ts"
@@ -69,7 +69,7 @@ describe("interrupted at any step", () => {
       const scope = yield* Scope.Scope
       const context = yield* Layer.buildWithScope(FileBodyStore.layer(directory), scope)
       const { writer } = yield* Effect.provideContext(BodyStore, context)
-      const to = Result.getOrThrow(target({ url: "http://one.test/file" }))
+      const to = Result.getOrThrow(parseTarget({ url: "http://one.test/file" }))
       const hits = yield* sweep(
         Effect.succeed({
           victim: Effect.scoped(Effect.gen(function*() {

@@ -39,7 +39,7 @@ describe("the zoo: connections", () => {
       name: "is silent for longer than the whole may take",
       serve: () => {},
       policy: { timeouts: { total: Duration.millis(150) } },
-      expect: "DeadlineExceeded"
+      expect: "TotalTimeout"
     },
     {
       name: "speaks TLS to a plain request",

@@ -4,7 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import * as AddressPolicy from "../../../src/layers/fetch/AddressPolicy.ts"
-import { type FetchRequest, type FetchTarget, target } from "../../../src/services/fetch/FetchRequest.ts"
+import { type FetchRequest, type FetchTarget, parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
 import * as Redact from "../../../src/services/fetch/Redact.ts"
 import * as Redirect from "../../../src/services/fetch/Redirect.ts"
 import * as Retry from "../../../src/services/fetch/Retry.ts"
@@ -71,7 +71,7 @@ describe("redirects", () => {
     status: number,
     header: string | ReadonlyArray<string>
   ): Result.Result<FetchTarget, unknown> => {
-    const from = Result.getOrThrow(target(request))
+    const from = Result.getOrThrow(parseTarget(request))
     const location = Redirect.location(header)
     if (Result.isFailure(location)) return Result.fail(location.failure)
     return location.success === undefined ? Result.fail("none") : Redirect.next(from, status, location.success)
@@ -204,7 +204,7 @@ describe("addresses", () => {
 
   it("decimal, octal and hexadecimal forms are dotted by the URL parser before they get here", () => {
     for (const host of ["2130706433", "0177.0.0.1", "0x7f.1", "127.1"]) {
-      assert.strictEqual(Result.getOrThrow(target({ url: `http://${host}/` })).host, "127.0.0.1")
+      assert.strictEqual(Result.getOrThrow(parseTarget({ url: `http://${host}/` })).host, "127.0.0.1")
     }
   })
 })

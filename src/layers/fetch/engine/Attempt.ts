@@ -1,22 +1,26 @@
 /**
- * One attempt as its deadlines see it: where its request is, and which limit passes next.
+ * One attempt: a request under way with its fiber, its place at the gate of its host, its line in the live tree, and its deadlines: where
+ * its request is, and which limit passes next.
  */
+import type { Fiber } from "effect"
 import {
   AttemptTimeout,
   ConnectTimeout,
-  DeadlineExceeded,
   DnsTimeout,
   type FetchError,
   HeadersTimeout,
   IdleTimeout,
   TlsTimeout,
-  TooSlow
+  TooSlow,
+  TotalTimeout
 } from "../../../services/fetch/FetchError.ts"
 import type { FetchTarget } from "../../../services/fetch/FetchRequest.ts"
+import type { HostGate } from "../../../services/fetch/HostGate.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import type { TransportPhase, TransportWatch } from "../../../services/fetch/TransportWatch.ts"
 import type { Alarm } from "../../../services/tasks/Alarm.ts"
-import type { Sink } from "./BodySink.ts"
+import type { TaskNode } from "../../../services/tasks/TaskNode.ts"
+import type { BodySink, Wants } from "./BodySink.ts"
 import type { Limits } from "./Limits.ts"
 
 /** Which of the limits of a phase is the next to pass. */
@@ -29,26 +33,58 @@ interface Passed {
   readonly bytesReceived: number
 }
 
-/** A request under way, as its deadlines see it. */
+/** What an attempt takes over from its call. */
+interface Asked {
+  /** Where redirects have led. */
+  readonly current: FetchTarget
+  readonly limits: Limits
+  readonly wants: Wants
+  /** What an earlier attempt has of the body. */
+  readonly sink: BodySink | undefined
+  /** When the first attempt began. */
+  readonly startedAtMillis: number
+  /** What earlier hops of a redirect chain have taken of the attempt's time. */
+  readonly spentMillis: number
+}
+
+/** Where and when an attempt begins. */
+export interface AttemptOptions {
+  readonly alarm: Alarm
+  /** The gate that it has a place at. */
+  readonly gate: HostGate
+  readonly node: TaskNode
+  readonly sinks: Set<BodySink>
+  readonly nowMillis: number
+  /** When all attempts of its call must be done. */
+  readonly totalEndsAtMillis: number
+}
+
 export class Attempt implements TransportWatch {
   readonly target: FetchTarget
   readonly limits: Limits
+  readonly wants: Wants
   readonly denyPrivate: boolean
-  /** Sinks of the session: whatever is in it when the session ends is closed. */
-  readonly sinks: Set<Sink>
+  readonly gate: HostGate
+  readonly node: TaskNode
+  /** Sinks of the dispatcher: whatever is in it when that closes is thrown away. */
+  readonly sinks: Set<BodySink>
   /** What an earlier attempt has of the body; later, what this one has when it broke off. */
-  sink: Sink | undefined
+  sink: BodySink | undefined
+  readonly startedAtMillis: number
+  /** Which of the requests to its host it is. */
+  readonly ticket: number
+  fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** Another attempt of the same call was first. */
+  isLoser = false
   /** Where it is in the list of those under way. */
   index = -1
   bytesReceived = 0
   phase: TransportPhase = "sent"
   /** The deadline that ended it. */
   expired: FetchError | undefined = undefined
-  /** Ends it. */
-  interrupt: () => void = () => {}
   private readonly alarm: Alarm
   /** When its connecting began, without the waits for this side. */
-  private startedAtMillis: number
+  private connectsFromMillis: number
   private readonly attemptEndsAtMillis: number
   private readonly totalEndsAtMillis: number
   private readonly totalMillis: number
@@ -60,33 +96,29 @@ export class Attempt implements TransportWatch {
   private speedEndsAtMillis = Infinity
   private speedFromBytes = 0
 
-  /**
-   * @param spentMillis what earlier hops of a redirect chain have taken of the attempt's time
-   * @param totalEndsAtMillis when all attempts of this URL must be done
-   * @param totalMillis how long they were given
-   */
-  constructor(
-    target: FetchTarget,
-    limits: Limits,
-    alarm: Alarm,
-    sinks: Set<Sink>,
-    sink: Sink | undefined,
-    nowMillis: number,
-    spentMillis: number,
-    totalEndsAtMillis: number,
-    totalMillis: number
-  ) {
-    this.target = target
+  constructor(asked: Asked, { alarm, gate, node, nowMillis, sinks, totalEndsAtMillis }: AttemptOptions) {
+    const { limits } = asked
+    this.target = asked.current
     this.limits = limits
+    this.wants = asked.wants
     this.denyPrivate = limits.denyPrivate
-    this.alarm = alarm
+    this.gate = gate
+    this.node = node
     this.sinks = sinks
-    this.sink = sink
-    this.attemptEndsAtMillis = nowMillis + limits.attemptMillis - spentMillis
-    this.totalEndsAtMillis = totalEndsAtMillis
-    this.totalMillis = totalMillis
+    this.sink = asked.sink
     this.startedAtMillis = nowMillis
+    this.ticket = gate.started
+    this.alarm = alarm
+    this.connectsFromMillis = nowMillis
+    this.attemptEndsAtMillis = nowMillis + limits.attemptMillis - asked.spentMillis
+    this.totalEndsAtMillis = totalEndsAtMillis
+    this.totalMillis = Math.round(totalEndsAtMillis - asked.startedAtMillis)
     this.phaseEndsAtMillis = nowMillis + limits.connectMillis + limits.headersMillis
+  }
+
+  /** Ends it. */
+  interrupt(): void {
+    this.fiber?.interruptUnsafe()
   }
 
   /** When the earliest of its deadlines passes. */
@@ -101,7 +133,7 @@ export class Attempt implements TransportWatch {
     this.unqueue()
     const { connectMillis, dnsMillis, headersMillis, idleMillis, speedOverMillis, tlsMillis } = this.limits
     // DNS, TCP and TLS share one limit, and two of them have one of their own.
-    const connectedBy = this.startedAtMillis + connectMillis
+    const connectedBy = this.connectsFromMillis + connectMillis
     if (phase === "connect" || phase === "sent") this.phaseIs("connect", connectedBy)
     else {
       const nowMillis = this.alarm.now()
@@ -125,7 +157,7 @@ export class Attempt implements TransportWatch {
 
   private unqueue(): void {
     if (this.queuedAtMillis === Infinity) return
-    this.startedAtMillis += this.alarm.now() - this.queuedAtMillis
+    this.connectsFromMillis += this.alarm.now() - this.queuedAtMillis
     this.queuedAtMillis = Infinity
   }
 
@@ -172,7 +204,7 @@ export class Attempt implements TransportWatch {
     const { bytesReceived, limits } = this
     const url = Redact.url(this.target.url)
     const of = (limitMillis: number) => ({ url, limitMillis, bytesReceived })
-    if (this.totalEndsAtMillis <= nowMillis) return new DeadlineExceeded(of(this.totalMillis))
+    if (this.totalEndsAtMillis <= nowMillis) return new TotalTimeout(of(this.totalMillis))
     if (this.attemptEndsAtMillis <= nowMillis) return new AttemptTimeout(of(limits.attemptMillis))
     if (this.phaseEndsAtMillis > nowMillis) {
       if (bytesReceived - this.speedFromBytes < limits.speedBytes) {

@@ -30,24 +30,45 @@ export interface Taken {
   readonly body: Uint8Array
 }
 
-export class Sink {
+export class BodySink {
   bytes = 0
   private readonly wants: Wants
   private readonly writer: BodyWriter | undefined
   private readonly scope: Scope.Closeable
-  private readonly sinks: Set<Sink>
+  private readonly sinks: Set<BodySink>
   private readonly sha256 = createHash("sha256")
   private readonly kept: Array<Uint8Array> = []
   private etag: string | undefined = undefined
   /** Bytes that the whole of it has, when a head has said that. */
   private total: number | undefined = undefined
 
-  constructor(wants: Wants, writer: BodyWriter | undefined, scope: Scope.Closeable, sinks: Set<Sink>) {
+  constructor(wants: Wants, writer: BodyWriter | undefined, scope: Scope.Closeable, sinks: Set<BodySink>) {
     this.wants = wants
     this.writer = writer
     this.scope = scope
     this.sinks = sinks
     sinks.add(this)
+  }
+
+  /** A sink for the body of this target; it is in `sinks` until it is closed. */
+  static make(target: FetchTarget, wants: Wants, sinks: Set<BodySink>): Effect.Effect<BodySink, BodyStoreError> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Scope.make(), (scope) =>
+        wants.store === undefined
+          ? Effect.succeed(new BodySink(wants, undefined, scope, sinks))
+          : Effect.onError(
+            Effect.map(
+              restore(Scope.provide(wants.store.writer(target), scope)),
+              (writer) => new BodySink(wants, writer, scope, sinks)
+            ),
+            () => Scope.close(scope, Exit.void)
+          ))
+    )
+  }
+
+  /** Closes every sink that is still open. */
+  static closeAll(sinks: Set<BodySink>): Effect.Effect<void> {
+    return Effect.suspend(() => Effect.forEach([...sinks], (sink) => sink.close, { discard: true }))
   }
 
   /** This body is a plain one that may be gone on with. */
@@ -139,22 +160,3 @@ export class Sink {
 }
 
 const nothing = new Uint8Array(0)
-
-/** A sink for the body of this target; it is in `sinks` until it is closed. */
-export const make = (target: FetchTarget, wants: Wants, sinks: Set<Sink>): Effect.Effect<Sink, BodyStoreError> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Scope.make(), (scope) =>
-      wants.store === undefined
-        ? Effect.succeed(new Sink(wants, undefined, scope, sinks))
-        : Effect.onError(
-          Effect.map(
-            restore(Scope.provide(wants.store.writer(target), scope)),
-            (writer) => new Sink(wants, writer, scope, sinks)
-          ),
-          () => Scope.close(scope, Exit.void)
-        ))
-  )
-
-/** Closes every sink that is still open. */
-export const closeAll = (sinks: Set<Sink>): Effect.Effect<void> =>
-  Effect.suspend(() => Effect.forEach([...sinks], (sink) => sink.close, { discard: true }))

@@ -1,148 +1,282 @@
 /**
- * A source of targets through a session to a stream of outcomes.
+ * Targets in, outcomes out: a source through a dispatcher to a stream. Nothing grows with the length of the source: as many targets are
+ * pulled as can be started soon, and none is started while too many outcomes wait to be taken.
  */
-import { Effect, type Fiber, FiberSet, type Scope, Stream } from "effect"
+import { Cause, Clock, Context, Effect, FiberSet, Pull, Result, type Scope, Stream } from "effect"
 import type * as HttpClientError from "effect/http/HttpClientError"
+import { BodyStore } from "../../../services/fetch/BodyStore.ts"
 import type { Fetched } from "../../../services/fetch/Fetcher.ts"
 import type { FetchError } from "../../../services/fetch/FetchError.ts"
-import type { FetchOutcome } from "../../../services/fetch/FetchOutcome.ts"
-import type { FetchSource, Lending } from "../../../services/fetch/FetchSource.ts"
-import type { HostState } from "../../../services/fetch/HostState.ts"
-import * as Deadline from "../../../services/tasks/Deadline.ts"
-import { CurrentTask } from "../../../services/tasks/TaskNode.ts"
-import * as Sink from "./BodySink.ts"
-import * as Task from "./Call.ts"
-import { Session } from "./Dispatcher.ts"
-import type { Engine } from "./Hub.ts"
-import type { Limits } from "./Limits.ts"
-import { Outlet } from "./Outlet.ts"
+import { FetchPolicy } from "../../../services/fetch/FetchPolicy.ts"
+import { type FetchRequest, type FetchTarget, parseTarget } from "../../../services/fetch/FetchRequest.ts"
+import type { FetchSource, FetchSupply, Lending } from "../../../services/fetch/FetchSource.ts"
+import { BodySink, type Wants } from "./BodySink.ts"
+import * as Call from "./Call.ts"
+import { Dispatcher } from "./Dispatcher.ts"
+import type { Hub } from "./Hub.ts"
+import type { Means } from "./InFlight.ts"
+import * as Limits from "./Limits.ts"
 
-export interface DispatchOptions {
-  readonly engine: Engine
-  readonly limits: Limits
-  /** For targets that came over the network. */
-  readonly untrustedLimits: Limits
-  readonly wants: Sink.Wants
-  /** The fiber that fetches: its deadline and its place in the live tree hold for all. */
-  readonly fiber: Fiber.Fiber<unknown, unknown>
-  /** Targets that are held at most, so that there is a choice of hosts when some are shut. */
-  readonly window: number
-}
+/** Targets of a stream that are held to find open hosts among them; it gives what comes next, whoever's it is. */
+const requestsWindow = 4096
 
-/** Outcomes in completion order. Leaving the stream interrupts what is in flight and waits until it has ended. */
-export const stream = <E, R>(
-  options: DispatchOptions,
-  makeSource: (onInvalid: (fetched: Fetched) => void) => Effect.Effect<FetchSource<E, R>, never, R | Scope.Scope>
-): Stream.Stream<Fetched, E, R> =>
+/** Targets that may wait in all, those of hosts that are shut included; four windows when that is more. */
+const heldMin = 16_384
+
+/** Every target of a source. Leaving the stream interrupts what is in flight and waits until it has ended. */
+export const fromSource = <E, R>(hub: Hub, source: FetchSource<E, R>): Stream.Stream<Fetched, E, R> =>
+  make(hub, 0, () => Effect.succeed(source))
+
+/** Every request of a stream; those that are invalid are answered without a call. */
+export const fromRequests = <E, R>(
+  hub: Hub,
+  requests: Stream.Stream<FetchRequest, E, R>
+): Stream.Stream<Fetched, E, R> => make(hub, requestsWindow, (onInvalid) => requestsSource(requests, onInvalid))
+
+type MakeSource<E, R> = (
+  onInvalid: (fetched: Fetched) => void
+) => Effect.Effect<FetchSource<E, R>, never, R | Scope.Scope>
+
+/** @param windowMin targets to hold at least */
+const make = <E, R>(hub: Hub, windowMin: number, makeSource: MakeSource<E, R>): Stream.Stream<Fetched, E, R> =>
   Stream.unwrap(Effect.gen(function*() {
-    const { engine, fiber, limits, untrustedLimits, wants, window } = options
     // Added before the fibers, so run after them: what they leave of bodies is thrown away when they have ended.
-    const sinks = new Set<Sink.Sink>()
-    yield* Effect.addFinalizer(() => Sink.closeAll(sinks))
+    const sinks = new Set<BodySink>()
+    yield* Effect.addFinalizer(() => BodySink.closeAll(sinks))
     const fibers = yield* FiberSet.make<unknown, HttpClientError.HttpClientError | FetchError>()
     const fork = yield* FiberSet.runtime(fibers)()
-    const state = { isSourceDone: false, wake: () => {} }
-    const outletMax = Math.max(64, 2 * limits.concurrency)
-    const outlet = new Outlet<Fetched, E>(
-      () => state.isSourceDone && session.isIdle,
-      () => {
-        session.pump()
-        state.wake()
-      }
-    )
-    const session = new Session(engine, limits, {
-      fork: (effect) => fork(effect),
-      parent: fiber.getRef(CurrentTask),
-      sinks,
-      remainingMillis: () => Deadline.remainingMillisUnsafe(fiber),
-      hasRoom: () => session.active + outlet.size < limits.concurrency + outletMax && lending.isSure(),
-      onRoom: () => {
-        state.wake()
-        if (session.isIdle) outlet.wake()
-      }
-    })
-    yield* Effect.addFinalizer(() => Effect.sync(() => session.close()))
-    session.node.attach()
-    const settle: Task.Settle = (outcome, _end, _error, task, cause) => {
-      lent.delete(task)
-      if (outcome !== undefined) outlet.push(fetched(engine, limits, task, outcome))
-      else if (cause !== undefined) outlet.fail(cause)
-    }
-    const source = yield* makeSource((fetched) => outlet.push(fetched))
-    const lending = source.lending ?? kept
-    const lent = new Set<Task.Task>()
-    const unlisten = lending.listen((change) => {
-      if (change === "lost") {
-        const lost = Array.from(lent)
-        // Before they end, which makes room for others that are not lost.
-        lent.clear()
-        session.forget(lost)
-      }
-      session.pump()
-      state.wake()
-      outlet.wake()
-    })
-    yield* Effect.addFinalizer(() => Effect.sync(unlisten))
+    const context = yield* Effect.context()
+    const stream = new FetchStream<E>({ hub, fork, sinks, context }, windowMin)
+    yield* Effect.addFinalizer(() => Effect.sync(() => stream.close()))
+    const source = yield* makeSource((fetched) => stream.push(fetched))
+    stream.open(source.lending)
+    yield* Effect.forkScoped(Effect.catchCause(stream.feed(source), (cause) => Effect.sync(() => stream.fail(cause))))
+    return Stream.fromPull(Effect.succeed(stream.pull))
+  }))
 
-    const room = () => window - session.queued - session.waiting
-    /** Waits until something was taken or has opened; `isDue` is looked at again each time. */
-    const until = (isDue: () => boolean): Effect.Effect<void> =>
-      Effect.callback((resume) => {
-        const look = () => {
-          if (!isDue()) return
-          state.wake = () => {}
-          resume(Effect.void)
-        }
-        state.wake = look
-        look()
-      })
-    const mayPull = () => outlet.size < outletMax && room() >= Math.min(window, Math.max(1, window >> 1))
-    const feed: Effect.Effect<void, E, R> = Effect.suspend(() => {
-      if (!mayPull()) return Effect.flatMap(until(mayPull), () => feed)
-      const closedHosts = new Set(session.shut)
-      return Effect.flatMap(source.pull({ limit: room(), closedHosts }), (supply) => {
+class FetchStream<E> {
+  private readonly hub: Hub
+  private readonly limits: Limits.Limits
+  /** For targets that came over the network. */
+  private readonly untrustedLimits: Limits.Limits
+  private readonly wants: Wants
+  private readonly dispatcher: Dispatcher
+  /** Targets that wait at most, at hosts that are not shut: so many that there is a choice of hosts. */
+  private readonly window: number
+  private readonly heldMax: number
+  private readonly outcomesMax: number
+  /** Outcomes that wait for the stream's consumer, who takes all of them at once. */
+  private outcomes: Array<Fetched> = []
+  private failure: Cause.Cause<E> | undefined = undefined
+  private isSourceDone = false
+  private lending: Lending = kept
+  /** Calls of targets that can be lost to another process. */
+  private readonly lent = new Set<Call.Call>()
+  private unlisten = (): void => {}
+  private wakeFeed = (): void => {}
+  private wakeReader = (): void => {}
+
+  constructor(means: Means, windowMin: number) {
+    const policy = Context.get(means.context, FetchPolicy)
+    const limits = Limits.of(policy)
+    this.hub = means.hub
+    this.limits = limits
+    this.untrustedLimits = Limits.ofUntrusted(policy)
+    this.wants = { store: Context.getOrUndefined(means.context, BodyStore), keeps: false, cutBytes: undefined }
+    this.window = Math.max(windowMin, 4 * limits.concurrency, 256)
+    this.heldMax = Math.max(heldMin, 4 * this.window)
+    this.outcomesMax = Math.max(64, 2 * limits.concurrency)
+    this.dispatcher = new Dispatcher({
+      ...means,
+      limits,
+      hasRoom: () => this.hasRoom,
+      onRoom: () => {
+        this.wakeFeed()
+        if (this.dispatcher.isIdle) this.wakeReader()
+      }
+    })
+  }
+
+  push(fetched: Fetched): void {
+    this.outcomes.push(fetched)
+    this.wakeReader()
+  }
+
+  /** Ends the stream with this, after what is here. */
+  fail(cause: Cause.Cause<E>): void {
+    this.failure ??= cause
+    this.wakeReader()
+  }
+
+  close(): void {
+    this.unlisten()
+    this.dispatcher.close()
+  }
+
+  /** Shows itself in the live tree, and hears of what becomes of targets that are lent; `close` ends both. */
+  open(lending: Lending | undefined): void {
+    this.dispatcher.node.attach()
+    if (lending === undefined) return
+    this.lending = lending
+    this.unlisten = lending.listen((change) => {
+      if (change === "lost") {
+        const lost = Array.from(this.lent)
+        // Before they end, which makes room for others that are not lost.
+        this.lent.clear()
+        this.dispatcher.forget(lost)
+      }
+      this.dispatcher.pump()
+      this.wakeFeed()
+      this.wakeReader()
+    })
+  }
+
+  /** Pulls targets whenever there is room for a good part of the window, until there are no more. */
+  feed<R>(source: FetchSource<E, R>): Effect.Effect<void, E, R> {
+    return Effect.suspend(() => {
+      if (!this.mayPull()) return Effect.flatMap(this.until(() => this.mayPull()), () => this.feed(source))
+      const closedHosts = this.dispatcher.closedHosts()
+      return Effect.flatMap(source.pull({ limit: this.room, closedHosts }), (supply) => {
         if (supply._tag === "Done") {
-          state.isSourceDone = true
-          outlet.wake()
+          this.isSourceDone = true
+          this.wakeReader()
           return Effect.void
         }
         if (supply._tag === "Wait") {
-          const opened = until(() => hasOpened(closedHosts, session.shut))
-          return Effect.flatMap(Effect.raceFirst(supply.wake, opened), () => feed)
+          const opened = this.until(() => this.dispatcher.hasOpened(closedHosts))
+          return Effect.flatMap(Effect.raceFirst(supply.wake, opened), () => this.feed(source))
         }
-        if (supply.hosts !== undefined) recall(engine, limits, supply.hosts)
-        for (const target of supply.targets) {
-          const task = Task.make(target, target.untrusted === true ? untrustedLimits : limits, wants, undefined, settle)
-          if (source.lending !== undefined) lent.add(task)
-          session.add(task)
-        }
-        session.pump()
-        return feed
+        this.take(supply)
+        return this.feed(source)
       })
     })
-    yield* Effect.forkScoped(Effect.catchCause(feed, (cause) => Effect.sync(() => outlet.fail(cause))))
-    return Stream.fromPull(Effect.succeed(outlet.pull))
-  }))
+  }
+
+  readonly pull: Pull.Pull<readonly [Fetched, ...Array<Fetched>], E> = Effect.suspend(() => {
+    const [first, ...rest] = this.outcomes
+    if (first !== undefined) {
+      this.outcomes = []
+      this.dispatcher.pump()
+      this.wakeFeed()
+      return Effect.succeed([first, ...rest])
+    }
+    if (this.failure !== undefined) return Effect.failCause(this.failure)
+    if (this.isFinished) return Cause.done()
+    // After the first one, the rest of this turn's outcomes: one step of the stream for all of them.
+    return Effect.flatMap(this.some, () => Effect.flatMap(Effect.yieldNow, () => this.pull))
+  })
+
+  /** Waits until there is something to take, or nothing will come any more. */
+  private readonly some: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    const look = () => {
+      this.wakeReader = () => {}
+      resume(Effect.void)
+    }
+    if (this.outcomes.length > 0 || this.failure !== undefined || this.isFinished) look()
+    else this.wakeReader = look
+  })
+
+  private get isFinished(): boolean {
+    return this.isSourceDone && this.dispatcher.isIdle
+  }
+
+  /** Whether one more attempt may be started. */
+  private get hasRoom(): boolean {
+    return this.dispatcher.active + this.outcomes.length < this.limits.concurrency + this.outcomesMax &&
+      this.lending.isSure()
+  }
+
+  /** Targets that may be pulled: those of hosts that are shut hold nobody up, until there are very many. */
+  private get room(): number {
+    return Math.min(this.window - this.dispatcher.queued, this.heldMax - this.dispatcher.held)
+  }
+
+  private mayPull(): boolean {
+    return this.outcomes.length < this.outcomesMax && this.room >= Math.max(1, this.window >> 1)
+  }
+
+  /** Waits until that is so; it is looked at again whenever something was taken, or a host has opened or shut. */
+  private until(isDue: () => boolean): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      this.wakeFeed = () => {
+        if (!isDue()) return
+        this.wakeFeed = () => {}
+        resume(Effect.void)
+      }
+      this.wakeFeed()
+    })
+  }
+
+  private take({ hosts, targets }: Targets): void {
+    if (hosts !== undefined) {
+      const { nowMillis, wallMillis } = this.hub.now()
+      for (const host of hosts) this.hub.gate(host.host, this.limits).recall(host, nowMillis, wallMillis)
+    }
+    for (const target of targets) {
+      const call = Call.make({
+        target,
+        limits: target.untrusted === true ? this.untrustedLimits : this.limits,
+        wants: this.wants,
+        context: undefined,
+        settle: this.settle
+      })
+      if (this.lending !== kept) this.lent.add(call)
+      this.dispatcher.add(call)
+    }
+    this.dispatcher.pump()
+  }
+
+  private readonly settle = (end: Call.End, call: Call.Call): void => {
+    this.lent.delete(call)
+    if (end._tag === "Lost") return this.fail(end.cause)
+    const { target } = call
+    const host = this.hub.gate(target.host, this.limits).remembered(this.hub.alarm.now(), this.hub.wallMillis())
+    this.push(host === undefined ? { target, outcome: end.outcome } : { target, outcome: end.outcome, host })
+  }
+}
+
+type Targets = Extract<FetchSupply, { readonly _tag: "Targets" }>
 
 /** What nobody else can take. */
 const kept: Lending = { isSure: () => true, listen: () => () => {} }
 
-const fetched = (engine: Engine, limits: Limits, task: Task.Task, outcome: FetchOutcome): Fetched => {
-  const nowMillis = engine.alarm.now()
-  const gate = engine.gates.get(task.target.host, limits.forgiveMillis, nowMillis)
-  const host = gate.remembered(nowMillis, engine.wallMillis())
-  return host === undefined ? { target: task.target, outcome } : { target: task.target, outcome, host }
-}
-
-const recall = (engine: Engine, limits: Limits, hosts: ReadonlyArray<HostState>): void => {
-  const nowMillis = engine.alarm.now()
-  for (const host of hosts) {
-    engine.gates.get(host.host, limits.forgiveMillis, nowMillis).recall(host, nowMillis, engine.wallMillis())
-  }
-}
-
-/** Whether a host that was shut when the source was asked is open now. */
-const hasOpened = (before: ReadonlySet<string>, now: ReadonlySet<string>): boolean => {
-  for (const host of before) if (!now.has(host)) return true
-  return false
-}
+/** A stream of requests as a source of targets. */
+const requestsSource = <E, R>(
+  requests: Stream.Stream<FetchRequest, E, R>,
+  onInvalid: (fetched: Fetched) => void
+): Effect.Effect<FetchSource<E, R>, never, R | Scope.Scope> =>
+  Effect.gen(function*() {
+    const clock = yield* Clock.Clock
+    const pullRequests = yield* Stream.toPull(requests)
+    let chunk: ReadonlyArray<FetchRequest> = []
+    let at = 0
+    const take = (limit: number): ReadonlyArray<FetchTarget> => {
+      const targets: Array<FetchTarget> = []
+      while (at < chunk.length && targets.length < limit) {
+        const request = chunk[at++]
+        if (request === undefined) continue
+        const parsed = parseTarget(request)
+        if (Result.isSuccess(parsed)) targets.push(parsed.success)
+        else {
+          const outcome = Call.invalid(request, parsed.failure, clock.currentTimeMillisUnsafe())
+          onInvalid({ target: { request, url: request.url, origin: "", host: "", path: "" }, outcome })
+        }
+      }
+      return targets
+    }
+    const pull: FetchSource<E, R>["pull"] = (demand) =>
+      Effect.suspend(() => {
+        const targets = take(demand.limit)
+        if (targets.length > 0) return Effect.succeed<FetchSupply>({ _tag: "Targets", targets })
+        return Pull.matchEffect(pullRequests, {
+          onSuccess: (requests) => {
+            chunk = requests
+            at = 0
+            return pull(demand)
+          },
+          onFailure: (cause): Effect.Effect<FetchSupply, E> => Effect.failCause(cause),
+          onDone: () => Effect.succeed<FetchSupply>({ _tag: "Done" })
+        })
+      })
+    return { pull }
+  })

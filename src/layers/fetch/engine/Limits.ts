@@ -1,9 +1,11 @@
 /**
- * A policy as the numbers that the hot path compares: milliseconds and bytes.
+ * A policy as the hot path takes it: milliseconds, bytes and headers.
  */
 import { ByteSize, Duration } from "effect"
+import * as Headers from "effect/http/Headers"
 import type { FetchPolicy } from "../../../services/fetch/FetchPolicy.ts"
 import type { HostLimits } from "../../../services/fetch/HostGate.ts"
+import { acceptEncoding } from "./BodyDecoder.ts"
 
 export interface Limits extends HostLimits {
   readonly concurrency: number
@@ -31,6 +33,8 @@ export interface Limits extends HostLimits {
   readonly hedgeRatio: number
   readonly robots: boolean
   readonly userAgent: string
+  /** Sent with every request that does not set them itself. */
+  readonly headers: Headers.Headers
 }
 
 const compiled = new WeakMap<FetchPolicy, Limits>()
@@ -84,5 +88,10 @@ const make = (policy: FetchPolicy): Limits => ({
   hedgeAfterMillis: policy.hedge === undefined ? Infinity : Duration.toMillis(policy.hedge.after),
   hedgeRatio: policy.hedge?.ratio ?? 0.05,
   robots: policy.robots,
-  userAgent: policy.userAgent
+  userAgent: policy.userAgent,
+  headers: Headers.fromRecordUnsafe({
+    accept: "*/*",
+    "accept-encoding": acceptEncoding,
+    "user-agent": policy.userAgent
+  })
 })

@@ -3,14 +3,14 @@
  * read everything is disallowed (section 2.3.1.4): it is asked for again, less and less often, and what it stands before waits for it.
  */
 import { Result } from "effect"
-import { type FetchError, RobotsUnreachable } from "../../../services/fetch/FetchError.ts"
-import { type FetchTarget, target } from "../../../services/fetch/FetchRequest.ts"
+import { type FetchError, RobotsDisallowed, RobotsUnreachable } from "../../../services/fetch/FetchError.ts"
+import { type FetchTarget, parseTarget } from "../../../services/fetch/FetchRequest.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import * as Retry from "../../../services/fetch/Retry.ts"
 import * as Robots from "../../../services/fetch/Robots.ts"
-import * as Task from "./Call.ts"
+import * as Call from "./Call.ts"
 import type { Limits } from "./Limits.ts"
-import type { AttemptEnd } from "./Transfer.ts"
+import { later } from "./Step.ts"
 
 interface Known {
   readonly _tag: "Known"
@@ -30,12 +30,28 @@ interface Unreachable {
   readonly times: number
 }
 
-/** The rules for a target; when to ask again; or nothing yet, with the task to run for them if nobody does. */
+/** Who waits for the rules. */
+export interface Asker {
+  /** Whose call it is, if one is made: without its owner it does not end (`forget`). */
+  readonly owner: object
+  /** Called once when the answer was not known, and may be now. */
+  readonly onKnown: () => void
+}
+
+/** A robots.txt that is on its way. */
+interface Pending {
+  readonly host: string
+  readonly owner: object
+  readonly waiting: Array<() => void>
+}
+
+/** Whether a target may be fetched; when to ask again; or nothing yet, with the call to make for the rules if nobody makes it. */
 export type Answer =
-  | { readonly _tag: "Rules"; readonly allows: (path: string) => boolean; readonly gapMillis: number }
+  /** @property gapMillis least time between two requests, as the site asks for it; 0 is none */
+  | { readonly _tag: "Allowed"; readonly gapMillis: number }
   | { readonly _tag: "Wait"; readonly untilMillis: number }
-  | { readonly _tag: "Refused"; readonly error: RobotsUnreachable }
-  | { readonly _tag: "Asked"; readonly task: Task.Task | undefined }
+  | { readonly _tag: "Refused"; readonly error: RobotsDisallowed | RobotsUnreachable }
+  | { readonly _tag: "Asked"; readonly call: Call.Call | undefined }
 
 const dayMillis = 86_400_000
 
@@ -49,16 +65,17 @@ const entriesMax = 10_000
 const hopsMax = 5
 
 export class RobotsCache {
+  /** Hosts whose robots.txt is on its way. */
+  readonly asked = new Set<string>()
   private readonly entries = new Map<string, Known | Unreachable>()
-  private readonly pending = new Map<string, Array<() => void>>()
-  private readonly now: () => Task.Now
+  private readonly pending = new Map<string, Pending>()
+  private readonly now: () => Call.Now
 
-  constructor(now: () => Task.Now) {
+  constructor(now: () => Call.Now) {
     this.now = now
   }
 
-  /** @param onKnown called once when the answer was not known, and is now */
-  ask(of: FetchTarget, limits: Limits, onKnown: () => void): Answer {
+  ask(of: FetchTarget, limits: Limits, { onKnown, owner }: Asker): Answer {
     // What may not be asked by one may be by another.
     const key = `${limits.userAgent} ${limits.denyPrivate} ${of.origin}`
     const found = this.entries.get(key)
@@ -66,31 +83,49 @@ export class RobotsCache {
     if (found !== undefined && found.untilMillis > now.nowMillis) {
       if (found._tag === "Unreachable") return whileUnreachable(found, of, limits, now)
       const { allows, delaySeconds } = found.rules
-      return { _tag: "Rules", allows, gapMillis: Math.min(delaySeconds ?? 0, 300) * 1000 }
+      return allows(of.path)
+        ? { _tag: "Allowed", gapMillis: Math.min(delaySeconds ?? 0, 300) * 1000 }
+        : { _tag: "Refused", error: new RobotsDisallowed({ url: Redact.url(of.url) }) }
     }
-    const waiting = this.pending.get(key)
-    if (waiting !== undefined) {
-      waiting.push(onKnown)
-      return { _tag: "Asked", task: undefined }
+    const pending = this.pending.get(key)
+    if (pending !== undefined) {
+      pending.waiting.push(onKnown)
+      return { _tag: "Asked", call: undefined }
     }
-    this.pending.set(key, [onKnown])
-    return { _tag: "Asked", task: this.task(key, of, limits) }
+    this.pending.set(key, { host: of.host, owner, waiting: [onKnown] })
+    this.asked.add(of.host)
+    return { _tag: "Asked", call: this.call(key, of, limits) }
   }
 
-  private task(key: string, of: FetchTarget, limits: Limits): Task.Task {
-    const at = target({ url: `${of.origin}/robots.txt` })
-    const wants = { store: undefined, keeps: true, cutBytes: Robots.sizeMaxBytes }
-    const own: Limits = { ...limits, robots: false, redirectsMax: hopsMax, bodyMaxBytes: Robots.sizeMaxBytes * 4 }
-    return Task.make(Result.getOrElse(at, () => of), own, wants, undefined, (outcome, end, error) => {
-      // Interrupted with its session: nothing is known, and whoever asks next finds out.
-      if (outcome !== undefined) this.learn(key, end, error, limits.userAgent)
-      const waiting = this.pending.get(key) ?? []
-      this.pending.delete(key)
-      for (const each of waiting) each()
+  /** The calls of this owner do not end any more: whoever waits for them asks again. */
+  forget(owner: object): void {
+    for (const [key, pending] of this.pending) if (pending.owner === owner) this.release(key, pending)
+  }
+
+  private release(key: string, { host, waiting }: Pending): void {
+    this.pending.delete(key)
+    this.asked.delete(host)
+    for (const each of waiting) each()
+  }
+
+  private call(key: string, of: FetchTarget, limits: Limits): Call.Call {
+    const at = parseTarget({ url: `${of.origin}/robots.txt` })
+    const settle = (end: Call.End) => {
+      // Interrupted with its dispatcher: nothing is known, and whoever asks next finds out.
+      if (end._tag !== "Lost") this.learn(key, end, limits.userAgent)
+      const pending = this.pending.get(key)
+      if (pending !== undefined) this.release(key, pending)
+    }
+    return Call.make({
+      target: Result.getOrElse(at, () => of),
+      limits: { ...limits, robots: false, redirectsMax: hopsMax, bodyMaxBytes: Robots.sizeMaxBytes * 4 },
+      wants: { store: undefined, keeps: true, cutBytes: Robots.sizeMaxBytes },
+      context: undefined,
+      settle
     })
   }
 
-  private learn(key: string, end: AttemptEnd | undefined, error: FetchError | undefined, userAgent: string): void {
+  private learn(key: string, end: Answered, userAgent: string): void {
     const { nowMillis } = this.now()
     const before = this.entries.get(key)
     this.entries.delete(key)
@@ -98,29 +133,28 @@ export class RobotsCache {
       const oldest = this.entries.keys().next()
       if (oldest.done !== true) this.entries.delete(oldest.value)
     }
-    const rules = rulesOf(end, error, userAgent)
+    const rules = rulesOf(end, userAgent)
     this.entries.set(
       key,
-      error === undefined || rules !== undefined
-        ? { _tag: "Known", rules: rules ?? Robots.allowAll, untilMillis: nowMillis + dayMillis }
-        : unreachable(before, error, nowMillis)
+      rules instanceof Error
+        ? unreachable(before, rules, nowMillis)
+        : { _tag: "Known", rules, untilMillis: nowMillis + dayMillis }
     )
   }
 }
 
-/** What it says; `undefined` when it could not be read. */
-const rulesOf = (
-  end: AttemptEnd | undefined,
-  error: FetchError | undefined,
-  userAgent: string
-): Robots.Rules | undefined => {
-  if (error === undefined) {
-    return Robots.parse(new TextDecoder().decode(end?.body.subarray(0, Robots.sizeMaxBytes)), userAgent)
+type Answered = Exclude<Call.End, { readonly _tag: "Lost" }>
+
+/** What it says; or why it could not be read. */
+const rulesOf = (end: Answered, userAgent: string): Robots.Rules | FetchError => {
+  if (end._tag === "Done") {
+    return Robots.parse(new TextDecoder().decode(end.reply.body.subarray(0, Robots.sizeMaxBytes)), userAgent)
   }
+  const { error } = end
   // More hops than five are as good as no file (section 2.3.1.2), and so is every 4xx but "too many requests".
   const isNone = error._tag === "RedirectError" ||
     (error._tag === "StatusError" && error.status >= 400 && error.status < 500 && error.status !== 429)
-  return isNone ? Robots.allowAll : undefined
+  return isNone ? Robots.allowAll : error
 }
 
 const unreachable = (before: Known | Unreachable | undefined, error: FetchError, nowMillis: number): Unreachable => {
@@ -138,19 +172,19 @@ const whileUnreachable = (
   { error, sinceMillis, untilMillis }: Unreachable,
   of: FetchTarget,
   limits: Limits,
-  now: Task.Now
+  now: Call.Now
 ): Answer => {
   const mayChange = isDelay(error) || Retry.isTransient(error)
   if (mayChange && untilMillis - sinceMillis <= limits.patienceMillis) return { _tag: "Wait", untilMillis }
-  const later = Task.later(untilMillis - now.nowMillis, now)
+  const again = later(untilMillis - now.nowMillis, now)
   return {
     _tag: "Refused",
     error: new RobotsUnreachable({
       url: Redact.url(of.url),
       reason: error._tag,
       problem: error.message,
-      retryAfterMillis: mayChange ? later.retryAfterMillis : null,
-      retryAt: mayChange ? later.retryAt : null
+      retryAfterMillis: mayChange ? again.retryAfterMillis : null,
+      retryAt: mayChange ? again.retryAt : null
     })
   }
 }

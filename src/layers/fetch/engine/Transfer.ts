@@ -1,5 +1,5 @@
 /**
- * What an attempt does: a request, its whole body and its checksum. The fast path (a small body that came whole) costs two steps of a
+ * The transfer of an attempt: a request, the whole body of its response and the checksum. The fast path (a small body that came whole) costs two steps of a
  * fiber.
  */
 import { Effect, Option, Result, Stream } from "effect"
@@ -14,11 +14,11 @@ import { isRedirect } from "../../../services/fetch/Redirect.ts"
 import { Abandon, TransportWatch, WholeBody } from "../../../services/fetch/TransportWatch.ts"
 import type { Attempt } from "./Attempt.ts"
 import * as BodyDecoder from "./BodyDecoder.ts"
-import * as Sink from "./BodySink.ts"
+import { BodySink } from "./BodySink.ts"
 import { toFetchError } from "./TransportError.ts"
 
-/** What an attempt ends with when it got a response. */
-export interface AttemptEnd {
+/** A response whose body was taken. */
+export interface Reply {
   readonly status: number
   readonly headers: Headers
   /** Decoded bytes that were received. */
@@ -38,11 +38,10 @@ const nothing = new Uint8Array(0)
 export const run = (
   client: HttpClient.HttpClient,
   request: HttpClientRequest.HttpClientRequest,
-  attempt: Attempt,
-  wants: Sink.Wants
-): Effect.Effect<AttemptEnd, HttpClientError.HttpClientError | FetchError> =>
+  attempt: Attempt
+): Effect.Effect<Reply, HttpClientError.HttpClientError | FetchError> =>
   Effect.provideService(
-    Effect.flatMap(client.execute(request), (response) => finish(response, attempt, wants)),
+    Effect.flatMap(client.execute(request), (response) => finish(response, attempt)),
     TransportWatch,
     attempt
   )
@@ -62,19 +61,19 @@ export const headerOf = (headers: Headers, name: string): string | undefined => 
   return typeof value === "string" || value === undefined ? value : value.join(", ")
 }
 
-type Finish = Effect.Effect<AttemptEnd, HttpClientError.HttpClientError | FetchError>
+type Finish = Effect.Effect<Reply, HttpClientError.HttpClientError | FetchError>
 
 const isEmpty = (status: number, attempt: Attempt): boolean =>
   status === 204 || attempt.target.request.method === "HEAD"
 
-const finish = (response: HttpClientResponse.HttpClientResponse, attempt: Attempt, wants: Sink.Wants): Finish => {
+const finish = (response: HttpClientResponse.HttpClientResponse, attempt: Attempt): Finish => {
   const { status } = response
   // A client that does not report its phases is in the body from here on.
   if (attempt.phase !== "body") attempt.enter("body")
   const whole = wholeOf(response)
   if (whole === undefined) {
-    if (status >= 200 && status < 300) return streamed(response, response.headers, attempt, wants)
-    const end: AttemptEnd = { status, headers: response.headers, bytes: 0, sha256: null, savedTo: null, body: nothing }
+    if (status >= 200 && status < 300) return streamed(response, response.headers, attempt)
+    const end: Reply = { status, headers: response.headers, bytes: 0, sha256: null, savedTo: null, body: nothing }
     return Effect.as(abandon(response), end)
   }
   const { body, headers } = whole
@@ -83,8 +82,8 @@ const finish = (response: HttpClientResponse.HttpClientResponse, attempt: Attemp
     return Effect.succeed({ status, headers, bytes, sha256: null, savedTo: null, body: nothing })
   }
   // To be saved, or a part of something: that is for the sink.
-  if (wants.store !== undefined || status === 206 || attempt.sink !== undefined) {
-    return streamed(response, headers, attempt, wants)
+  if (attempt.wants.store !== undefined || status === 206 || attempt.sink !== undefined) {
+    return streamed(response, headers, attempt)
   }
   const { limits } = attempt
   const url = attempt.target.url
@@ -97,7 +96,7 @@ const finish = (response: HttpClientResponse.HttpClientResponse, attempt: Attemp
     if (Result.isFailure(step)) return Effect.fail(step.failure)
     decoded = step.success
   }
-  if (decoded === undefined) return streamed(response, headers, attempt, wants)
+  if (decoded === undefined) return streamed(response, headers, attempt)
   if (decoded.length > limits.bodyMaxBytes) {
     return Effect.fail(new BodyTooLarge({ url: Redact.url(url), limitBytes: limits.bodyMaxBytes }))
   }
@@ -107,7 +106,7 @@ const finish = (response: HttpClientResponse.HttpClientResponse, attempt: Attemp
     bytes: decoded.length,
     sha256: hash("sha256", decoded, "hex"),
     savedTo: null,
-    body: wants.keeps ? decoded : nothing
+    body: attempt.wants.keeps ? decoded : nothing
   })
 }
 
@@ -125,25 +124,25 @@ const abandon = (response: HttpClientResponse.HttpClientResponse): Effect.Effect
 const streamed = (
   response: HttpClientResponse.HttpClientResponse,
   headers: Headers,
-  attempt: Attempt,
-  wants: Sink.Wants
+  attempt: Attempt
 ): Finish =>
   Effect.scoped(Effect.gen(function*() {
     const { limits, target } = attempt
     const url = Redact.url(target.url)
-    const { codings, decoder, sink } = yield* Effect.onError(prepare(response, headers, attempt, wants), () =>
-      abandon(response))
+    const { codings, decoder, sink } = yield* Effect.onError(
+      prepare(response, headers, attempt),
+      () => abandon(response)
+    )
     const reports = Abandon in response
-    const cutBytes = wants.cutBytes ?? Infinity
+    const cutBytes = attempt.wants.cutBytes ?? Infinity
     const stream = cutBytes === Infinity
       ? response.stream
-      : Stream.takeWhile(response.stream, () =>
-        sink.bytes < cutBytes)
+      : Stream.takeWhile(response.stream, () => sink.bytes < cutBytes)
     const take = (chunks: ReadonlyArray<Uint8Array>) =>
       Effect.forEach(chunks, (chunk) => sink.take(chunk, limits.bodyMaxBytes, url), { discard: true })
     yield* Stream.runForEachArray(stream, (chunks) => {
       // One write for all that has come meanwhile: a disk takes few large ones faster than many small ones.
-      const pieces = wants.store !== undefined && chunks.length > 1 ? [Buffer.concat(chunks)] : chunks
+      const pieces = attempt.wants.store !== undefined && chunks.length > 1 ? [Buffer.concat(chunks)] : chunks
       if (!reports) { for (const chunk of pieces) attempt.received(chunk.length) }
       return held(
         attempt,
@@ -170,8 +169,7 @@ const held = <A, E>(attempt: Attempt, work: Effect.Effect<A, E>): Effect.Effect<
 const prepare = (
   response: HttpClientResponse.HttpClientResponse,
   headers: Headers,
-  attempt: Attempt,
-  wants: Sink.Wants
+  attempt: Attempt
 ) =>
   Effect.gen(function*() {
     const { limits, target } = attempt
@@ -181,10 +179,10 @@ const prepare = (
       : yield* Effect.fromResult(BodyDecoder.codings(headerOf(headers, "content-encoding"), url))
     // With codings undone the length says nothing about what comes.
     const length = isDecoded(response) ? undefined : lengthOf(headers)
-    const isOver = codings.length === 0 && wants.cutBytes === undefined && length !== undefined &&
+    const isOver = codings.length === 0 && attempt.wants.cutBytes === undefined && length !== undefined &&
       length > limits.bodyMaxBytes
     if (isOver) return yield* new BodyTooLarge({ url, limitBytes: limits.bodyMaxBytes })
-    const sink = yield* sinkFor(response, headers, attempt, wants, codings.length > 0)
+    const sink = yield* sinkFor(response, headers, attempt, codings.length > 0)
     if (sink.bytes === 0 && codings.length === 0 && !isEmpty(response.status, attempt)) {
       if (response.status === 200) sink.mayResume(headerOf(headers, "etag"), length)
       else if (response.status === 206) sink.expect(headerOf(headers, "content-range"))
@@ -209,9 +207,8 @@ const sinkFor = (
   response: HttpClientResponse.HttpClientResponse,
   headers: Headers,
   attempt: Attempt,
-  wants: Sink.Wants,
   isCoded: boolean
-): Effect.Effect<Sink.Sink, FetchError> =>
+): Effect.Effect<BodySink, FetchError> =>
   Effect.gen(function*() {
     const earlier = attempt.sink
     if (response.status === 206 && !asksRange(attempt)) {
@@ -226,7 +223,7 @@ const sinkFor = (
       })
     }
     yield* dropSink(attempt)
-    return attempt.sink = yield* Sink.make(attempt.target, wants, attempt.sinks)
+    return attempt.sink = yield* BodySink.make(attempt.target, attempt.wants, attempt.sinks)
   })
 
 const dropSink = (attempt: Attempt): Effect.Effect<void> => {
