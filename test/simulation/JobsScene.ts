@@ -136,7 +136,7 @@ const produce = (world: World, accepted: Accepted): void => {
 interface LiveJob {
   readonly id: string
   readonly kind: string
-  readonly state: number
+  readonly state: string
   readonly attempt: number
   readonly worker: number | null
   readonly is_member: boolean
@@ -157,7 +157,7 @@ const check = async (
     for (const n of accepted[name]) if (!counts.has(n)) wrong.push(`accepted job ${n} (${name}) had no effect`)
   }
   for (const n of accepted.plain) if (!done.has(n)) wrong.push(`accepted job ${n} (plain) was never run`)
-  const live = await server.rows<LiveJob>(`select id::text, kind, state::int, attempt::int, worker,
+  const live = await server.rows<LiveJob>(`select id::text, kind, state::text, attempt::int, worker,
     exists (select from sluice.job_worker w where w.id = j.worker) as is_member from sluice.job j order by id`)
   for (const { attempt, id, is_member, kind, state, worker } of live) {
     const where = worker === null ? "" : ` at worker ${worker}, which is ${is_member ? "" : "not "}there`
@@ -176,7 +176,7 @@ const check = async (
       union all select queue, running, succeeded, cancelled, dead from sluice.job_delta
     ) c group by queue order by queue`)
   for (const { queue, running } of counters) {
-    const rows = live.filter((job) => job.state === 1).length
+    const rows = live.filter((job) => job.state === "running").length
     if (running !== 0 && running !== rows) wrong.push(`the counter of ${queue} says that ${running} are running`)
   }
   const order = await server.rows<{ readonly n: number; readonly key: number }>(

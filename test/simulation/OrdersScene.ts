@@ -218,14 +218,14 @@ const check = async (server: PgliteServer, books: Books, charges: Charges): Prom
     if (moved.get(key) !== id) wrong.push(`transfer ${id} of ${key} was answered and is not there`)
   }
   const live = await server.rows<
-    { readonly id: string; readonly kind: string; readonly state: number; readonly is_member: boolean }
+    { readonly id: string; readonly kind: string; readonly state: string; readonly is_member: boolean }
   >(
-    "select id::text, kind, state::int, exists (select from sluice.job_worker w where w.id = j.worker) as is_member from sluice.job j"
+    "select id::text, kind, state::text, exists (select from sluice.job_worker w where w.id = j.worker) as is_member from sluice.job j"
   )
   for (const { id, is_member, kind, state } of live) {
     wrong.push(
       `job ${id} (${kind}) is left in state ${state}${
-        state === 1 && !is_member ? " at a worker that is not there" : ""
+        state === "running" && !is_member ? " at a worker that is not there" : ""
       }`
     )
   }
