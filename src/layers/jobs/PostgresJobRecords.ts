@@ -41,11 +41,11 @@ const stats = (sql: PgClient.PgClient) =>
     (rows) => rows.map(statsOf)
   )
 
+type Cancelled = Effect.Success<ReturnType<JobRecords["Service"]["cancel"]>>
+
 const cancel = (sql: PgClient.PgClient, id: JobId) =>
   Effect.map(
-    sql<
-      { readonly outcome: "cancelled" | "requested" | "finished" | "unknown" }
-    >`select outcome from sluice.job_cancel(${BigInt(id)})`,
+    sql<{ readonly outcome: Cancelled }>`select outcome from sluice.job_cancel(${BigInt(id)})`,
     ([row]) => row?.outcome ?? "unknown"
   )
 
