@@ -9,7 +9,7 @@ const states = ["ready", "running", "scheduled", "blocked"] as const
 export const assertInvariant = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
   const orphans = yield* sql`select j.id, j.worker, j.state from sluice.job j
-    where (j.state = 1 or j.worker is not null) and not exists (select from sluice.job_worker w where w.id = j.worker)`
+    where (j.state = 'running' or j.worker is not null) and not exists (select from sluice.job_worker w where w.id = j.worker)`
   assert.deepStrictEqual(orphans, [], "running for nobody")
   const [difference] = yield* sql<Record<string, number>>`
     with counted as (
@@ -20,13 +20,13 @@ export const assertInvariant = Effect.gen(function*() {
         coalesce(sum(blocked), 0) as blocked, coalesce(sum(dead), 0) as dead, coalesce(sum(succeeded), 0) as succeeded,
         coalesce(sum(cancelled), 0) as cancelled from counted
     )
-    select (t.ready - (select count(*) from sluice.job where state = 0))::int4 as ready,
-      (t.running - (select count(*) from sluice.job where state = 1))::int4 as running,
-      (t.scheduled - (select count(*) from sluice.job where state = 2))::int4 as scheduled,
-      (t.blocked - (select count(*) from sluice.job where state = 3))::int4 as blocked,
+    select (t.ready - (select count(*) from sluice.job where state = 'ready'))::int4 as ready,
+      (t.running - (select count(*) from sluice.job where state = 'running'))::int4 as running,
+      (t.scheduled - (select count(*) from sluice.job where state = 'scheduled'))::int4 as scheduled,
+      (t.blocked - (select count(*) from sluice.job where state = 'blocked'))::int4 as blocked,
       (t.dead - (select count(*) from sluice.job_dead))::int4 as dead,
-      (t.succeeded - (select count(*) from sluice.job_history where state = 4))::int4 as succeeded,
-      (t.cancelled - (select count(*) from sluice.job_history where state = 6))::int4 as cancelled
+      (t.succeeded - (select count(*) from sluice.job_history where state = 'succeeded'))::int4 as succeeded,
+      (t.cancelled - (select count(*) from sluice.job_history where state = 'cancelled'))::int4 as cancelled
     from told t`
   const zeros = Object.fromEntries([...states, "dead", "succeeded", "cancelled"].map((state) => [state, 0]))
   assert.deepStrictEqual({ ...difference }, zeros, "counters and rows")

@@ -69,5 +69,6 @@ const tell = ({ ask, control }: JobConnections): Effect.Effect<void, JobQueueErr
   )
 
 const holders = (sql: PgClient.PgClient): Effect.Effect<ReadonlyArray<Holder>, SqlError> =>
-  sql<Holder>`select worker, holder, min(doing) as doing, count(*)::int4 as jobs from sluice.job_stuck
-    group by worker, holder order by worker, holder limit 10`
+  sql<
+    Holder
+  >`select worker, holder, min(doing) as doing, count(*)::int4 as jobs from sluice.job_stuck group by 1, 2 order by 1, 2 limit 10`

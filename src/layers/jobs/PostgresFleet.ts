@@ -109,11 +109,11 @@ export const join = Effect.fnUntraced(function*(
   joining: JoinOptions
 ): Effect.fn.Return<Membership, JobQueueError, Scope.Scope> {
   const { ask, control, pulse } = connections
-  const rows = yield* control<{ readonly id: number }>`
-    insert into sluice.job_worker (label, queues, lease_millis, beat_millis)
-    values (${joining.label}, ${Columns.texts(joining.queues)}, ${joining.leaseMillis}, ${joining.beatMillis})
-    returning id`.pipe(ask("join"))
-  const worker = rows[0]?.id ?? 0
+  const [joined] = yield* control.unsafe<{ readonly worker: number }>(
+    "select sluice.job_join($1, $2, $3, $4) as worker",
+    [joining.label, Columns.texts(joining.queues), joining.leaseMillis, joining.beatMillis]
+  ).pipe(ask("join"))
+  const worker = joined?.worker ?? 0
   yield* Effect.addFinalizer(() =>
     quietly("leaving")(
       within("leave", Math.max(minAnswerMillis, joining.leaseMillis))(control`select sluice.job_leave(${worker}::int4)`)
@@ -128,11 +128,7 @@ export const join = Effect.fnUntraced(function*(
   return {
     worker,
     signals,
-    idle: (idle) =>
-      Effect.asVoid(
-        ask("idle")(control`update sluice.job_worker set idle = ${idle}
-        where id = ${worker} and lost_at is null`)
-      ),
+    idle: (isIdle) => Effect.asVoid(ask("idle")(control`select sluice.job_idle(${worker}::int4, ${isIdle})`)),
     // An answer that comes after the lease is no answer.
     beat: within("heartbeat", Math.max(minAnswerMillis, joining.leaseMillis))(beat(pulse, worker)),
     tend: yield* FleetChores.make(connections)

@@ -13,11 +13,12 @@ import * as Batcher from "./Batcher.ts"
 import { ClaimFloors } from "./ClaimFloors.ts"
 import * as JobConnections from "./JobConnections.ts"
 import { operation } from "./JobSql.ts"
+import * as PostgresClaim from "./PostgresClaim.ts"
 import * as PostgresCron from "./PostgresCron.ts"
 import * as PostgresFleet from "./PostgresFleet.ts"
 import * as PostgresJobInsert from "./PostgresJobInsert.ts"
 import * as PostgresJobRecords from "./PostgresJobRecords.ts"
-import * as PostgresJobSettle from "./PostgresJobSettle.ts"
+import * as PostgresSettle from "./PostgresSettle.ts"
 
 /** How the queue uses its database. */
 export interface Options {
@@ -67,22 +68,22 @@ const make = Effect.fnUntraced(function*(options: Options) {
           effect
         )
       )),
-    claim: (worker, nth, queues) => ask("claim")(PostgresJobSettle.claim(control, worker, nth, queues, floors)),
+    claim: (worker, nth, queues) => ask("claim")(PostgresClaim.claim(control, { worker, nth }, queues, floors)),
     settle: (worker, settlements) =>
       Effect.map(
-        ask("settle")(PostgresJobSettle.settle(control, worker, settlements)),
+        ask("settle")(PostgresSettle.settle(control, worker, settlements)),
         (settled) => settlements.length - settled
       ),
     settleAll: (worker, settlements) =>
       Effect.flatMap(
-        operation("settle")(PostgresJobSettle.settle(sql, worker, settlements)),
+        operation("settle")(PostgresSettle.settle(sql, worker, settlements)),
         (settled) =>
           settled === settlements.length
             ? Effect.void
             : Effect.fail(new JobLeaseLost({ ids: settlements.map(({ job }) => job.id) }))
       ),
     giveBackUnknown: (worker, nth, known) =>
-      ask("reconcile")(PostgresJobSettle.giveBackUnknown(control, worker, nth, known)),
+      ask("reconcile")(PostgresClaim.giveBackUnknown(control, { worker, nth }, known)),
     join: (joining) => PostgresFleet.join(connections, fleet, joining),
     tick: (worker, entries) =>
       ask("cron")(

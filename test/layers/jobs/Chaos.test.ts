@@ -85,7 +85,7 @@ const strikes: Readonly<Record<string, Strike>> = {
     Effect.flatMap(PgClient.PgClient, (sql) =>
       Effect.as(
         patiently(sql.withTransaction(Effect.andThen(
-          sql`select id from sluice.job where state = 1 limit 20 for update`,
+          sql`select id from sluice.job where state = 'running' limit 20 for update`,
           Effect.sleep("3 seconds")
         ))),
         false
@@ -171,7 +171,7 @@ const chaos = Effect.fnUntraced(function*(directory: string) {
     on a.kind = 'keyed' and b.kind = 'keyed' and a.n % 4 = b.n % 4 and a.n < b.n and a.at > b.at limit 5`
   assert.deepStrictEqual(wrong, [], "keys in their order")
   const [ended] = yield* sql<{ readonly succeeded: number; readonly dead: number }>`
-    select (select count(*)::int4 from sluice.job_history where state = 4) as succeeded, (select count(*)::int4 from sluice.job_dead) as dead`
+    select (select count(*)::int4 from sluice.job_history where state = 'succeeded') as succeeded, (select count(*)::int4 from sluice.job_dead) as dead`
   assert.deepStrictEqual({ ...ended }, { succeeded: offered * 4, dead: 0 })
   // The workers that were lost are forgotten, once nothing of theirs is left.
   yield* sql<{ readonly n: number }>`select count(*)::int4 as n from sluice.job_worker`.pipe(

@@ -30,7 +30,7 @@ const addDay = (sql: PgClient.PgClient, day: string, rows: number) =>
 const addRows = (sql: PgClient.PgClient, finishedAt: string, rows: number) =>
   sql.unsafe(
     `insert into sluice.job_history (id, state, attempt, max_attempts, priority, queue, kind, run_at, enqueued_at, finished_at)
-    select n, 4, 1, 1, 0, 'old', 'old', now(), now(), ${finishedAt} from generate_series(1, ${rows}) n`
+    select n, 'succeeded', 1, 1, 0, 'old', 'old', now(), now(), ${finishedAt} from generate_series(1, ${rows}) n`
   )
 
 const daysOf = (sql: PgClient.PgClient) =>

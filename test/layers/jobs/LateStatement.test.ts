@@ -38,7 +38,7 @@ const statements: Readonly<
     ]
   >
 > = {
-  claim: ["job_claim_from", (store, { worker }) => of(store, worker, 2)],
+  claim: ["job_claim", (store, { worker }) => of(store, worker, 2)],
   "give back": [
     "job_give_back",
     (store, { worker }, half) => store.giveBackUnknown(worker, 1, half.slice(1).map(({ id }) => id))
@@ -47,7 +47,7 @@ const statements: Readonly<
   release: ["job_again", (store, { worker }, half) => store.settle(worker, release(half))],
   beat: ["job_beat", (_, member) => member.beat],
   tend: ["job_recover", (_, member) => member.tend([member.worker], true)],
-  idle: ["set idle", (_, member) => member.idle(true)]
+  idle: ["job_idle", (_, member) => member.idle(true)]
 }
 
 /** A store behind a relay, as another process would have it, and a member of it. */
@@ -154,7 +154,7 @@ describe("a claim that is being made while its worker is declared dead", () => {
         const look = Effect.flatMap(witness.beat, (beat) => witness.tend(beat.lost, beat.isDue))
         const workers = sql`select id from sluice.job_worker order by id`
         yield* Effect.ignore(sql.withTransaction(Effect.gen(function*() {
-          yield* sql`select * from sluice.job_claim_from(${silent.worker}::int4, 1, array['late'], array[10], array['-infinity']::timestamptz[], array[0]::int8[])`
+          yield* sql`select * from sluice.job_claim(${silent.worker}::int4, 1, array['late'], array[10], array['-infinity']::timestamptz[], array[0]::int8[])`
           yield* Effect.repeat(witness.beat, { until: ({ deadWorkers }) => deadWorkers === 1 })
           yield* look
           assert.strictEqual((yield* workers).length, 2)
@@ -220,7 +220,7 @@ test("a key that somebody enqueues to in a long transaction holds up neither the
 
 // In real time: a claim waits ten seconds for its answer, and the client gives a connection five to be cancelled.
 describe.runIf(process.env["SLUICE_LONG"] === "1")("a connection that has gone deaf", () => {
-  for (const text of ["job_claim_from", "job_beat", "job_succeed"]) {
+  for (const text of ["job_claim", "job_beat", "job_succeed"]) {
     test(`${text}: its worker is at work again within seconds, on another one`, () =>
       Effect.gen(function*() {
         const queue = yield* JobQueue

@@ -2,7 +2,6 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { planned } from "../../../src/layers/jobs/JobSql.ts"
 import { previewOf } from "../../../src/layers/jobs/PostgresDeadLetters.ts"
 import { pageOf } from "../../../src/layers/jobs/PostgresJobList.ts"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
@@ -18,12 +17,12 @@ const fill = (rows: number, from: number) =>
   Effect.gen(function*() {
     const sql = yield* PgClient.PgClient
     yield* sql.unsafe(`insert into sluice.job (id, state, queue, kind, payload, priority, max_attempts, run_at, rank)
-      select ${from} + g, 0, 'a', 'a.k' || (g % 10), json_build_object('n', g, 'text', repeat('x', 80)), 0, 10, now(), now()
+      select ${from} + g, 'ready', 'a', 'a.k' || (g % 10), json_build_object('n', g, 'text', repeat('x', 80)), 0, 10, now(), now()
       from generate_series(1, ${rows}) g`)
     yield* sql.unsafe(
       `insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at,
         finished_at, payload, result)
-      select ${from} + ${rows} + g, 4, 1, 10, 0, 1, 'b', 'b.k' || (g % 10), now(), now(), now(), now(), json_build_object('n', g), 'null'
+      select ${from} + ${rows} + g, 'succeeded', 1, 10, 0, 1, 'b', 'b.k' || (g % 10), now(), now(), now(), now(), json_build_object('n', g), 'null'
       from generate_series(1, ${rows}) g`
     )
     yield* sql.unsafe(
@@ -39,7 +38,7 @@ const sought = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
   yield* sql.unsafe(
     `insert into sluice.job (id, state, worker, queue, kind, payload, priority, max_attempts, run_at, rank)
-    select g, case when g % 2 = 0 then 1 else 2 end, case when g % 2 = 0 then 1 end, 'a', 'a.rare', '{}', 0, 10, now(), now() from generate_series(1, 40) g`
+    select g, case when g % 2 = 0 then 'running'::sluice.job_state else 'scheduled' end, case when g % 2 = 0 then 1 end, 'a', 'a.rare', '{}', 0, 10, now(), now() from generate_series(1, 40) g`
   )
   yield* sql.unsafe(
     `insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at,
@@ -58,9 +57,9 @@ interface Plan {
 const pagesOf = ([statement, parameters]: readonly [string, ReadonlyArray<unknown>]) =>
   Effect.gen(function*() {
     const sql = yield* PgClient.PgClient
-    const rows = yield* planned(
-      sql,
-      sql.unsafe<{ readonly "QUERY PLAN": unknown }>(`explain (analyze, buffers, format json) ${statement}`, parameters)
+    const rows = yield* sql.unsafe<{ readonly "QUERY PLAN": unknown }>(
+      `explain (analyze, buffers, format json) ${statement}`,
+      parameters
     )
     const [top] = JSON.parse(JSON.stringify(rows[0]?.["QUERY PLAN"])) as ReadonlyArray<{ readonly Plan: Plan }>
     return (top?.Plan["Shared Hit Blocks"] ?? 0) + (top?.Plan["Shared Read Blocks"] ?? 0)

@@ -18,7 +18,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a claim is carried out although its worker is lost",
     scene: "jobs",
-    of: "job_claim_from",
+    of: "job_claim",
     from: "if not found then return; end if;",
     to: "",
     seeds: 60
@@ -43,16 +43,16 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "the jobs of a lost worker are ended and not taken back",
     scene: "jobs",
     of: "job_recover",
-    from: "then 5 else 0 end as becomes",
-    to: "then 5 else 6 end as becomes",
+    from: "then 'dead' else 'ready' end as becomes",
+    to: "then 'dead' else 'cancelled' end as becomes",
     seeds: 20
   },
   {
     name: "what is due is not made ready",
     scene: "jobs",
     of: "job_promote",
-    from: "j.state = 2 and j.run_at <= now() order by",
-    to: "false and j.state = 2 and j.run_at <= now() order by",
+    from: "j.state = 'scheduled' and j.run_at <= now() order by",
+    to: "false and j.state = 'scheduled' and j.run_at <= now() order by",
     seeds: 5
   },
   {
@@ -67,8 +67,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "a key lets nobody through",
     scene: "jobs",
     of: "job_fill",
-    from: "set state = 0 where j.id = candidate.id",
-    to: "set state = 3 where j.id = candidate.id",
+    from: "set state = 'ready' where j.id = candidate.id",
+    to: "set state = 'blocked' where j.id = candidate.id",
     seeds: 5
   },
   {

@@ -1,0 +1,96 @@
+-- What the transitions ask before they change anything: the order of jobs, rates, keys, whom to wake, which dead letters are meant. No
+-- state of a job is changed here.
+
+-- A place in the claim order: when a job may run, less its priority's head start. The in-memory layer has the same number.
+create function sluice.job_rank(run_at timestamptz, priority integer) returns timestamptz language sql stable as $$
+  select run_at - priority * interval '1 minute'
+$$;
+
+-- How many of a queue may be claimed now behind a place in its order: all that was asked, none when paused, as many as tokens when rated.
+create function sluice.job_allowance(the_queue text, wanted integer, behind_rank timestamptz, behind_id bigint)
+returns integer language plpgsql as $$
+declare
+  settings sluice.job_queue;
+  granted integer;
+begin
+  select * into settings from sluice.job_queue q where q.queue = the_queue;
+  if not found then return wanted; end if;
+  if settings.paused then return 0; end if;
+  if settings.rate is null then return wanted; end if;
+  -- A token is spent only on a job that is there.
+  select count(*) into wanted from
+    (select 1 from sluice.job j where j.queue = the_queue and j.state = 'ready' and (j.rank, j.id) > (behind_rank, behind_id)
+      limit wanted) ready;
+  if wanted = 0 then return 0; end if;
+  -- Who waited here for another claim would hold the rows of other queues meanwhile, and two would wait for each other.
+  select * into settings from sluice.job_queue q where q.queue = the_queue for update skip locked;
+  if not found or settings.rate is null then return 0; end if;
+  settings.tokens := least(greatest(1, settings.rate),
+    settings.tokens + settings.rate * greatest(0, extract(epoch from clock_timestamp() - settings.tokens_at)));
+  granted := least(wanted, floor(settings.tokens));
+  update sluice.job_queue q set tokens = settings.tokens - granted, tokens_at = clock_timestamp()
+    where q.queue = the_queue;
+  return granted;
+end $$;
+
+-- The lock of a key makes count and change one step. Who takes it before locking a job of the key never waits in a circle.
+create function sluice.job_key(kind text, key text) returns bigint language sql immutable as $$
+  select hashtextextended(kind || chr(1) || key, 7210)
+$$;
+
+-- Whether a key's lock could be had within a moment: whoever enqueues a job of the key holds it as long as his transaction lasts.
+create function sluice.job_key_lock(place bigint) returns boolean language plpgsql set lock_timeout = '50ms' as $$
+begin
+  perform pg_advisory_xact_lock(place);
+  return true;
+exception when lock_not_available then return false;
+end $$;
+
+-- Tells sleeping workers of these queues, after the commit; says nothing when all are busy.
+create function sluice.job_wake(queues text[]) returns void language sql as $$
+  select pg_notify('sluice_jobs', 'w:' || q.queue)
+  from (select distinct u.queue from unnest(queues) as u(queue)) q
+  where exists (select 1 from sluice.job_worker w where w.idle and q.queue = any (w.queues))
+$$;
+
+-- The live jobs with these unique texts, where no id is known yet.
+create function sluice.job_live(kinds text[], dedupes text[], known bigint[]) returns table (n integer, id bigint)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+  return query select u.n::integer, j.id from unnest(kinds, dedupes, known) with ordinality as u(kind, dedupe, known, n)
+    cross join lateral (
+      select j.id from sluice.job j where j.kind = u.kind and j.dedupe = u.dedupe and j.dedupe is not null offset 0) j
+    where u.known is null;
+end $$;
+
+-- What these workers hold. It reads the whole table: an index would cost every claim a tenth more, for what is asked when a worker is lost.
+create function sluice.job_held(workers integer[]) returns table (id bigint) language plpgsql set enable_seqscan = on as $$
+#variable_conflict use_column
+begin
+  return query select j.id from sluice.job j where j.worker = any (workers);
+end $$;
+
+-- The dead letters that are meant, oldest first: `n` counts those that may run again, from 0; the others are held back by the unique text
+-- of a live job or of an older one among them. Ten thousand of these are passed over at most.
+create function sluice.job_redrivable(of_queue text, of_kind text, of_reason text, of_ids bigint[], most integer)
+returns table (id bigint, is_held boolean, n bigint)
+language plpgsql stable set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+begin
+  return query
+with meant as materialized (
+  select d.id, d.kind, d.dedupe from sluice.job_dead d
+  where (of_queue is null or d.queue = of_queue) and (of_kind is null or d.kind = of_kind)
+    and (of_reason is null or d.reason = of_reason) and (of_ids is null or d.id = any (of_ids))
+  order by d.id limit most + 10000
+), judged as materialized (
+  select m.id, m.dedupe is not null and (row_number() over (partition by m.kind, m.dedupe order by m.id) > 1
+    or exists (select from sluice.job j where j.kind = m.kind and j.dedupe = m.dedupe and j.dedupe is not null)) as is_held
+  from meant m
+)
+select j.id, j.is_held, case when not j.is_held then row_number() over (partition by j.is_held order by j.id) - 1 end
+from judged j order by j.id;
+end $$;
