@@ -8,6 +8,7 @@ import { type Trouble, troubles } from "./levels/Level.ts"
 /** Against one process. */
 export const processKinds = [
   "kill",
+  "stop",
   "freeze",
   "freezeAndKill",
   "freezeForGood",
@@ -80,7 +81,7 @@ export const plan = (random: SeededRandom, slots: number, seconds: number): Read
   return strikes.sort((a, b) => a.atMillis - b.atMillis)
 }
 
-const isTimed: ReadonlySet<Kind> = new Set(["kill", "freezeForGood", "drift", "jump", "operate"])
+const isTimed: ReadonlySet<Kind> = new Set(["kill", "stop", "freezeForGood", "drift", "jump", "operate"])
 
 /** A line of the plan. */
 export const describe = ({ atMillis, forMillis, kind, killAfterMillis, slots }: Strike): string => {

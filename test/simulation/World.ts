@@ -15,6 +15,9 @@ export interface WorldOptions {
   readonly story?: boolean
 }
 
+/** Who has not ended so long after SIGTERM is killed. */
+const stopMillis = 12_000
+
 export class World {
   readonly kernel: Kernel
   readonly network: Network
@@ -67,6 +70,7 @@ export class World {
   heal(): void {
     this.isHealed = true
     this.store.control.heal()
+    for (const process of this.all) if (process.frozenUntil === Infinity && !this.store.missesTheSilent) process.kill()
     for (const [slot, process] of this.slots.entries()) {
       this.network.heal(process)
       process.setClock()
@@ -108,6 +112,10 @@ export class World {
     switch (kind) {
       case "kill":
         return this.kill(process, strike)
+      case "stop":
+        process.stop()
+        this.kernel.after(stopMillis, undefined, () => this.kill(process, strike))
+        return
       case "freezeForGood":
         process.freeze(Infinity)
         return this.replace(process, strike)

@@ -1,11 +1,13 @@
 /**
- * `npm run simulate -- --seed N [--runs K] [--scene jobs|orders|all] [--level memory|pglite|all] [--seconds S] [--trace] [--without i,j] [--mutants]`
+ * `npm run simulate -- --seed N [--runs K] [--scene jobs,orders,fetch,api|all] [--level memory|pglite|all] [--seconds S] [--trace] [--without i,j] [--mutants [--only TEXT]]`
  */
 import { parseArgs } from "node:util"
 import { escapes, install } from "./kernel/Escapes.ts"
 import { Kernel } from "./kernel/Kernel.ts"
 import type { Level } from "./levels/Level.ts"
 import { PgliteServer } from "./levels/PgliteServer.ts"
+import * as CodeMutants from "./mutants/CodeMutants.ts"
+import * as Hunt from "./mutants/Hunt.ts"
 import * as SqlMutants from "./mutants/SqlMutants.ts"
 import type { Scene, Verdict } from "./Scene.ts"
 import * as Suite from "./Suite.ts"
@@ -19,7 +21,8 @@ const { values } = parseArgs({
     level: { type: "string", default: "all" },
     without: { type: "string", default: "" },
     trace: { type: "boolean", default: false },
-    mutants: { type: "boolean", default: false }
+    mutants: { type: "boolean", default: false },
+    only: { type: "string", default: "" }
   }
 })
 
@@ -66,24 +69,21 @@ const play = (scene: Scene, level: Level, seed: number): void => {
   if (verdict.wrong.length > 0) played.wrong++
 }
 
-/** Breaks the schema in each way, and says after how many seeds that was seen. */
-const hunt = (): void => {
-  for (const mutant of SqlMutants.mutants) {
-    const mend = SqlMutants.apply(server, mutant)
-    const scene = Suite.scenes.find(({ name }) => name === mutant.scene)
-    let found: Verdict | undefined
-    for (let seed = 1; scene !== undefined && seed <= mutant.seeds && found === undefined; seed++) {
-      const verdict = count(Suite.run(scene, Suite.pglite(server), { seed, seconds }))
-      if (verdict.wrong.length > 0) found = verdict
-    }
-    mend()
-    if (found === undefined) played.wrong++
-    const what = found === undefined ? `NOT FOUND in ${mutant.seeds} seeds` : `seed ${found.seed}: ${found.wrong[0]}`
-    console.log(`${mutant.name} (${mutant.of}): ${what}`)
+/** Breaks schema and code in each way, and says after how many seeds that was seen. */
+const hunt = async (): Promise<void> => {
+  const uninstallMutants = CodeMutants.install()
+  const isMeant = ({ name }: { readonly name: string }): boolean => name.includes(values.only)
+  const note = (caught: Hunt.Catch): void => {
+    played.runs += caught.played
+    if (caught.verdict === undefined) played.wrong++
+    console.log(Hunt.describe(caught))
   }
+  for (const mutant of SqlMutants.mutants.filter(isMeant)) note(Hunt.ofSql(server, mutant, seconds))
+  for (const mutant of CodeMutants.mutants.filter(isMeant)) note(await Hunt.ofCode(server, mutant, seconds))
+  uninstallMutants()
 }
 
-if (values.mutants) hunt()
+if (values.mutants) await hunt()
 else {
   for (let seed = first; seed < first + runs; seed++) {
     for (const level of levels) for (const scene of scenes) play(scene, level, seed)

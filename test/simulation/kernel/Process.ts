@@ -22,6 +22,8 @@ export class Process implements Runner {
   readonly microtasks: Array<() => void> = []
   readonly name: string
   readonly random: SeededRandom
+  /** What it was started with. */
+  private main: Fiber.Fiber<unknown, unknown> | undefined
   private readonly kernel: Kernel
   private readonly strays: { readonly random: SeededRandom; readonly bytes: SeededRandom }
   private readonly context: Context.Context<never>
@@ -84,7 +86,13 @@ export class Process implements Runner {
     this.enter(() => {
       fiber = Effect.runForkWith(this.context)(effect)
     })
+    this.main ??= fiber
     return fiber
+  }
+
+  /** SIGTERM: what it was started with is interrupted, and may take its time over it. */
+  stop(): void {
+    this.enter(() => this.main?.interruptUnsafe())
   }
 
   /** kill -9. */

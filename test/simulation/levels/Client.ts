@@ -19,7 +19,8 @@ export const layer = (connect: () => SimulatedSocket, name: string): Layer.Layer
       // The part of a Duplex that the client uses.
       stream: connect as unknown as () => Duplex,
       applicationName: name,
-      startupParameters: { statement_timeout: "30000", idle_in_transaction_session_timeout: "30000" }
+      // Shorter than in earnest: a transaction that stands still holds up everybody here, and not only who wants its rows.
+      startupParameters: { statement_timeout: "30000", idle_in_transaction_session_timeout: "8000" }
     } as const
     const client = yield* PgClient.make({ ...base, minConnections: 1, maxConnections: 5 })
     const reader = yield* PgClient.make({ ...base, maxConnections: 2, multiplex: true, multiplexConcurrency: 4 })

@@ -124,6 +124,8 @@ export interface Store {
   readonly control: Control
   /** What was seen to be wrong between two statements. */
   readonly wrong: ReadonlySet<string>
+  /** Whether it takes a process that is silent for dead; else somebody has to end it. */
+  readonly missesTheSilent: boolean
   /** What was asked of it so far. */
   readonly statements: () => number
   readonly close: () => void

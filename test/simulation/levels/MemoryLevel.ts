@@ -1,5 +1,5 @@
 /** Worlds over the memory layers: the engines and their protocol, at hundreds of virtual hours a real one. */
-import { Context, Effect, Stream } from "effect"
+import { Context, Effect, Option, Stream } from "effect"
 import * as OrdersStore from "../../../src/layers/orders/MemoryStore.ts"
 import { Frontier } from "../../../src/services/fetch/Frontier.ts"
 import { JobRecords } from "../../../src/services/jobs/JobStore.ts"
@@ -54,7 +54,9 @@ const inspectionOf = (store: MemoryStore): Inspection => {
     shelved: () => store.shelved,
     books: () => booksOf(Context.get(store.services, OrdersStore.MemoryStore)),
     run: (name): RunState => {
-      const { deferred, leased, pending } = now(frontier.find(name)).counts
+      const found = now(Effect.option(frontier.find(name)))
+      if (Option.isNone(found)) return { outcomes: [], pending: 0, leased: 0, deferred: 0 }
+      const { deferred, leased, pending } = found.value.counts
       const outcomes = now(Stream.runCollect(frontier.outcomes(name)))
       return {
         deferred,
@@ -89,6 +91,7 @@ export const level: Level = {
       inspect: inspectionOf(store),
       control: store.control,
       wrong,
+      missesTheSilent: false,
       statements: () => store.calls,
       close: () => store.process.kill()
     }

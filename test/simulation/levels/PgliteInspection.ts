@@ -2,14 +2,12 @@
 import { type BookAccount, type Inspection, stock } from "./Level.ts"
 import type { PgliteServer } from "./PgliteServer.ts"
 
-const states = ["ready", "running", "scheduled", "blocked", "succeeded", "dead", "cancelled"] as const
-
 /** Lines of what is wrong between two transactions, and the fences of what runs. */
 export const watchSql = `prepare sim_watch as
   select format('job %s runs for worker %s, which is not there', j.id, j.worker) from sluice.job j
-    where j.state = 1 and not exists (select from sluice.job_worker w where w.id = j.worker)
+    where j.state = 'running' and not exists (select from sluice.job_worker w where w.id = j.worker)
   union all
-  select format('fence %s %s %s', j.id, j.worker, j.fence) from sluice.job j where j.state = 1
+  select format('fence %s %s %s', j.id, j.worker, j.fence) from sluice.job j where j.state = 'running'
   union all
   select format('the counters of %s (ready %s, running %s, scheduled %s, blocked %s) are not its rows (%s, %s, %s, %s)',
       queue, c.ready, c.running, c.scheduled, c.blocked, r.ready, r.running, r.scheduled, r.blocked)
@@ -19,8 +17,8 @@ export const watchSql = `prepare sim_watch as
         union all select queue, ready, running, scheduled, blocked from sluice.job_delta
       ) both_of group by queue
     ) c full join (
-      select queue, count(*) filter (where state = 0) as ready, count(*) filter (where state = 1) as running,
-        count(*) filter (where state = 2) as scheduled, count(*) filter (where state = 3) as blocked
+      select queue, count(*) filter (where state = 'ready') as ready, count(*) filter (where state = 'running') as running,
+        count(*) filter (where state = 'scheduled') as scheduled, count(*) filter (where state = 'blocked') as blocked
       from sluice.job group by queue
     ) r using (queue)
     where (coalesce(c.ready, 0), coalesce(c.running, 0), coalesce(c.scheduled, 0), coalesce(c.blocked, 0))
@@ -78,9 +76,9 @@ const accountsOf = (server: PgliteServer, entries: ReadonlyArray<EntryRow>): Rea
 /** What is committed. */
 export const inspectionOf = (server: PgliteServer): Inspection => ({
   liveJobs: () =>
-    server.rows<{ id: string; kind: string; state: number; attempt: number; worker: number | null }>(
-      "select id::text, kind, state, attempt, worker from sluice.job order by sluice.job.id"
-    ).map((row) => ({ ...row, state: states[row.state] ?? "?" })),
+    server.rows<{ id: string; kind: string; state: string; attempt: number; worker: number | null }>(
+      "select id::text, kind, state::text, attempt, worker from sluice.job order by sluice.job.id"
+    ),
   deadJobs: () => server.rows("select id::text, error::text as problem from sluice.job_dead order by job_dead.id"),
   counters: () =>
     server.rows(`select queue, sum(running)::int as running, sum(ready)::int as ready from (

@@ -102,6 +102,7 @@ export const level = (server: PgliteServer): Level => ({
         heal: () => server.heal()
       },
       wrong: server.wrong,
+      missesTheSilent: true,
       statements: () => server.statements - before,
       close: () => {
         for (const wire of network.wires) wire.endedByServer(undefined)

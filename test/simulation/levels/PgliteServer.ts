@@ -55,6 +55,9 @@ const terminate = 0x58
 const notification = 0x41
 const rowDescription = 0x54
 const dataRow = 0x44
+const simpleQuery = 0x51
+const parse = 0x50
+const bind = 0x42
 const errorResponse = 0x45
 
 /** FATAL, before the session has begun. */
@@ -106,6 +109,8 @@ class Session implements Peer {
   private hasBegun = false
   private hasEnded = false
   private turns = 0
+  /** The SQL of prepared statements, by name. */
+  private readonly prepared = new Map<string, string>()
   /** What the session asked for when it began; zero for no limit. */
   private idleMillis = 0
 
@@ -164,6 +169,17 @@ class Session implements Peer {
     }
     this.wire.toClient(reply)
     if (this.status === "I") this.server.pumpAll()
+  }
+
+  /** The SQL of a unit, also when it was prepared earlier. */
+  textOf(unit: Buffer): string {
+    const strings = (message: Buffer) => message.subarray(5).toString("latin1").split("\0", 2)
+    return messagesOf(unit).flatMap((message) => {
+      const [first = "", second = ""] = strings(message)
+      if (message[0] === parse) this.prepared.set(first, second)
+      if (message[0] === bind) return [this.prepared.get(second) ?? ""]
+      return message[0] === simpleQuery ? [first] : []
+    }).join("; ")
   }
 
   /** `idle_in_transaction_session_timeout`, as the session has it. */
@@ -344,11 +360,15 @@ export class PgliteServer implements Server {
   execute(session: Session, unit: Buffer): Buffer {
     this.statements++
     this.tellTime(session)
-    const text = unit.toString("latin1")
+    const text = session.textOf(unit)
     const channel = /\bLISTEN "?(\w+)"?/.exec(text)?.[1]
     if (channel !== undefined) session.channels.add(channel)
     const code = this.faults.injected(this.random)
-    const reply = code === undefined || /\bROLLBACK\b/.test(text) ? this.route(this.raw(unit)) : this.refuse(code, text)
+    const isRefused = code !== undefined && text !== "" && !/\bROLLBACK\b/.test(text)
+    if (isRefused) {
+      this.kernel.tell(`${session.wire.process.name} is refused (${code}): ${text.slice(0, 100)}`)
+    }
+    const reply = isRefused ? this.refuse(code, text) : this.route(this.raw(unit))
     this.holder = statusOf(reply) === "I" ? undefined : session
     if (this.holder === undefined) this.between()
     return reply

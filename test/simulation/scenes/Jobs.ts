@@ -2,7 +2,7 @@
  * The job wing (queue, workers, and whatever store there is), three workers and a producer, under strikes. The checker knows nothing of how it works: only
  * what was accepted, and what became of it.
  */
-import { Effect, Layer, Logger, Schedule, Schema } from "effect"
+import { Clock, Effect, Layer, Logger, Schedule, Schema } from "effect"
 import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
@@ -38,6 +38,14 @@ class NotThisTime extends Schema.TaggedError<NotThisTime>()("NotThisTime", {}) {
 
 const keys = 4
 
+/** Jobs for workers who have nothing to do, when all has been well for a while. */
+const firstProbe = 1_000_000
+const probes = 8
+const probeEveryMillis = 2300
+const probeAfterMillis = 35_000
+/** Long before they would look by themselves, which they do every second. */
+const wakeMillis = 450
+
 const handlersOf = ({ random }: Process, done: Map<number, number>) =>
   Effect.map(EffectTable, (table) => {
     const pause = (rarely: number, millis: number) =>
@@ -61,8 +69,10 @@ const handlersOf = ({ random }: Process, done: Map<number, number>) =>
         Effect.andThen(pause(0.1, 3000), table.write([{ n, kind: "keyed", key: n % keys }]))),
       JobHandler.plain(Plain, ({ n }) =>
         Effect.gen(function*() {
-          yield* pause(0.1, 3000)
-          done.set(n, (done.get(n) ?? 0) + 1)
+          if (n < firstProbe) {
+            yield* pause(0.1, 3000)
+          }
+          done.set(n, yield* Clock.currentTimeMillis)
         }))
     ]
   })
@@ -78,7 +88,7 @@ interface Ledger {
   readonly promised: Map<number, Promised>
   /** Somebody has asked to cancel them: they have an effect or not. */
   readonly cancelled: Set<number>
-  /** How often each plain job ran to its end. */
+  /** When each plain job ran to its end, the last time. */
   readonly done: Map<number, number>
 }
 
@@ -96,7 +106,7 @@ const work = (world: World, process: Process, { done }: Ledger): void => {
 }
 
 /** Enqueues a few now and then; what is answered is accepted, what is not may or may not have happened. */
-const produce = (world: World, { promised }: Ledger): void => {
+const produce = (world: World, { done, promised }: Ledger): void => {
   const process = world.bystander("producer")
   const { random } = process
   let offered = 0
@@ -121,7 +131,22 @@ const produce = (world: World, { promised }: Ledger): void => {
       yield* Effect.sleep(random.float() * 4000)
     }
   })
-  process.run(Effect.provide(program, Layer.provideMerge(world.store.jobs(process), Logger.layer([]))))
+  const probe = Effect.gen(function*() {
+    const queue = yield* JobQueue
+    yield* Effect.sleep(world.endMillis + probeAfterMillis - world.kernel.nowMillis)
+    for (let n = firstProbe; n < firstProbe + probes; n++) {
+      const id = yield* Effect.orDie(queue.enqueue(Plain, { n }))
+      promised.set(n, { kind: "plain", n, id })
+      const at = world.kernel.nowMillis
+      yield* Effect.sleep(probeEveryMillis)
+      const millis = (done.get(n) ?? Infinity) - at
+      if (millis > wakeMillis) {
+        world.wrong.add(`a job for workers that slept was done ${millis.toFixed(0)} ms after it was accepted`)
+      }
+    }
+  })
+  const app = Layer.provideMerge(world.store.jobs(process), Logger.layer([]))
+  process.run(Effect.provide(Effect.andThen(program, probe), app))
 }
 
 const queueName = Effects.queue

@@ -1,0 +1,269 @@
+/**
+ * The code broken on purpose, one line at a time. Every module of the house is loaded anew for a mutant, with one text in it replaced: `Suite.ts?mutant=3`
+ * imports only what is marked so as well.
+ */
+import { registerHooks } from "node:module"
+import { basename } from "node:path"
+import { fileURLToPath } from "node:url"
+
+export interface CodeMutant {
+  readonly name: string
+  readonly scene: "jobs" | "orders" | "fetch" | "api"
+  readonly level: "memory" | "pglite"
+  /** The name of the file, wherever it is; there is one of that name. */
+  readonly file: string
+  readonly from: string
+  readonly to: string
+  /** It is found within so many seeds, from the first. */
+  readonly seeds: number
+}
+
+export const mutants: ReadonlyArray<CodeMutant> = [
+  {
+    name: "the settle is not in the handler's transaction",
+    scene: "jobs",
+    level: "memory",
+    file: "JobRunner.ts",
+    from: ": Effect.flatMap(run, (values) => this.settleAll(lane, jobs, values)),",
+    to: ": Effect.andThen(run, Effect.forkDetach(this.settleAll(lane, jobs, undefined))),",
+    seeds: 20
+  },
+  {
+    name: "a lost lease is found out, and the transaction kept",
+    scene: "jobs",
+    level: "pglite",
+    file: "PostgresJobQueue.ts",
+    from: "settled === settlements.length\n            ? Effect.void",
+    to: "settled <= settlements.length\n            ? Effect.void",
+    seeds: 100
+  },
+  {
+    name: "what an unanswered claim took is forgotten",
+    scene: "jobs",
+    level: "memory",
+    file: "JobEngine.ts",
+    from: "this.isUnsure = true",
+    to: "this.isUnsure = false",
+    seeds: 20
+  },
+  {
+    name: "verdicts that could not be written are dropped",
+    scene: "jobs",
+    level: "memory",
+    file: "JobSettler.ts",
+    from: "if (error.reason === \"Unavailable\") return batch",
+    to: "if (error.reason === \"Unavailable\") return []",
+    seeds: 20
+  },
+  {
+    name: "the worker is never told that it was declared dead",
+    scene: "jobs",
+    level: "memory",
+    file: "MemoryJobQueue.ts",
+    from: "if (member === undefined || member.isLost || member.sealed >= nth) return []",
+    to: "if (member?.sealed !== undefined && member.sealed >= nth) return []",
+    seeds: 100
+  },
+  {
+    name: "lost workers are forgotten before their jobs are free",
+    scene: "jobs",
+    level: "memory",
+    file: "MemoryJobQueue.ts",
+    from: "if (held === 0) members.delete(id)",
+    to: "members.delete(id)",
+    seeds: 100
+  },
+  {
+    name: "what is enqueued is there twice, now and then",
+    scene: "jobs",
+    level: "memory",
+    file: "MemoryJobQueue.ts",
+    from: "for (const entry of fresh) table.add(entry.id, entry.job, millis)",
+    to:
+      "for (const entry of fresh.concat(millis % 20 === 0 ? fresh.map(({ job }) => ({ job, ...table.reserve(job) })) : [])) table.add(entry.id, entry.job, millis)",
+    seeds: 10
+  },
+  {
+    name: "a sleeping worker is not woken",
+    scene: "jobs",
+    level: "memory",
+    file: "MemoryJobQueue.ts",
+    from: "Queue.offerUnsafe(member.signals, { _tag: \"Wake\" })",
+    to: "Queue.offerUnsafe(member.signals, { _tag: \"Cancel\", id: \"0\" as never })",
+    seeds: 5
+  },
+  {
+    name: "a provider that does not answer has declined",
+    scene: "orders",
+    level: "memory",
+    file: "OrderWorker.ts",
+    from: "(yield* provider.charge(request).pipe(Effect.timeout(timeout)))",
+    to:
+      "(yield* provider.charge(request).pipe(Effect.timeout(timeout), Effect.orElseSucceed(() => \"declined\" as const)))",
+    seeds: 10
+  },
+  {
+    name: "each try of a charge has a key of its own",
+    scene: "orders",
+    level: "memory",
+    file: "OrderWorker.ts",
+    from: "const request = { key: order.id,",
+    to: "const request = { key: `${order.id}-${Math.random()}`,",
+    seeds: 5
+  },
+  {
+    name: "an order is accepted, and its job is added when somebody has time",
+    scene: "orders",
+    level: "memory",
+    file: "MemoryOrders.ts",
+    from: "  }, Effect.uninterruptible)\n\n  const nextEvents",
+    to: "  })\n\n  const nextEvents",
+    seeds: 60
+  },
+  {
+    name: "an order's key answers whatever is asked with it",
+    scene: "api",
+    level: "memory",
+    file: "Order.ts",
+    from: "    request.note ?? null\n",
+    to: "    null\n",
+    seeds: 5
+  },
+  {
+    name: "a transfer's key answers whatever is asked with it",
+    scene: "api",
+    level: "pglite",
+    file: "PostgresLedger.ts",
+    from: "Transfer.canonical(Transfer.requestOf(known)) === Transfer.canonical(request)",
+    to: "known.key.length > 0",
+    seeds: 5
+  },
+  {
+    name: "a transfer's key is forgotten",
+    scene: "api",
+    level: "memory",
+    file: "MemoryLedger.ts",
+    from: "const known = state.transfers.get(state.transferKeys.get(key) ?? \"\")",
+    to: "const known = state.transfers.get(\"\")",
+    seeds: 5
+  },
+  {
+    name: "an account is answered as it was a while ago",
+    scene: "api",
+    level: "memory",
+    file: "MemoryLedger.ts",
+    from: "find: (id) => Effect.suspend(() => Effect.fromResult(accountOf(state, id))),",
+    to:
+      "find: (id) => Effect.tap(Effect.suspend(() => Effect.fromResult(accountOf(state, id))), Effect.sleep(\"300 millis\")).pipe((read) => { const kept = (Ledger as unknown as { kept?: Map<string, unknown> }); kept.kept ??= new Map(); return Effect.map(read, (now) => { const before = kept.kept!.get(id) as typeof now | undefined; kept.kept!.set(id, now); return before !== undefined && before.createdAt === now.createdAt ? before : now }) }),",
+    seeds: 5
+  },
+  {
+    name: "outcomes are told before they are recorded",
+    scene: "fetch",
+    level: "memory",
+    file: "fetchRun.ts",
+    from: "const recorded = yield* run.settle(",
+    to: "yield* output.write(batch.map(({ outcome }) => outcome))\n    const recorded = yield* run.settle(",
+    seeds: 30
+  },
+  {
+    name: "each request has a gate of its own",
+    scene: "fetch",
+    level: "memory",
+    file: "Engine.ts",
+    from: "readonly gates = new HostGates()",
+    to: "get gates() { return new HostGates() }",
+    seeds: 5
+  },
+  {
+    name: "what a host asked for is not kept with the run",
+    scene: "fetch",
+    level: "memory",
+    file: "MemoryFrontier.ts",
+    from: "for (const one of recorded) store.hosts.note(one, nowMillis)",
+    to: "",
+    seeds: 30
+  },
+  {
+    name: "an outcome is taken from whoever brings it",
+    scene: "fetch",
+    level: "memory",
+    file: "MemoryFrontier.ts",
+    from: "entry.state !== \"leased\" || entry.lane.owner !== member) return false",
+    to: "entry.state === \"pending\") return false",
+    seeds: 60
+  },
+  {
+    name: "a process that may have lost its leases goes on with them",
+    scene: "fetch",
+    level: "pglite",
+    file: "RunMembership.ts",
+    from: "return isSure\n",
+    to: "return true\n",
+    seeds: 60
+  },
+  {
+    name: "a host that asks for a rest gets none",
+    scene: "fetch",
+    level: "memory",
+    file: "HostGate.ts",
+    from: "this.askedUntilMillis = Math.max(",
+    to: "this.askedUntilMillis = Math.min(0, ",
+    seeds: 10
+  },
+  {
+    name: "what was leased by who left stays leased",
+    scene: "fetch",
+    level: "memory",
+    file: "MemoryFrontier.ts",
+    from: "if (entry.state !== \"leased\" || entry.lane.owner !== member) continue",
+    to: "if (entry.state !== \"failed\" || entry.lane.owner !== member) continue",
+    seeds: 10
+  }
+]
+
+const mark = "mutant"
+
+/** What is loaded anew; the kernel and the worlds are not, for they are the same for all. */
+const isReloaded = (url: string): boolean =>
+  /\/src\/.*\.ts$/.test(url) && !url.includes("node_modules") ||
+  /\/test\/simulation\/(Suite|scenes\/\w+|levels\/(?!PgliteServer)\w+)\.ts$/.test(url)
+
+const mutantOf = (url: string | undefined): CodeMutant | undefined => {
+  const at = url === undefined || !url.startsWith("file:") ? null : new URL(url).searchParams.get(mark)
+  return at === null ? undefined : mutants[Number(at)]
+}
+
+/** Which mutants have found their text. */
+const applied = new Set<CodeMutant>()
+
+/** Puts the mutants between the files and who imports them; gives back how to take them away. */
+export const install = (): () => void => {
+  const hooks = registerHooks({
+    resolve: (specifier, context, next) => {
+      const found = next(specifier, context)
+      const mutant = mutantOf(context.parentURL)
+      if (mutant === undefined || !isReloaded(found.url)) return found
+      return { ...found, url: `${found.url}?${mark}=${mutants.indexOf(mutant)}` }
+    },
+    load: (url, context, next) => {
+      const mutant = mutantOf(url)
+      const loaded = next(url, context)
+      if (mutant === undefined || basename(fileURLToPath(url)) !== mutant.file) return loaded
+      const text = String(loaded.source)
+      if (text.split(mutant.from).length !== 2) {
+        throw new Error(`the mutant "${mutant.name}" does not fit ${mutant.file}`)
+      }
+      applied.add(mutant)
+      return { ...loaded, source: text.replace(mutant.from, () => mutant.to) }
+    }
+  })
+  return () => hooks.deregister()
+}
+
+/** Every scene and level, over the code with this fault in it. */
+export const load = async (mutant: CodeMutant): Promise<typeof import("../Suite.ts")> => {
+  const suite: typeof import("../Suite.ts") = await import(`../Suite.ts?${mark}=${mutants.indexOf(mutant)}`)
+  if (!applied.has(mutant)) throw new Error(`the mutant "${mutant.name}" names ${mutant.file}, which nothing imports`)
+  return suite
+}
