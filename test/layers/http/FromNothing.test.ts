@@ -1,6 +1,7 @@
 /**
- * A database that nobody has prepared: random sequences of API calls, with the workers running beside them. Whatever is asked for in whatever order, no answer is a 5xx, every order
- * ends, nothing stays reserved, and in each currency the balances of the accounts that are there sum to zero.
+ * A database that nobody has prepared: random sequences of API calls, with the workers running beside them. Whatever is asked for in
+ * whatever order, no answer is a 5xx, every order ends, nothing stays reserved, and in each currency the balances of the accounts that are
+ * there sum to zero.
  */
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Schedule, Schema } from "effect"

@@ -1,6 +1,6 @@
 /**
- * Every route of the API's own document, asked with nonsense: bad JSON, wrong types, huge bodies, bad cursors, unicode, integer limits. No answer is a 5xx, every error
- * is a problem document, and what was refused has written nothing.
+ * Every route of the API's own document, asked with nonsense: bad JSON, wrong types, huge bodies, bad cursors, unicode, integer limits. No
+ * answer is a 5xx, every error is a problem document, and what was refused has written nothing.
  */
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
@@ -101,8 +101,8 @@ interface Nonsense {
 }
 
 /**
- * What every seed begins with: a body that is right, each one that is not, and names that are and are not there. What must be seen in the end is among it, so that it
- * does not depend on luck.
+ * What every seed begins with: a body that is right, each one that is not, and names that are and are not there. What must be seen in the
+ * end is among it, so that it does not depend on luck.
  */
 const first = (path: string, verb: string): ReadonlyArray<Nonsense> => {
   const sample = samples[path]

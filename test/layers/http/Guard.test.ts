@@ -1,6 +1,6 @@
 /**
- * Nobody without the token, and no page of another site, reaches what is behind the guard: every route of the document, by every method, in every spelling that a
- * router, a proxy or a browser might take for it, over raw sockets.
+ * Nobody without the token, and no page of another site, reaches what is behind the guard: every route of the document, by every method, in
+ * every spelling that a router, a proxy or a browser might take for it, over raw sockets.
  */
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted } from "effect"

@@ -1,4 +1,7 @@
-/** Numbers at their limits: what may be asked for, and what may be stored. Nothing is a 5xx, and no row is written that cannot be read again. */
+/**
+ * Numbers at their limits: what may be asked for, and what may be stored. Nothing is a 5xx, and no row is written that cannot be read
+ * again.
+ */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Effect, Layer, Schedule } from "effect"

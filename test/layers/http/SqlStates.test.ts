@@ -1,4 +1,7 @@
-/** Every class of SQLSTATE (Postgres, appendix A), raised by the database in the middle of a request: what the caller is told, and that the same key works afterwards. */
+/**
+ * Every class of SQLSTATE (Postgres, appendix A), raised by the database in the middle of a request: what the caller is told, and that the
+ * same key works afterwards.
+ */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
