@@ -1,5 +1,5 @@
 /**
- * `npm run simulate -- --seed N [--runs K] [--scene jobs,orders,fetch,api|all] [--level memory|pglite|all] [--seconds S] [--trace] [--without i,j] [--mutants [--only TEXT]]`
+ * `npm run simulate -- --seed N [--runs K] [--scene jobs,orders,fetch,api|all] [--level memory|pglite|all] [--seconds S] [--trace] [--without i,j] [--mutants sql|code|all [--only TEXT] [--max-seeds N]]`
  */
 import { parseArgs } from "node:util"
 import { escapes, install } from "./kernel/Escapes.ts"
@@ -21,7 +21,8 @@ const { values } = parseArgs({
     level: { type: "string", default: "all" },
     without: { type: "string", default: "" },
     trace: { type: "boolean", default: false },
-    mutants: { type: "boolean", default: false },
+    mutants: { type: "string" },
+    "max-seeds": { type: "string", default: "1000" },
     only: { type: "string", default: "" }
   }
 })
@@ -56,12 +57,13 @@ const print = ({ accepted, hash, statements, steps, story, strikes, wrong }: Ver
 }
 
 const uninstall = install()
-const server = await PgliteServer.open(new Kernel(0))
-Suite.prepare(server)
+/** It takes a few seconds to start: only where it is wanted. */
+const server = isWanted("pglite", values.level) ? await PgliteServer.open(new Kernel(0)) : undefined
+if (server !== undefined) Suite.prepare(server)
 const begun = performance.now()
-const levels: ReadonlyArray<Level> = [Suite.memory, Suite.pglite(server)].filter(({ name }) =>
-  isWanted(name, values.level)
-)
+const levels: ReadonlyArray<Level> = [Suite.memory, ...server === undefined ? [] : [Suite.pglite(server)]].filter((
+  { name }
+) => isWanted(name, values.level))
 
 const play = (scene: Scene, level: Level, seed: number): void => {
   const verdict = count(Suite.run(scene, level, { seed, seconds, without, story: values.trace }))
@@ -72,18 +74,24 @@ const play = (scene: Scene, level: Level, seed: number): void => {
 /** Breaks schema and code in each way, and says after how many seeds that was seen. */
 const hunt = async (): Promise<void> => {
   const uninstallMutants = CodeMutants.install()
-  const isMeant = ({ name }: { readonly name: string }): boolean => name.includes(values.only)
+  const isMeant = ({ name, seeds }: { readonly name: string; readonly seeds: number }): boolean =>
+    name.includes(values.only) && seeds <= Number(values["max-seeds"])
+  const isOf = (kind: string): boolean => values.mutants === kind || values.mutants === "all"
   const note = (caught: Hunt.Catch): void => {
     played.runs += caught.played
     if (caught.verdict === undefined) played.wrong++
     console.log(Hunt.describe(caught))
   }
-  for (const mutant of SqlMutants.mutants.filter(isMeant)) note(Hunt.ofSql(server, mutant, seconds))
-  for (const mutant of CodeMutants.mutants.filter(isMeant)) note(await Hunt.ofCode(server, mutant, seconds))
+  for (const mutant of isOf("sql") ? SqlMutants.mutants.filter(isMeant) : []) {
+    if (server !== undefined) note(Hunt.ofSql(server, mutant, seconds))
+  }
+  for (const mutant of isOf("code") ? CodeMutants.mutants.filter(isMeant) : []) {
+    if (isWanted(mutant.level, values.level)) note(await Hunt.ofCode(server, mutant, seconds))
+  }
   uninstallMutants()
 }
 
-if (values.mutants) await hunt()
+if (values.mutants !== undefined) await hunt()
 else {
   for (let seed = first; seed < first + runs; seed++) {
     for (const level of levels) for (const scene of scenes) play(scene, level, seed)
@@ -99,5 +107,5 @@ console.log(
 )
 if (values.trace) { for (const [where, times] of escapes) console.log(`escaped: ${where}: ${times}`) }
 uninstall()
-await server.close()
+await server?.close()
 process.exitCode = played.wrong > 0 ? 1 : 0

@@ -1,20 +1,22 @@
 /**
- * Whole worlds from a seed: the real wings over a simulated network and virtual time, killed, frozen, cut off. `npm run simulate -- --seed N --trace`
- * tells the story of one.
+ * Whole worlds from a seed: the real wings over a simulated network and virtual time, killed, frozen, cut off, over a store that is ill. `npm run simulate --
+ * --seed N --scene S --level L --trace` tells the story of one.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { afterAll, beforeAll } from "vitest"
 import { escapes, install } from "./kernel/Escapes.ts"
 import { Kernel } from "./kernel/Kernel.ts"
+import type { Level } from "./levels/Level.ts"
 import { PgliteServer } from "./levels/PgliteServer.ts"
-import * as Mutants from "./mutants/SqlMutants.ts"
-import * as Scene from "./Scene.ts"
-import * as JobsScene from "./scenes/Jobs.ts"
-import * as OrdersScene from "./scenes/Orders.ts"
+import * as Hunt from "./mutants/Hunt.ts"
+import * as SqlMutants from "./mutants/SqlMutants.ts"
+import { run } from "./Scene.ts"
+import * as Suite from "./Suite.ts"
 
-const scenes = [JobsScene.scene, OrdersScene.scene]
 const isLong = process.env["SLUICE_LONG"] === "1"
-const seeds = Array.from({ length: isLong ? 100 : 6 }, (_, at) => at + 1)
+/** Thousands of seeds where there is time for them, in batches that are each a test. */
+const batches = isLong ? { memory: 40, pglite: 10 } : { memory: 1, pglite: 1 }
+const batchSeeds = isLong ? { memory: 25, pglite: 10 } : { memory: 5, pglite: 2 }
 const seconds = isLong ? 90 : 30
 
 let server: PgliteServer
@@ -23,7 +25,7 @@ let uninstall: () => void
 beforeAll(async () => {
   uninstall = install()
   server = await PgliteServer.open(new Kernel(0))
-  await Scene.prepare(server, scenes)
+  Suite.prepare(server)
 })
 
 afterAll(async () => {
@@ -31,38 +33,41 @@ afterAll(async () => {
   await server.close()
 })
 
+const levels: Readonly<Record<Level["name"], () => Level>> = {
+  memory: () => Suite.memory,
+  pglite: () => Suite.pglite(server)
+}
+
 describe("simulation", () => {
-  for (const scene of scenes) {
-    for (const seed of seeds) {
-      it(`${scene.name}, seed ${seed}: all that was accepted ended, once, and the books add up`, async () => {
-        const verdict = await Scene.run(scene, server, { seed, seconds })
-        assert.deepStrictEqual(verdict.wrong, [])
-        assert.isAbove(verdict.accepted, 0)
+  for (const name of ["memory", "pglite"] as const) {
+    for (const scene of Suite.scenes) {
+      for (let batch = 0; batch < batches[name]; batch++) {
+        const first = 1 + batch * batchSeeds[name]
+        const last = first + batchSeeds[name] - 1
+        it(`${scene.name} on ${name}, seeds ${first} to ${last}: what was promised is kept`, () => {
+          for (let seed = first; seed <= last; seed++) {
+            const verdict = run(scene, levels[name](), { seed, seconds })
+            assert.deepStrictEqual(verdict.wrong, [], `seed ${seed}: ${verdict.strikes.join("; ")}`)
+            assert.isAbove(verdict.accepted, 0)
+          }
+        }, 600_000)
+      }
+
+      it(`${scene.name} on ${name}: a seed is played the same way again, whatever was played in between`, () => {
+        const hashOf = (seed: number) => run(scene, levels[name](), { seed, seconds: 8 }).hash
+        const once = hashOf(1001)
+        const other = hashOf(1002)
+        assert.strictEqual(hashOf(1001), once)
+        assert.notStrictEqual(other, once)
       })
     }
-
-    it(`${scene.name}: a seed is played the same way again, whatever was played in between`, async () => {
-      const once = await Scene.run(scene, server, { seed: 1001, seconds: 10 })
-      await Scene.run(scene, server, { seed: 1002, seconds: 5 })
-      const again = await Scene.run(scene, server, { seed: 1001, seconds: 10 })
-      const other = await Scene.run(scene, server, { seed: 1003, seconds: 10 })
-      assert.strictEqual(again.hash, once.hash)
-      assert.notStrictEqual(other.hash, once.hash)
-    })
   }
 
-  for (const mutant of Mutants.mutants.filter(({ seeds }) => isLong || seeds <= 5)) {
-    it(`finds within ${mutant.seeds} seeds: ${mutant.name}`, async () => {
-      const scene = scenes.find(({ name }) => name === mutant.scene)
-      assert.isDefined(scene)
-      const mend = await Mutants.apply(server, mutant)
-      let found = false
-      for (let seed = 1; seed <= mutant.seeds && !found; seed++) {
-        found = (await Scene.run(scene, server, { seed, seconds: 60 })).wrong.length > 0
-      }
-      await mend()
-      assert.isTrue(found)
-    }, 300_000)
+  for (const mutant of SqlMutants.mutants.filter(({ seeds }) => isLong || seeds <= 5)) {
+    it(`finds within ${mutant.seeds} seeds: ${mutant.name}`, () => {
+      const caught = Hunt.ofSql(server, mutant, 60)
+      assert.isDefined(caught.verdict, Hunt.describe(caught))
+    }, 600_000)
   }
 
   it("nothing of ours asks the real world for time or chance", () => {
