@@ -86,42 +86,47 @@ export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient>
   }))
 
 const make = (pool: ConnectionPool, inlineBytes: number): HttpClient.HttpClient => {
-  const send: Send = (request, url, origin, path, watch, signal) => {
-    const carry = (body: RequestBody.RequestBody) =>
-      exchange(pool, inlineBytes, request, url, origin, path, body, watch, signal)
-    const body = RequestBody.ofKnown(request.body)
-    return body === undefined ? Effect.flatMap(RequestBody.of(request), carry) : carry(body)
+  const send = (sending: Sending) => {
+    const carry = (body: RequestBody.RequestBody) => exchange(pool, inlineBytes, sending, body)
+    const body = RequestBody.ofKnown(sending.request.body)
+    return body === undefined ? Effect.flatMap(RequestBody.of(sending.request), carry) : carry(body)
   }
   // For callers who are no fetcher: spans, propagation, `withScope`, abort when a response is dropped.
-  const whole = HttpClient.make((request, url, signal) =>
-    send(request, url.href.split("#")[0] ?? url.href, url.origin, url.pathname + url.search, undefined, signal)
-  )
+  const whole = HttpClient.make((request, url, signal) => send({ ...partsOf(request, url), watch: undefined, signal }))
   return HttpClient.makeWith<never, never, HttpClientError.HttpClientError, never>(
     Effect.flatMap((request) =>
       Effect.withFiber((fiber) => {
         const watch = fiber.getRef(TransportWatch)
         if (watch === undefined) return whole.execute(request)
-        const { target } = watch
         // The common case costs no parsing: nobody has changed the URL on the way.
-        if (request.url === target.url && request.urlParams.params.length === 0) {
-          return send(request, target.url, target.origin, target.path, watch, undefined)
+        if (request.url === watch.target.url && request.urlParams.params.length === 0) {
+          const { origin, path, url } = watch.target
+          return send({ request, url, origin, path, watch, signal: undefined })
         }
-        return Effect.flatMap(urlOf(request), (url) =>
-          send(request, url.href, url.origin, url.pathname + url.search, watch, undefined))
+        return Effect.flatMap(urlOf(request), (url) => send({ ...partsOf(request, url), watch, signal: undefined }))
       })
     ),
     Effect.succeed
   )
 }
 
-type Send = (
-  request: HttpClientRequest.HttpClientRequest,
-  url: string,
-  origin: string,
-  path: string,
-  watch: TransportWatch | undefined,
-  signal: AbortSignal | undefined
-) => Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError>
+/** A request with its URL taken apart, and who looks on. */
+interface Sending {
+  readonly request: HttpClientRequest.HttpClientRequest
+  readonly url: string
+  readonly origin: string
+  readonly path: string
+  readonly watch: TransportWatch | undefined
+  readonly signal: AbortSignal | undefined
+}
+
+const partsOf = (request: HttpClientRequest.HttpClientRequest, url: URL) => ({
+  request,
+  // Without its fragment.
+  url: url.href.split("#")[0] ?? url.href,
+  origin: url.origin,
+  path: url.pathname + url.search
+})
 
 const urlOf = (request: HttpClientRequest.HttpClientRequest): Effect.Effect<URL, HttpClientError.HttpClientError> =>
   Effect.mapError(
@@ -135,13 +140,8 @@ const failed = (request: HttpClientRequest.HttpClientRequest, cause: unknown): H
 const exchange = (
   pool: ConnectionPool,
   inlineBytes: number,
-  request: HttpClientRequest.HttpClientRequest,
-  url: string,
-  origin: string,
-  path: string,
-  body: RequestBody.RequestBody,
-  watch: TransportWatch | undefined,
-  signal: AbortSignal | undefined
+  { origin, path, request, signal, url, watch }: Sending,
+  body: RequestBody.RequestBody
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError> =>
   Effect.callback((resume) => {
     const headers = body.contentType === undefined
@@ -161,7 +161,7 @@ const exchange = (
           : Effect.succeed(new Http1Response(request, url, received))
       )
     const question = { method: request.method, head, body: body.content }
-    const exchange = new Exchange(pool, connection, question, watch, inlineBytes, settled)
+    const exchange = new Exchange({ pool, connection, question, watch, inlineBytes, settled })
     signal?.addEventListener("abort", () => exchange.abort(), { once: true })
     exchange.start()
     return Effect.sync(() => exchange.abort())

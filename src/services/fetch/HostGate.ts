@@ -14,7 +14,9 @@
  * Refusals of requests that were under way together are one signal: it asks for less once in a round trip. A page that is refused while
  * others of its host are served is that page's own trouble, and no signal at all (`Tolerance`).
  */
+import { Circuit, type CircuitLimits } from "./Circuit.ts"
 import type { HostState } from "./HostState.ts"
+import { LatestAnswers } from "./LatestAnswers.ts"
 import { Pace } from "./Pace.ts"
 import { RateGate, TokenBudget } from "./RateGate.ts"
 import { equalJitterMillis } from "./Retry.ts"
@@ -22,7 +24,7 @@ import { Tolerance } from "./Tolerance.ts"
 import { Window } from "./Window.ts"
 
 /** The limits that a gate applies; a part of the policy, in milliseconds. */
-export interface HostLimits {
+export interface HostLimits extends CircuitLimits {
   readonly perHost: number
   readonly perHostRatePerSecond: number
   /** Whether the concurrency is lowered below `perHost` to what the host takes. */
@@ -33,10 +35,6 @@ export interface HostLimits {
   readonly blockMaxMillis: number
   /** After this long without a refusal the rests start small again. */
   readonly forgiveMillis: number
-  /** Connections in a row that came to nothing and open the circuit. */
-  readonly breakerFailures: number
-  /** First time that the circuit stays open; doubles with each probe that fails. */
-  readonly breakerCooldownMillis: number
   /** Retries that each request earns. */
   readonly retryRatio: number
   /** Retries that come with time. */
@@ -61,20 +59,23 @@ export interface Refused {
   readonly ticket: number
   /** Whether it is not the first one for its page. */
   readonly isAgain: boolean
+  /** In [0, 1): spreads the rests of hosts that refuse together. */
+  readonly chance: number
 }
 
-/** Longest that a circuit stays open without a probe. */
-const cooldownMaxMillis = 300_000
+/** One moment on two clocks. */
+export interface Moment {
+  /** Monotonic. */
+  readonly nowMillis: number
+  /** Unix time. */
+  readonly wallMillis: number
+}
 
 /** Step of the first rest, of which jitter leaves at least half: a host that refuses everything is asked once a second at most. */
 const restMillis = 2000
 
 /** What has not been refused for so long is taken. */
 const stillMillis = 1000
-
-/** Answers that are looked at to see whether most are refusals, and how many there must be. */
-const latestMax = 8
-const latestMin = 4
 
 /** The gate of one host. */
 export class HostGate {
@@ -95,11 +96,10 @@ export class HostGate {
   private readonly window = new Window()
   private readonly pace = new Pace()
   private readonly tolerance = new Tolerance()
+  private readonly circuit = new Circuit()
+  private readonly latest = new LatestAnswers()
   /** Requests up to this one had started when less was asked last: what becomes of them is the same signal. */
   private signalAt = 0
-  /** Which of the latest answers were refusals: a bit each, the last one lowest. */
-  private latest = 0
-  private latestCount = 0
   private askedUntilMillis = Number.NEGATIVE_INFINITY
   private restsUntilMillis = Number.NEGATIVE_INFINITY
   /** The status that was refused with last. */
@@ -109,10 +109,6 @@ export class HostGate {
   private strikes = 0
   /** Requests up to this one had started at the last strike. */
   private struckAt = 0
-  private failures = 0
-  /** How long the circuit was opened last; 0 when it is closed. */
-  private cooldownMillis = 0
-  private openUntilMillis = Number.NEGATIVE_INFINITY
 
   constructor(host: string) {
     this.host = host
@@ -120,7 +116,7 @@ export class HostGate {
 
   /** Requests at once now. */
   concurrency(limits: HostLimits): number {
-    if (this.cooldownMillis > 0 || this.strikes > 0) return 1
+    if (this.circuit.isProbing || this.strikes > 0) return 1
     return limits.isAdaptive ? Math.min(limits.perHost, this.window.size) : limits.perHost
   }
 
@@ -132,7 +128,7 @@ export class HostGate {
 
   /** Nothing starts before this time. */
   get shutUntilMillis(): number {
-    return Math.max(this.askedUntilMillis, this.restsUntilMillis, this.openUntilMillis)
+    return Math.max(this.askedUntilMillis, this.restsUntilMillis, this.circuit.openUntilMillis)
   }
 
   /** Why nothing is to wait here, if so. What the host has said comes first. */
@@ -142,7 +138,7 @@ export class HostGate {
     if (askedMillis > limits.patienceMillis) return { _tag: "Asked", status, forMillis: askedMillis }
     const restMillis = this.restsUntilMillis - nowMillis
     if (restMillis > limits.patienceMillis) return { _tag: "Resting", status, forMillis: restMillis }
-    const openMillis = this.openUntilMillis - nowMillis
+    const openMillis = this.circuit.openUntilMillis - nowMillis
     return openMillis > limits.patienceMillis ? { _tag: "Silent", forMillis: openMillis } : undefined
   }
 
@@ -170,7 +166,7 @@ export class HostGate {
   widensAtMillis({ isAdaptive, perHost }: HostLimits): number {
     const { size } = this.window
     const isStill = isAdaptive && this.window.isStarting && size < perHost && this.strikes === 0 &&
-      this.cooldownMillis === 0
+      !this.circuit.isProbing
     return isStill ? this.startedAtMillis + stillMillis : Infinity
   }
 
@@ -192,10 +188,9 @@ export class HostGate {
 
   /** The host answered, and did not refuse. To be said before `end`. */
   answered(limits: HostLimits, nowMillis: number): void {
-    this.failures = 0
-    this.cooldownMillis = 0
+    this.circuit.answered()
+    this.latest.note(false)
     this.strikes >>= 1
-    this.note(0)
     if (!limits.isAdaptive) return
     this.tolerance.answered(this.isUnhurried)
     this.window.answered(this.inFlight, limits.perHost)
@@ -203,11 +198,10 @@ export class HostGate {
   }
 
   /** The host refused (429, 503). To be said before `end`. */
-  refused(limits: HostLimits, refused: Refused, nowMillis: number, chance: number): void {
-    const { askedMillis, status, ticket } = refused
-    this.failures = 0
-    this.cooldownMillis = 0
-    this.note(1)
+  refused(limits: HostLimits, refused: Refused, nowMillis: number): void {
+    const { askedMillis, chance, status, ticket } = refused
+    this.circuit.answered()
+    this.latest.note(true)
     this.status = status
     if (nowMillis - this.refusedAtMillis > limits.forgiveMillis) this.strikes = 0
     this.refusedAtMillis = nowMillis
@@ -215,7 +209,7 @@ export class HostGate {
     if (limits.isAdaptive && !this.isExhausted(limits, refused, nowMillis)) return
     // Those that were under way together are one strike, and who has said for how long is given that.
     if (ticket <= this.struckAt || (askedMillis ?? 0) > 0) return
-    if (this.latestCount < latestMin || !this.refusesMost) return
+    if (!this.latest.isTelling || !this.latest.areMostlyRefusals) return
     this.struckAt = this.started
     this.strikes++
     this.restsUntilMillis = nowMillis + equalJitterMillis(this.strikes, restMillis, limits.blockMaxMillis, chance)
@@ -223,20 +217,14 @@ export class HostGate {
 
   /** No answer at all: no connection, or nothing came over it. */
   failed(limits: HostLimits, nowMillis: number): void {
-    this.failures++
-    const isProbe = this.cooldownMillis > 0
-    if (!isProbe && this.failures < limits.breakerFailures) return
-    // Those that were under way when it opened are no probes.
-    if (this.openUntilMillis > nowMillis) return
-    this.cooldownMillis = isProbe ? Math.min(cooldownMaxMillis, this.cooldownMillis * 2) : limits.breakerCooldownMillis
-    this.openUntilMillis = nowMillis + this.cooldownMillis
+    this.circuit.failed(limits, nowMillis)
   }
 
   /** What is to be remembered of it beyond this process; `undefined` when there is nothing. */
-  remembered(nowMillis: number, wallMillis: number): HostState | undefined {
+  remembered({ nowMillis, wallMillis }: Moment): HostState | undefined {
     const wall = (atMillis: number) => Number.isFinite(atMillis) ? Math.round(wallMillis + atMillis - nowMillis) : 0
     const until = (atMillis: number) => atMillis > nowMillis ? wall(atMillis) : 0
-    const { cooldownMillis, host, status, strikes } = this
+    const { circuit: { cooldownMillis, openUntilMillis }, host, status, strikes } = this
     const limit = this.window.limit
     const { perSecond } = this.pace
     const blockedUntilMillis = until(this.askedUntilMillis)
@@ -250,14 +238,14 @@ export class HostGate {
       struckAtMillis: wall(this.refusedAtMillis),
       concurrency: limit ?? null,
       cooldownMillis,
-      openUntilMillis: until(this.openUntilMillis),
+      openUntilMillis: until(openUntilMillis),
       restsUntilMillis: until(this.restsUntilMillis),
       ...(perSecond === Infinity ? undefined : { perSecond: Number(perSecond.toPrecision(2)) })
     }
   }
 
   /** Takes up what was remembered; what is stricter of its own stays. */
-  recall(state: HostState, nowMillis: number, wallMillis: number): void {
+  recall(state: HostState, { nowMillis, wallMillis }: Moment): void {
     const mono = (atMillis: number) => atMillis === 0 ? Number.NEGATIVE_INFINITY : nowMillis + atMillis - wallMillis
     this.askedUntilMillis = Math.max(this.askedUntilMillis, mono(state.blockedUntilMillis))
     this.restsUntilMillis = Math.max(this.restsUntilMillis, mono(state.restsUntilMillis ?? 0))
@@ -268,14 +256,13 @@ export class HostGate {
     this.strikes = Math.max(this.strikes, state.strikes)
     if (state.concurrency !== null) this.window.recall(state.concurrency)
     this.pace.recall(state.perSecond ?? Infinity, nowMillis)
-    this.cooldownMillis = Math.max(this.cooldownMillis, state.cooldownMillis)
-    this.openUntilMillis = Math.max(this.openUntilMillis, mono(state.openUntilMillis))
+    this.circuit.recall(state.cooldownMillis, mono(state.openUntilMillis))
   }
 
   /** Whether it may be forgotten: nobody uses it, and what it holds is over. */
   isFresh(forgiveMillis: number, nowMillis: number): boolean {
     return this.inFlight === 0 && this.queued === 0 && this.askedUntilMillis <= nowMillis &&
-      this.restsUntilMillis <= nowMillis && this.openUntilMillis + cooldownMaxMillis <= nowMillis &&
+      this.restsUntilMillis <= nowMillis && this.circuit.isFresh(nowMillis) &&
       this.refusedAtMillis + forgiveMillis <= nowMillis && this.rate.isFresh(nowMillis)
   }
 
@@ -284,15 +271,14 @@ export class HostGate {
     const { pace, tolerance, window } = this
     const { isProbing } = window
     // A page that is refused again says nothing new of its host, as long as that serves others.
-    const isOwn = isAgain && !this.refusesMost
+    const isOwn = isAgain && !this.latest.areMostlyRefusals
     if (ticket <= this.signalAt || tolerance.forgives(isOwn, isProbing, this.isUnhurried)) return false
     this.signalAt = this.started
     if (isProbing) window.giveBack()
     else {
       // Where the rate was found to be the limit it is looked at first.
       if (pace.perSecond < Infinity && pace.refused(nowMillis)) return false
-      const isServed = this.latestRefusals < latestMax
-      if (!window.narrow(perHost, isServed)) return !pace.refused(nowMillis)
+      if (!window.narrow(perHost, this.latest.hasServed)) return !pace.refused(nowMillis)
     }
     tolerance.renew()
     return false
@@ -301,21 +287,6 @@ export class HostGate {
   /** Whether clearly less is asked of the host than what was too much for it last. */
   private get isUnhurried(): boolean {
     return this.window.isLow && this.pace.isLow
-  }
-
-  private get refusesMost(): boolean {
-    return 2 * this.latestRefusals > this.latestCount
-  }
-
-  private get latestRefusals(): number {
-    let refusals = 0
-    for (let bits = this.latest; bits > 0; bits >>= 1) refusals += bits & 1
-    return refusals
-  }
-
-  private note(bit: 0 | 1): void {
-    this.latest = (this.latest << 1 | bit) & (1 << latestMax) - 1
-    this.latestCount = Math.min(latestMax, this.latestCount + 1)
   }
 
   /** Whoever waits for a place may ask again. */

@@ -2,7 +2,7 @@
  * Hosts that can do nothing (shut, full, silent, without their robots.txt) beside hosts that can: those go on as if the others were not there.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Layer, Result, Stream } from "effect"
+import { Clock, Duration, Effect, Fiber, Layer, Result, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import * as MemoryFrontier from "../../../src/layers/fetch/MemoryFrontier.ts"
@@ -10,6 +10,7 @@ import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import type { FetchOutcome } from "../../../src/services/fetch/FetchOutcome.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 import { parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
+import type { FetchSource } from "../../../src/services/fetch/FetchSource.ts"
 import { Frontier } from "../../../src/services/fetch/Frontier.ts"
 import * as ScriptedClient from "../../support/fetch/ScriptedClient.ts"
 import { leakFree } from "../../support/leakFree.ts"
@@ -98,4 +99,91 @@ describe("ten thousand pages of a host that does nothing for a minute, and a hun
       })
     }
   }
+})
+
+it.effect("no more than sixteen thousand targets wait, however many a source has that cannot choose", () => {
+  const client = script(() => ({ status: 503, headers: { "retry-after": "60" } }))
+  let given = 0
+  const source: FetchSource = {
+    pull: ({ limit }) =>
+      Effect.sync(() => {
+        const from = given
+        given += limit
+        const targets = Array.from({ length: limit }, (_, n) =>
+          Result.getOrThrow(parseTarget({ url: `http://shut.test/${from + n}` })))
+        return { _tag: "Targets", targets }
+      })
+  }
+  return Effect.gen(function*() {
+    const fetcher = yield* Fetcher
+    yield* Effect.forkScoped(Stream.runDrain(fetcher.fetchSource(source)))
+    yield* TestClock.adjust("10 seconds")
+    assert.strictEqual(given, 16_384)
+  }).pipe(
+    Effect.scoped,
+    Effect.provideService(
+      FetchPolicy.FetchPolicy,
+      FetchPolicy.make({ perHost: 1, retry: { patience: Duration.minutes(2) } })
+    ),
+    Effect.provide(Layer.provide(HttpFetcher.layer, client.layer)),
+    leakFree
+  )
+})
+
+it.effect("a host that has opened is asked for again, also when nothing of it waits here", () => {
+  const client = ScriptedClient.make((_, { url }) => ({ delay: url.includes("slow.test") ? 60_000 : 10 }))
+  const left = ["http://slow.test/", ...pages("shut", 20).map(({ url }) => url)].map((url) =>
+    Result.getOrThrow(parseTarget({ url }))
+  )
+  // One at a time, of a host that is not closed; nothing but an opened host ends its wait.
+  const source: FetchSource = {
+    pull: ({ closedHosts }) =>
+      Effect.sync(() => {
+        const [next] = left
+        if (next === undefined) return { _tag: "Done" }
+        if (closedHosts.has(next.host)) return { _tag: "Wait", wake: Effect.never }
+        left.shift()
+        return { _tag: "Targets", targets: [next] }
+      })
+  }
+  return Effect.gen(function*() {
+    const fetcher = yield* Fetcher
+    const ended: Array<string> = []
+    yield* Effect.forkScoped(Stream.runForEach(fetcher.fetchSource(source), ({ target }) =>
+      Effect.sync(() => {
+        ended.push(target.host)
+      })))
+    yield* TestClock.adjust("1 second")
+    assert.deepStrictEqual(ended, Array.from({ length: 20 }, () => "shut.test"))
+  }).pipe(
+    Effect.scoped,
+    Effect.provideService(FetchPolicy.FetchPolicy, FetchPolicy.make({ perHost: 1 })),
+    Effect.provide(Layer.provide(HttpFetcher.layer, client.layer)),
+    leakFree
+  )
+})
+
+it.effect("a robots.txt whose run is left before it has come is asked for by the next run", () => {
+  const client = script((_, atMillis) => atMillis < 1000 ? { silent: true } : { status: 404 })
+  const fetchPages = Effect.flatMap(
+    Fetcher,
+    (fetcher) => Stream.runCollect(fetcher.fetchAll(Stream.fromIterable(pages("shut", 3))))
+  )
+  return Effect.gen(function*() {
+    const left = yield* Effect.forkChild(fetchPages, { startImmediately: true })
+    yield* TestClock.adjust("500 millis")
+    // It waits for the robots.txt of the first.
+    const waiting = yield* Effect.forkChild(fetchPages, { startImmediately: true })
+    yield* TestClock.adjust("500 millis")
+    assert.deepStrictEqual(client.sent.map(({ request }) => request.url), ["http://shut.test/robots.txt"])
+    yield* Fiber.interrupt(left)
+    yield* TestClock.adjust("1 second")
+    assert.lengthOf(yield* Effect.fromNullishOr(waiting.pollUnsafe()).pipe(Effect.flatten), 3)
+    assert.lengthOf(yield* fetchPages, 3, "and it is known from then on")
+    assert.lengthOf(client.sent.filter(({ request }) => request.url.endsWith("/robots.txt")), 2)
+  }).pipe(
+    Effect.provideService(FetchPolicy.FetchPolicy, FetchPolicy.make({ robots: true })),
+    Effect.provide(Layer.provide(HttpFetcher.layer, client.layer)),
+    leakFree
+  )
 })

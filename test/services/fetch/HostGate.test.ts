@@ -12,7 +12,7 @@ const limits: HostLimits = { ...defaults, breakerFailures: 3 }
 /** Starts one request, which is refused at once. */
 const refuse = (gate: HostGate, nowMillis: number, askedMillis?: number, of: HostLimits = limits) => {
   assert.isUndefined(gate.tryStart(of, nowMillis))
-  gate.refused(of, { status: 429, askedMillis, ticket: gate.started, isAgain: false }, nowMillis, 0)
+  gate.refused(of, { status: 429, askedMillis, ticket: gate.started, isAgain: false, chance: 0 }, nowMillis)
   gate.end()
 }
 
@@ -89,7 +89,7 @@ describe("places", () => {
   const refuseAll = (gate: HostGate) => {
     const tickets = fill(gate)
     for (const ticket of tickets) {
-      gate.refused(limits, { status: 503, askedMillis: undefined, ticket, isAgain: false }, 0, 0)
+      gate.refused(limits, { status: 503, askedMillis: undefined, ticket, isAgain: false, chance: 0 }, 0)
     }
     for (const _ of tickets) gate.end()
     return tickets.length
@@ -235,17 +235,17 @@ describe("the retry budget", () => {
 describe("memory", () => {
   /** What another process makes of it. */
   const recalled = (gate: HostGate, nowMillis: number) => {
-    const state = gate.remembered(nowMillis, 2_000_000)
+    const state = gate.remembered({ nowMillis, wallMillis: 2_000_000 })
     const other = new HostGate("a")
-    if (state !== undefined) other.recall(state, 50, 2_001_000)
+    if (state !== undefined) other.recall(state, { nowMillis: 50, wallMillis: 2_001_000 })
     return { state, other }
   }
 
   it("of a host that is well there is none", () => {
     const gate = new HostGate("a")
-    assert.isUndefined(gate.remembered(0, 1_000_000))
+    assert.isUndefined(gate.remembered({ nowMillis: 0, wallMillis: 1_000_000 }))
     for (let n = 0; n < 50; n++) answer(gate, n)
-    assert.isUndefined(gate.remembered(0, 1_000_000))
+    assert.isUndefined(gate.remembered({ nowMillis: 0, wallMillis: 1_000_000 }))
   })
 
   it("what the host has asked for goes to another process through the wall clock", () => {
@@ -273,7 +273,7 @@ describe("memory", () => {
     const tickets = fill(gate)
     gate.answered(limits, 0)
     for (const ticket of [...tickets, 5, 6, 7]) {
-      gate.refused(limits, { status: 503, askedMillis: undefined, ticket, isAgain: false }, 0, 0)
+      gate.refused(limits, { status: 503, askedMillis: undefined, ticket, isAgain: false, chance: 0 }, 0)
     }
     for (const _ of tickets) gate.end()
     const { other, state } = recalled(gate, 0)
@@ -291,7 +291,7 @@ describe("memory", () => {
       cooldownMillis: 0,
       openUntilMillis: 0
     }
-    gate.recall({ host: "a", blockedUntilMillis: 1_001_000, ...old }, 0, 1_000_000)
+    gate.recall({ host: "a", blockedUntilMillis: 1_001_000, ...old }, { nowMillis: 0, wallMillis: 1_000_000 })
     assert.strictEqual(gate.tryStart(limits, 0), 1000)
     assert.strictEqual(gate.concurrency(limits), 1)
   })

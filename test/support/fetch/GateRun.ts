@@ -110,7 +110,7 @@ export const run = (host: SimulatedHost, options: Options): Result => {
     at(nowMillis + millis, () => {
       if (isRefused) {
         refusedRequests++
-        gate.refused(limits, { status: 503, askedMillis, ticket, isAgain: attempt > 1 }, nowMillis, chance())
+        gate.refused(limits, { status: 503, askedMillis, ticket, isAgain: attempt > 1, chance: chance() }, nowMillis)
         if (attempt > 3 || !gate.takeRetry(limits, nowMillis)) failed++
         else at(nowMillis + equalJitterMillis(attempt, 250, 30_000, chance()), () => queue.push(page))
       } else {

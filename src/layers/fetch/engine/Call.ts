@@ -5,6 +5,7 @@ import type { Cause, Context } from "effect"
 import { type FetchError, TotalTimeout } from "../../../services/fetch/FetchError.ts"
 import { failure, type FetchOutcome } from "../../../services/fetch/FetchOutcome.ts"
 import type { FetchRequest, FetchTarget } from "../../../services/fetch/FetchRequest.ts"
+import type { Moment } from "../../../services/fetch/HostGate.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import type { Attempt } from "./Attempt.ts"
 import type { BodySink, Wants } from "./BodySink.ts"
@@ -56,11 +57,7 @@ export type End =
   /** Interrupted from elsewhere, or died: there is no outcome to report. */
   | { readonly _tag: "Lost"; readonly cause: Cause.Cause<never> }
 
-export interface Now {
-  /** Monotonic. */
-  readonly nowMillis: number
-  /** Unix time. */
-  readonly wallMillis: number
+export interface Now extends Moment {
   /** In [0, 1). */
   readonly chance: () => number
 }

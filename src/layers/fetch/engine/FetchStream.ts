@@ -209,8 +209,8 @@ class FetchStream<E> {
 
   private take({ hosts, targets }: Targets): void {
     if (hosts !== undefined) {
-      const { nowMillis, wallMillis } = this.hub.now()
-      for (const host of hosts) this.hub.gate(host.host, this.limits).recall(host, nowMillis, wallMillis)
+      const now = this.hub.now()
+      for (const host of hosts) this.hub.gate(host.host, this.limits).recall(host, now)
     }
     for (const target of targets) {
       const call = Call.make({
@@ -230,7 +230,7 @@ class FetchStream<E> {
     this.lent.delete(call)
     if (end._tag === "Lost") return this.fail(end.cause)
     const { target } = call
-    const host = this.hub.gate(target.host, this.limits).remembered(this.hub.alarm.now(), this.hub.wallMillis())
+    const host = this.hub.gate(target.host, this.limits).remembered(this.hub.now())
     this.push(host === undefined ? { target, outcome: end.outcome } : { target, outcome: end.outcome, host })
   }
 }

@@ -96,7 +96,8 @@ export class HostQueues {
       const queue = this.ready.shift()
       if (queue === undefined) return undefined
       queue.isReady = false
-      if (!queue.isShut) return queue
+      // Meanwhile its host may have been shut, or all its calls forgotten.
+      if (!queue.isShut && queue.first !== undefined) return queue
     }
   }
 
@@ -140,7 +141,6 @@ export class HostQueues {
       if (!queue.isShut) this.openLength += queue.length
       if (queue.first === undefined) this.close(queue)
     }
-    this.ready.splice(0, Infinity, ...this.ready.filter((queue) => queue.first !== undefined))
   }
 
   clear(): void {

@@ -88,8 +88,8 @@ const afterReply = (call: Call.Call, attempt: Attempt, reply: Transfer.Reply, no
   if (!Retry.isTransientStatus(status)) return fail(call, { error, reply }, now)
   if (!Retry.isThrottling(status)) return retry(call, attempt, { error, reply }, now)
   const askedMillis = Retry.retryAfterMillis(Transfer.headerOf(headers, "retry-after"), now.wallMillis)
-  const refused = { status, askedMillis, ticket: attempt.ticket, isAgain: call.attempts > 1 }
-  gate.refused(call.limits, refused, now.nowMillis, now.chance())
+  const refused = { status, askedMillis, ticket: attempt.ticket, isAgain: call.attempts > 1, chance: now.chance() }
+  gate.refused(call.limits, refused, now.nowMillis)
   return askedMillis !== undefined && askedMillis > call.limits.patienceMillis
     ? fail(call, { error: tooLong(url, status, askedMillis, now), reply }, now)
     : retry(call, attempt, { error, reply, askedMillis }, now)

@@ -5,6 +5,7 @@
 import { Cause, Effect, type Pull } from "effect"
 import type { Readable } from "node:stream"
 import type { TransportWatch } from "../../../services/fetch/TransportWatch.ts"
+import { BodyPieces } from "./BodyPieces.ts"
 import type { Connection, Rider } from "./Connection.ts"
 import type { ConnectionPool } from "./ConnectionPool.ts"
 import * as Framing from "./Framing.ts"
@@ -41,7 +42,16 @@ export interface Received {
   readonly abort: () => void
 }
 
-type Settled = (error: unknown, received: Received | undefined) => void
+export interface ExchangeOptions {
+  readonly pool: ConnectionPool
+  readonly connection: Connection
+  readonly question: Question
+  readonly watch: TransportWatch | undefined
+  /** Bodies up to this size are handed over whole. */
+  readonly inlineBytes: number
+  /** Called once, with the error or with what came. */
+  readonly settled: (error: unknown, received: Received | undefined) => void
+}
 
 export class Exchange implements Rider, Reader, Received {
   status = 0
@@ -52,11 +62,10 @@ export class Exchange implements Rider, Reader, Received {
   private readonly connection: Connection
   private readonly question: Question
   private readonly inlineBytes: number
-  private readonly settled: Settled
+  private readonly settled: ExchangeOptions["settled"]
   private readonly parser: ResponseParser
   private upload: Upload | undefined = undefined
-  private chunks: Array<Buffer> = []
-  private bufferedBytes = 0
+  private readonly pieces = new BodyPieces()
   /** Something of the request was written to the present socket. */
   private isSent = false
   /** The body, or what there is instead of one, was handed to the socket. */
@@ -68,14 +77,7 @@ export class Exchange implements Rider, Reader, Received {
   private error: unknown = undefined
   private wake: (() => void) | undefined = undefined
 
-  constructor(
-    pool: ConnectionPool,
-    connection: Connection,
-    question: Question,
-    watch: TransportWatch | undefined,
-    inlineBytes: number,
-    settled: Settled
-  ) {
+  constructor({ connection, inlineBytes, pool, question, settled, watch }: ExchangeOptions) {
     this.pool = pool
     this.connection = connection
     this.question = question
@@ -116,7 +118,7 @@ export class Exchange implements Rider, Reader, Received {
     if (fault !== undefined) return this.fail(fault)
     if (this.parser.isDone) return this.complete()
     if (!this.isStreaming) return
-    if (this.bufferedBytes > highWaterBytes && !this.isPaused) {
+    if (this.pieces.bytes > highWaterBytes && !this.isPaused) {
       this.isPaused = true
       this.connection.pause()
     }
@@ -164,9 +166,8 @@ export class Exchange implements Rider, Reader, Received {
 
   onBody(piece: Buffer): void {
     this.watch?.received(piece.length)
-    this.chunks.push(piece)
-    this.bufferedBytes += piece.length
-    if (!this.isStreaming && this.bufferedBytes > this.inlineBytes) this.stream()
+    this.pieces.push(piece)
+    if (!this.isStreaming && this.pieces.bytes > this.inlineBytes) this.stream()
   }
 
   /** Pulls what has come since the last pull. */
@@ -238,12 +239,7 @@ export class Exchange implements Rider, Reader, Received {
       this.pool.discard(this.connection, null)
     }
     if (this.isStreaming) return this.notify()
-    const [first] = this.chunks
-    this.whole = first === undefined
-      ? empty
-      : this.chunks.length === 1
-      ? first
-      : Buffer.concat(this.chunks, this.bufferedBytes)
+    this.whole = this.pieces.whole()
     this.settled(undefined, this)
   }
 
@@ -266,7 +262,11 @@ export class Exchange implements Rider, Reader, Received {
 
   private next(): Pull.Pull<readonly [Uint8Array, ...Array<Uint8Array>], unknown> {
     return Effect.suspend(() => {
-      if (this.chunks.length > 0) return Effect.succeed(this.take())
+      const pieces = this.pieces.take()
+      if (pieces !== undefined) {
+        this.resume()
+        return Effect.succeed(pieces)
+      }
       if (this.error !== undefined) return Effect.fail(this.error)
       if (this.isEnded) return Cause.done()
       return Effect.flatMap(this.more, () => this.next())
@@ -291,16 +291,9 @@ export class Exchange implements Rider, Reader, Received {
     wake?.()
   }
 
-  private take(): readonly [Uint8Array, ...Array<Uint8Array>] {
-    const [first = empty, ...rest] = this.chunks
-    this.chunks = []
-    this.bufferedBytes = 0
-    if (this.isPaused) {
-      this.isPaused = false
-      if (!this.isEnded) this.connection.resume()
-    }
-    return [first, ...rest]
+  private resume(): void {
+    if (!this.isPaused) return
+    this.isPaused = false
+    if (!this.isEnded) this.connection.resume()
   }
 }
-
-const empty = Buffer.alloc(0)
