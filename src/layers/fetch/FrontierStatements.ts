@@ -6,7 +6,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { OutcomeFilter, TagCount } from "../../services/fetch/Frontier.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as SqlFunction from "../postgres/SqlFunction.ts"
-import type { LeasedLane } from "./LeaseBook.ts"
+import type { Lane } from "./LeaseBook.ts"
 import type { OutcomeRow } from "./OutcomeRows.ts"
 
 /** What a function gives back: no row when the member that called it is none any more, and nothing was done. */
@@ -67,7 +67,7 @@ export interface Settling {
   readonly outcomes: SqlFunction.Arguments
   /** By `hostColumns`. */
   readonly hosts: SqlFunction.Arguments
-  readonly leaving: ReadonlyArray<LeasedLane>
+  readonly leaving: ReadonlyArray<Lane>
   /** A try before may have come through. */
   readonly isAgain: boolean
 }
@@ -86,9 +86,9 @@ export interface Page {
   readonly most: number
 }
 
-const idsOf = (lanes: ReadonlyArray<LeasedLane>) => Columns.bigints(lanes.map(({ id }) => id))
-const readsOf = (lanes: ReadonlyArray<LeasedLane>) => Columns.bigints(lanes.map(({ read }) => BigInt(read)))
-const redosOf = (lanes: ReadonlyArray<LeasedLane>) => Columns.bigints(lanes.map(({ redo }) => BigInt(redo)))
+const idsOf = (lanes: ReadonlyArray<Lane>) => Columns.bigints(lanes.map(({ id }) => id))
+const readsOf = (lanes: ReadonlyArray<Lane>) => Columns.bigints(lanes.map(({ read }) => BigInt(read)))
+const redosOf = (lanes: ReadonlyArray<Lane>) => Columns.bigints(lanes.map(({ redo }) => BigInt(redo)))
 const headsOf = (heads: ReadonlyArray<number>) => Columns.bigints(heads.map(BigInt))
 
 const first = <Row>(rows: ReadonlyArray<Row>): Row | undefined => rows[0]
@@ -157,14 +157,14 @@ export const make = (sql: PgClient.PgClient) => {
       Effect.map(call<{ readonly freed: boolean }>("fetch_bury", { run }), (rows) => first(rows)?.freed === true),
 
     /** Goes on as another member, with the lanes of its book; none when this process was taken for dead. */
-    renew: (run: number, old: number, known: Iterable<LeasedLane>) =>
+    renew: (run: number, old: number, known: Iterable<Lane>) =>
       Effect.map(
         call<{ readonly renewed: number | null }>("fetch_renew", { run, old, known: idsOf(Array.from(known)) }),
         (rows) => first(rows)?.renewed ?? undefined
       ),
 
     /** Leaves: the next owners look again at what lies between `heads` and what was read. */
-    leave: (run: number, member: number, lanes: ReadonlyArray<LeasedLane>, heads: ReadonlyArray<number>) =>
+    leave: (run: number, member: number, lanes: ReadonlyArray<Lane>, heads: ReadonlyArray<number>) =>
       call("fetch_leave", { run, member, lanes: idsOf(lanes), heads: headsOf(heads), reads: readsOf(lanes) }),
 
     seal: (member: number) => call("fetch_seal", { member }),
@@ -179,7 +179,7 @@ export const make = (sql: PgClient.PgClient) => {
     take: (run: number, member: number, closedHosts: ReadonlySet<string>, most: number) =>
       call<LaneRow>("fetch_take", { run, member, closed: Columns.texts(Array.from(closedHosts)), most }),
 
-    read: (run: number, member: number, lanes: ReadonlyArray<LeasedLane>, { most, taken }: Reading) =>
+    read: (run: number, member: number, lanes: ReadonlyArray<Lane>, { most, taken }: Reading) =>
       call<UrlRow>("fetch_read", {
         run,
         member,
@@ -202,11 +202,11 @@ export const make = (sql: PgClient.PgClient) => {
       }),
 
     /** Lets go of lanes in which nothing is left. */
-    free: (member: number, lanes: ReadonlyArray<LeasedLane>) =>
+    free: (member: number, lanes: ReadonlyArray<Lane>) =>
       call("fetch_head", { member, lanes: idsOf(lanes), heads: readsOf(lanes), is_leaving: true }),
 
     /** Notes how far lanes are. */
-    park: (member: number, lanes: ReadonlyArray<LeasedLane>, heads: ReadonlyArray<number>) =>
+    park: (member: number, lanes: ReadonlyArray<Lane>, heads: ReadonlyArray<number>) =>
       call("fetch_head", { member, lanes: idsOf(lanes), heads: headsOf(heads), is_leaving: false }),
 
     status: (run: number) => Effect.map(call<Status>("fetch_status", { run }), first)

@@ -6,11 +6,11 @@ import type { Fetched } from "../../services/fetch/Fetcher.ts"
 import * as HostState from "../../services/fetch/HostState.ts"
 import * as Columns from "../postgres/Columns.ts"
 import type { Arguments } from "../postgres/SqlFunction.ts"
-import type { Lease, LeasedLane, Noted } from "./LeaseBook.ts"
+import type { Lane, Lease, Noted } from "./LeaseBook.ts"
 
 /** A host's state, as it is to be written; `state` is `undefined` where nothing is known any more. */
 export interface HostNote {
-  readonly lane: LeasedLane
+  readonly lane: Lane
   readonly state: HostState.HostState | undefined
   readonly noted: Noted | undefined
 }
@@ -26,7 +26,7 @@ export const hostNotes = (
   fetched: ReadonlyArray<Fetched>,
   nowMillis: number
 ): ReadonlyArray<HostNote> => {
-  const words = new Map<LeasedLane, HostState.HostState | undefined>()
+  const words = new Map<Lane, HostState.HostState | undefined>()
   for (let at = 0; at < leases.length; at++) {
     const lane = leases[at]?.lane
     const state = fetched[at]?.host

@@ -1,17 +1,27 @@
 /**
- * What one process has leased of a run: the hosts that it works on and their URLs, in the order of their log.
+ * What one process has leased of a run: the hosts that it works on and their URLs, in the order of their log. The frontier fills the book and asks it what to
+ * hand out, what to let go and where to go on after a crash. No I/O and no time in here.
  *
- * No I/O and no time in here: the frontier fills the book and asks it what to hand out, what to let go and where to go on after a
- * crash.
+ *   a lane     taken ─▶ open ──beginReading──▶ reading ──endReading──▶ open
+ *                        └────beginLeaving──▶ leaving ──endLeaving──▶ not in the book, another process may take it
+ *                                               └─────abandonLeaving──▶ open
+ *              It leaves when it is drained (nothing was behind `read` at the last look) and all that was read of it is settled.
+ *
+ *   a lease    entered ─▶ held ──handOut: its target is with the dispatcher, the lease as before
+ *                          └──beginSettling──▶ settling ──endSettling──▶ not in the book, its outcome is recorded
+ *                                                 └──abandonSettling──▶ held
+ *
+ *   the log of a lane     ... head | settled and not settled | read | what nobody here knows | last
+ *                             └ all before it has an outcome: where the next owner begins
  */
 import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
 import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
-import { identity } from "../../services/fetch/Frontier.ts"
+import { keyOf } from "../../services/fetch/Frontier.ts"
 import type { HostState } from "../../services/fetch/HostState.ts"
 
 /** A leased URL. */
 export interface Lease {
-  readonly lane: LeasedLane
+  readonly lane: Lane
   readonly seq: number
   readonly key: string
   readonly target: FetchTarget
@@ -27,7 +37,7 @@ export interface Noted {
 }
 
 /** A host that this process works on: its log from the oldest lease that is not settled. */
-export interface LeasedLane {
+export interface Lane {
   readonly id: bigint
   readonly host: string
   /** Up to here rows may have an outcome already. */
@@ -35,11 +45,9 @@ export interface LeasedLane {
   /** The last row that was read. */
   read: number
   /** Nothing was behind `read` at the last look. */
-  drained: boolean
-  /** A read is under way: it may not be given up. */
-  reading: boolean
-  /** Being given up: nothing more is read of it. */
-  leaving: boolean
+  isDrained: boolean
+  /** It is not given up while it is read, and not read while it is given up. */
+  phase: "open" | "reading" | "leaving"
   first: Lease | undefined
   last: Lease | undefined
   /** The first lease that was not handed out yet. */
@@ -53,29 +61,38 @@ export interface LeasedLane {
   noted: Noted | undefined
 }
 
+/** A host that was taken over. */
+export interface Taken {
+  readonly id: bigint
+  readonly host: string
+  readonly head: number
+  readonly redo: number
+  /** What is known of the host. */
+  readonly known: HostState | undefined
+}
+
 /** Up to here everything has an outcome. */
-export const headOf = (lane: LeasedLane): number => lane.first === undefined ? lane.read : lane.first.seq - 1
+export const headOf = (lane: Lane): number => lane.first === undefined ? lane.read : lane.first.seq - 1
 
 /** Leases of one process. */
 export class LeaseBook {
-  readonly lanes = new Map<bigint, LeasedLane>()
-  readonly #leases = new Map<string, Lease>()
+  readonly lanes = new Map<bigint, Lane>()
+  private readonly leases = new Map<string, Lease>()
   /** Lanes with something to hand out, the one that waited longest first. */
-  readonly #ready = new Set<LeasedLane>()
+  private readonly ready = new Set<Lane>()
   /** Leases that were not handed out yet. */
   waiting = 0
   /** Leases there have ever been. */
   taken = 0
 
-  addLane(id: bigint, host: string, head: number, redo: number, known?: HostState): LeasedLane {
-    const lane: LeasedLane = {
+  addLane({ head, host, id, known, redo }: Taken): Lane {
+    const lane: Lane = {
       id,
       host,
       redo,
       read: head,
-      drained: false,
-      reading: false,
-      leaving: false,
+      isDrained: false,
+      phase: "open",
       first: undefined,
       last: undefined,
       nextOut: undefined,
@@ -91,11 +108,11 @@ export class LeaseBook {
   }
 
   /** Enters a row that was read for a lane; rows come in the order of `seq`. */
-  enter(lane: LeasedLane, seq: number, target: FetchTarget): void {
+  enter(lane: Lane, seq: number, target: FetchTarget): void {
     const lease: Lease = {
       lane,
       seq,
-      key: identity(target),
+      key: keyOf(target),
       target,
       state: "held",
       previous: lane.last,
@@ -110,14 +127,14 @@ export class LeaseBook {
     lane.unsettled++
     this.waiting++
     this.taken++
-    this.#leases.set(lease.key, lease)
-    this.#ready.add(lane)
+    this.leases.set(lease.key, lease)
+    this.ready.add(lane)
   }
 
   /** Up to `limit` targets, spread over the hosts that are not closed, and what is known of hosts among them that are new; none: nothing. */
   handOut({ closedHosts, limit }: FetchDemand): FetchSupply | undefined {
-    const open: Array<LeasedLane> = []
-    for (const lane of this.#ready) {
+    const open: Array<Lane> = []
+    for (const lane of this.ready) {
       if (closedHosts.has(lane.host)) continue
       open.push(lane)
       if (open.length === limit) break
@@ -132,7 +149,7 @@ export class LeaseBook {
       const share = Math.ceil((limit - targets.length) / lanes.length)
       for (const lane of lanes) {
         const before = targets.length
-        this.#takeFrom(lane, Math.min(share, limit - before), targets)
+        this.takeFrom(lane, Math.min(share, limit - before), targets)
         if (lane.known === undefined || targets.length === before) continue
         hosts.push(lane.known)
         lane.known = undefined
@@ -141,7 +158,7 @@ export class LeaseBook {
     return targets.length === 0 ? undefined : { _tag: "Targets", targets, hosts }
   }
 
-  #takeFrom(lane: LeasedLane, limit: number, targets: Array<FetchTarget>): void {
+  private takeFrom(lane: Lane, limit: number, targets: Array<FetchTarget>): void {
     const count = Math.min(limit, lane.waiting)
     for (let left = count; left > 0 && lane.nextOut !== undefined; left--) {
       targets.push(lane.nextOut.target)
@@ -149,15 +166,15 @@ export class LeaseBook {
     }
     lane.waiting -= count
     this.waiting -= count
-    this.#ready.delete(lane)
-    if (lane.waiting > 0) this.#ready.add(lane)
+    this.ready.delete(lane)
+    if (lane.waiting > 0) this.ready.add(lane)
   }
 
   /** Lanes that are open and have more to read, those with the least left to hand out first. */
-  refillable(closedHosts: ReadonlySet<string>, waitingMax: number): Array<LeasedLane> {
-    const lanes: Array<LeasedLane> = []
+  refillable(closedHosts: ReadonlySet<string>, waitingMax: number): Array<Lane> {
+    const lanes: Array<Lane> = []
     for (const lane of this.lanes.values()) {
-      if (lane.drained || lane.reading || lane.leaving || lane.waiting > waitingMax || closedHosts.has(lane.host)) {
+      if (lane.isDrained || lane.phase !== "open" || lane.waiting > waitingMax || closedHosts.has(lane.host)) {
         continue
       }
       lanes.push(lane)
@@ -168,7 +185,7 @@ export class LeaseBook {
   /** What could be handed out now, counted up to `enough`. */
   openWaiting(closedHosts: ReadonlySet<string>, enough: number): number {
     let waiting = 0
-    for (const lane of this.#ready) {
+    for (const lane of this.ready) {
       if (!closedHosts.has(lane.host)) waiting += lane.waiting
       if (waiting >= enough) break
     }
@@ -177,7 +194,7 @@ export class LeaseBook {
 
   /** The lease of a target, marked as being settled; none when it is not held. */
   beginSettling(target: FetchTarget): Lease | undefined {
-    const lease = this.#leases.get(identity(target))
+    const lease = this.leases.get(keyOf(target))
     if (lease === undefined || lease.state !== "held") return undefined
     lease.state = "settling"
     lease.lane.unsettled--
@@ -194,7 +211,7 @@ export class LeaseBook {
 
   endSettling(leases: Iterable<Lease>): void {
     for (const lease of leases) {
-      this.#leases.delete(lease.key)
+      this.leases.delete(lease.key)
       // Unlinked at once: one slow URL must not keep all those after it in memory.
       const { lane, next, previous } = lease
       if (previous === undefined) lane.first = next
@@ -205,48 +222,48 @@ export class LeaseBook {
   }
 
   /** Lanes with nothing left to do, marked as leaving. */
-  beginLeaving(candidates: Iterable<LeasedLane>): Array<LeasedLane> {
-    const lanes: Array<LeasedLane> = []
+  beginLeaving(candidates: Iterable<Lane>): Array<Lane> {
+    const lanes: Array<Lane> = []
     for (const lane of candidates) {
-      if (!lane.drained || lane.reading || lane.leaving || lane.unsettled > 0) continue
-      lane.leaving = true
+      if (!lane.isDrained || lane.phase !== "open" || lane.unsettled > 0) continue
+      lane.phase = "leaving"
       lanes.push(lane)
     }
     return lanes
   }
 
-  abandonLeaving(lanes: Iterable<LeasedLane>): void {
-    for (const lane of lanes) lane.leaving = false
+  abandonLeaving(lanes: Iterable<Lane>): void {
+    for (const lane of lanes) lane.phase = "open"
   }
 
-  endLeaving(lanes: Iterable<LeasedLane>): void {
+  endLeaving(lanes: Iterable<Lane>): void {
     for (const lane of lanes) this.lanes.delete(lane.id)
   }
 
-  beginReading(lanes: Iterable<LeasedLane>): void {
+  beginReading(lanes: Iterable<Lane>): void {
     for (const lane of lanes) {
-      lane.reading = true
+      lane.phase = "reading"
       // What is added from here on is not hidden by what this read finds.
-      lane.drained = true
+      lane.isDrained = true
     }
   }
 
   /** `more` says of which lanes there is more to read. */
-  endReading(lanes: Iterable<LeasedLane>, more: (lane: LeasedLane) => boolean): void {
+  endReading(lanes: Iterable<Lane>, more: (lane: Lane) => boolean): void {
     for (const lane of lanes) {
-      lane.reading = false
-      if (more(lane)) lane.drained = false
+      lane.phase = "open"
+      if (more(lane)) lane.isDrained = false
     }
   }
 
   /** Something was added behind what was read of this lane. */
   grown(id: bigint): void {
     const lane = this.lanes.get(id)
-    if (lane !== undefined) lane.drained = false
+    if (lane !== undefined) lane.isDrained = false
   }
 
   /** Other processes may have added to lanes that looked drained. */
   lookAgain(): void {
-    for (const lane of this.lanes.values()) lane.drained = false
+    for (const lane of this.lanes.values()) lane.isDrained = false
   }
 }

@@ -14,18 +14,18 @@ interface Known {
 
 /** States by host. Stale ones go when there are many. */
 export class MemoryHosts {
-  readonly #known = new Map<string, Known>()
-  #sweepAt = sweepMin
+  private readonly known = new Map<string, Known>()
+  private sweepAt = sweepMin
 
   /** What is known of a host now. */
   get(host: string, nowMillis: number): HostState.HostState | undefined {
-    const known = this.#known.get(host)
+    const known = this.known.get(host)
     return known !== undefined && known.staleAtMillis > nowMillis ? known.state : undefined
   }
 
   /** Takes the last word on a host; a block that is under way and ends later stays. */
   note({ host: state, target: { host } }: Fetched, nowMillis: number): void {
-    const known = this.#known.get(host)
+    const known = this.known.get(host)
     if (known !== undefined) {
       const shutUntilMillis = HostState.shutUntilMillis(known.state)
       if (shutUntilMillis > nowMillis && (state === undefined || HostState.shutUntilMillis(state) < shutUntilMillis)) {
@@ -33,15 +33,15 @@ export class MemoryHosts {
       }
     }
     if (state === undefined) {
-      this.#known.delete(host)
+      this.known.delete(host)
       return
     }
-    if (known === undefined && this.#known.size >= this.#sweepAt) this.#sweep(nowMillis)
-    this.#known.set(host, { state, staleAtMillis: HostState.staleAtMillis(state, nowMillis) })
+    if (known === undefined && this.known.size >= this.sweepAt) this.sweep(nowMillis)
+    this.known.set(host, { state, staleAtMillis: HostState.staleAtMillis(state, nowMillis) })
   }
 
-  #sweep(nowMillis: number): void {
-    for (const [host, { staleAtMillis }] of this.#known) if (staleAtMillis <= nowMillis) this.#known.delete(host)
-    this.#sweepAt = Math.max(sweepMin, this.#known.size * 2)
+  private sweep(nowMillis: number): void {
+    for (const [host, { staleAtMillis }] of this.known) if (staleAtMillis <= nowMillis) this.known.delete(host)
+    this.sweepAt = Math.max(sweepMin, this.known.size * 2)
   }
 }

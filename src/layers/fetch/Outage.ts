@@ -50,7 +50,7 @@ export interface OutageOptions {
 
 export class Outage {
   readonly options: OutageOptions
-  #sinceMillis: number | undefined
+  private sinceMillis: number | undefined
 
   constructor(options: OutageOptions) {
     this.options = options
@@ -58,57 +58,60 @@ export class Outage {
 
   /** Whether the last that was heard of the database is that it cannot be had. */
   get isOn(): boolean {
-    return this.#sinceMillis !== undefined
+    return this.sinceMillis !== undefined
   }
 
   /** Tries until it comes through. Fails with what waiting does not mend, and when the patience is over. A wait can be interrupted. */
-  readonly through = Effect.fnUntraced(function*<A>(
-    this: Outage,
+  through<A>(
     operation: string,
     attempt: (again: boolean) => Effect.Effect<A, SqlError>,
     limit = answerWithin
-  ) {
-    let firstMillis: number | undefined
-    let waitMillis = waitMinMillis
-    while (true) {
-      const exit = yield* Effect.exit(answeredWithin(limit)(Effect.suspend(() => attempt(firstMillis !== undefined))))
-      if (exit._tag === "Success") {
-        if (this.isOn) yield* this.ended
-        return exit.value
+  ): Effect.Effect<A, FrontierError> {
+    return Effect.gen({ self: this }, function*() {
+      let firstMillis: number | undefined
+      let waitMillis = waitMinMillis
+      while (true) {
+        const exit = yield* Effect.exit(answeredWithin(limit)(Effect.suspend(() => attempt(firstMillis !== undefined))))
+        if (exit._tag === "Success") {
+          if (this.isOn) yield* this.ended
+          return exit.value
+        }
+        const error = SqlFailure.find(exit.cause)
+        // Interrupted, or a defect of ours.
+        if (error === undefined) return yield* Effect.failCause(exit.cause).pipe(Effect.orDie)
+        const nowMillis = yield* Clock.currentTimeMillis
+        firstMillis ??= nowMillis
+        const patience = Duration.toMillis(this.options.patience)
+        const reason = SqlFailure.reasonOf(error)
+        if (!passes(error)) return yield* new FrontierError({ operation, reason, cause: error })
+        if (nowMillis - firstMillis >= patience) {
+          return yield* new FrontierError({ operation, reason, cause: error, triedMillis: nowMillis - firstMillis })
+        }
+        yield* this.began(error)
+        const chance = yield* Random.next
+        yield* Effect.interruptible(Effect.sleep(Duration.millis(waitMillis * (1 + chance) / 2)))
+        waitMillis = Math.min(waitMaxMillis, waitMillis * 2)
       }
-      const error = SqlFailure.find(exit.cause)
-      // Interrupted, or a defect of ours.
-      if (error === undefined) return yield* Effect.failCause(exit.cause).pipe(Effect.orDie)
-      const nowMillis = yield* Clock.currentTimeMillis
-      firstMillis ??= nowMillis
-      const patience = Duration.toMillis(this.options.patience)
-      const reason = SqlFailure.reasonOf(error)
-      if (!passes(error)) return yield* new FrontierError({ operation, reason, cause: error })
-      if (nowMillis - firstMillis >= patience) {
-        return yield* new FrontierError({ operation, reason, cause: error, triedMillis: nowMillis - firstMillis })
-      }
-      yield* this.began(error)
-      const chance = yield* Random.next
-      yield* Effect.interruptible(Effect.sleep(Duration.millis(waitMillis * (1 + chance) / 2)))
-      waitMillis = Math.min(waitMaxMillis, waitMillis * 2)
-    }
-  })
+    })
+  }
 
   /** Tells that the database cannot be had, once. Transactions that were in each other's way are no outage. */
-  readonly began = Effect.fnUntraced(function*(this: Outage, error: SqlError) {
-    if (this.isOn || SqlFailure.reasonOf(error) === "Conflict") return
-    this.#sinceMillis = yield* Clock.currentTimeMillis
-    yield* Effect.logWarning(
-      `${this.options.subject}: the database cannot be had (${SqlFailure.detailOf(error)}); waiting up to ${
-        Duration.format(this.options.patience)
-      } for it`
-    )
-  })
+  began(error: SqlError): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      if (this.isOn || SqlFailure.reasonOf(error) === "Conflict") return
+      this.sinceMillis = yield* Clock.currentTimeMillis
+      yield* Effect.logWarning(
+        `${this.options.subject}: the database cannot be had (${SqlFailure.detailOf(error)}); waiting up to ${
+          Duration.format(this.options.patience)
+        } for it`
+      )
+    })
+  }
 
   get ended(): Effect.Effect<void> {
     return Effect.flatMap(Clock.currentTimeMillis, (nowMillis) => {
-      const since = this.#sinceMillis
-      this.#sinceMillis = undefined
+      const since = this.sinceMillis
+      this.sinceMillis = undefined
       return since === undefined
         ? Effect.void
         : Effect.logInfo(

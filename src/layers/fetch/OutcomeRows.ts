@@ -5,7 +5,7 @@ import { Result } from "effect"
 import { hash } from "node:crypto"
 import type { FetchFailure, FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import * as FetchRequest from "../../services/fetch/FetchRequest.ts"
-import { deferredUntil, identity } from "../../services/fetch/Frontier.ts"
+import { deferredUntil, keyOf } from "../../services/fetch/Frontier.ts"
 import * as Redact from "../../services/fetch/Redact.ts"
 import * as Columns from "../postgres/Columns.ts"
 import type { Arguments } from "../postgres/SqlFunction.ts"
@@ -16,8 +16,7 @@ const storable = (text: string | null): string | null =>
   text !== null && text.includes("\0") ? text.replaceAll("\0", "\uFFFD") : text
 
 /** What identifies a target in its run, in 16 bytes: half a SHA-256, so that two of a billion collide with a chance of one in 10^20. */
-const hashOf = (target: FetchRequest.FetchTarget): Uint8Array =>
-  hash("sha256", identity(target), "buffer").subarray(0, 16)
+const hashOf = (target: FetchRequest.FetchTarget): Uint8Array => hash("sha256", keyOf(target), "buffer").subarray(0, 16)
 
 const requestText = ({ body, headers, method }: FetchRequest.FetchRequest): string | null =>
   method === undefined && headers === undefined && body === undefined ? null : JSON.stringify({ method, headers, body })

@@ -77,7 +77,7 @@ export const beatForever = (
   const checkpoint = Effect.suspend(() => {
     const membership = member.current
     const behind = Array.from(membership.book.lanes.values()).filter((lane) =>
-      !lane.leaving && headOf(lane) - lane.savedHead > checkpointRows
+      lane.phase !== "leaving" && headOf(lane) - lane.savedHead > checkpointRows
     )
     if (behind.length === 0) return Effect.void
     const heads = behind.map(headOf)

@@ -1,8 +1,14 @@
 /**
  * A process's membership in a run: under what name it works, whether it still may, and how it leaves.
  *
- * Every statement that a member sends is refused when its row is gone. When the end of one is not known (a lost connection, no answer),
- * the process goes on under another id: whatever is still on its way then finds no member, and can take or record nothing behind its back.
+ *   joined ─▶ sure ◀──a beat is answered── doubted          sure: nobody can have taken this process for dead, and it starts what it has leased
+ *              └────────1.5 s without one────▶┘
+ *
+ *   in doubt: a statement was given up whose end is not known ──renew──▶ the same leases under another id, with the next statement
+ *   lapsed: a statement or a beat finds no row of this member ──rejoin──▶ a new membership with an empty book
+ *
+ * Every statement that a member sends is refused when its row is gone. After a renewal, whatever is still on its way finds no member, and can take or record
+ * nothing behind its back.
  */
 import { Clock, Deferred, Duration, Effect, Semaphore } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -46,9 +52,9 @@ export const join = Effect.fnUntraced(function*(options: MembershipOptions) {
   return new RunMembership(options, clock, yield* joined(options, false), sentAt)
 })
 
-const joined = ({ id, outage, statements }: MembershipOptions, sealed: boolean) =>
+const joined = ({ id, outage, statements }: MembershipOptions, isSealed: boolean) =>
   Effect.flatMap(
-    outage.through("join", () => statements.join(id, sealed)),
+    outage.through("join", () => statements.join(id, isSealed)),
     // An insert gives its row back.
     (member): Effect.Effect<Membership> =>
       member === undefined
@@ -70,20 +76,20 @@ const instantOf = (clock: Clock.Clock): Instant => ({
 export class RunMembership {
   readonly options: MembershipOptions
   current: Membership
-  sealed = false
+  isSealed = false
   /** Completed and replaced when there may be work where there was none. */
   changed = Deferred.makeUnsafe<void>()
-  readonly #clock: Clock.Clock
-  readonly #changing = Semaphore.makeUnsafe(1)
-  readonly #listeners = new Set<(change: LendingChange) => void>()
-  #beatAt: Instant
-  #isDoubted = false
+  private readonly clock: Clock.Clock
+  private readonly changing = Semaphore.makeUnsafe(1)
+  private readonly listeners = new Set<(change: LendingChange) => void>()
+  private beatAt: Instant
+  private isDoubted = false
 
   constructor(options: MembershipOptions, clock: Clock.Clock, membership: Membership, joinedAt: Instant) {
     this.options = options
-    this.#clock = clock
+    this.clock = clock
     this.current = membership
-    this.#beatAt = joinedAt
+    this.beatAt = joinedAt
   }
 
   /** Wakes those who wait for work. */
@@ -93,30 +99,30 @@ export class RunMembership {
   }
 
   listen(onChange: (change: LendingChange) => void): () => void {
-    this.#listeners.add(onChange)
-    return () => void this.#listeners.delete(onChange)
+    this.listeners.add(onChange)
+    return () => void this.listeners.delete(onChange)
   }
 
   /** Whether nobody can have taken this process for dead. Asked before each start: costs no statement. */
   isSure(): boolean {
-    const now = instantOf(this.#clock)
-    const isSure = now.monotonicMillis - this.#beatAt.monotonicMillis < sureMillis &&
-      now.wallMillis - this.#beatAt.wallMillis < sureMillis
-    if (!isSure) this.#isDoubted = true
+    const now = instantOf(this.clock)
+    const isSure = now.monotonicMillis - this.beatAt.monotonicMillis < sureMillis &&
+      now.wallMillis - this.beatAt.wallMillis < sureMillis
+    if (!isSure) this.isDoubted = true
     return isSure
   }
 
   get now(): Instant {
-    return instantOf(this.#clock)
+    return instantOf(this.clock)
   }
 
   /** A beat that was sent then has found this process a member. */
   seenAt(sent: Instant): void {
-    this.#beatAt = sent
-    if (!this.#isDoubted) return
-    this.#isDoubted = !this.isSure()
-    if (this.#isDoubted) return
-    for (const tell of this.#listeners) tell("sure")
+    this.beatAt = sent
+    if (!this.isDoubted) return
+    this.isDoubted = !this.isSure()
+    if (this.isDoubted) return
+    for (const tell of this.listeners) tell("sure")
     this.announce()
   }
 
@@ -134,13 +140,13 @@ export class RunMembership {
     const attempt = (again: boolean) =>
       Effect.gen({ self: this }, function*() {
         const inDoubt = again || membership.inDoubt
-        if (inDoubt) yield* this.#renew(membership, member)
+        if (inDoubt) yield* this.renew(membership, member)
         while (this.current === membership) {
           member = membership.id
           const rows = yield* statement(member, inDoubt)
           if (rows.length > 0) return rows
           // Where the id has changed meanwhile, it was refused for that.
-          if (membership.isRenewing) yield* this.#renew(membership, member)
+          if (membership.isRenewing) yield* this.renew(membership, member)
           if (membership.id === member) return rows
         }
         return []
@@ -152,8 +158,8 @@ export class RunMembership {
   }
 
   /** Goes on under another id than `member`. */
-  readonly #renew = (membership: Membership, member: number): Effect.Effect<void, SqlError> =>
-    this.#changing.withPermit(Effect.suspend(() => {
+  private readonly renew = (membership: Membership, member: number): Effect.Effect<void, SqlError> =>
+    this.changing.withPermit(Effect.suspend(() => {
       if (membership.id !== member || this.current !== membership) return Effect.void
       membership.isRenewing = true
       return Effect.map(
@@ -170,9 +176,9 @@ export class RunMembership {
     const again = Effect.suspend(() => {
       if (this.current !== lapsed) return Effect.void
       const sent = this.now
-      return Effect.flatMap(joined(this.options, this.sealed), (membership) => {
+      return Effect.flatMap(joined(this.options, this.isSealed), (membership) => {
         this.current = membership
-        for (const tell of this.#listeners) tell("lost")
+        for (const tell of this.listeners) tell("lost")
         this.seenAt(sent)
         this.announce()
         return Effect.logWarning(
@@ -180,7 +186,7 @@ export class RunMembership {
         )
       })
     })
-    return this.#changing.withPermit(Effect.uninterruptible(again))
+    return this.changing.withPermit(Effect.uninterruptible(again))
   }
 
   /** Gives everything back. When the database cannot be told, it finds out by itself. */

@@ -11,6 +11,7 @@ import { KeyReused, type OrderRefused, OrdersStoreError } from "../../services/o
 import * as Pricing from "../../services/orders/Pricing.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Columns from "../postgres/Columns.ts"
+import * as SqlFunction from "../postgres/SqlFunction.ts"
 import * as OrderRow from "./OrderRow.ts"
 import { type BatchPrices, PriceMemory } from "./PriceMemory.ts"
 import { StoreClock } from "./StoreClock.ts"
@@ -62,19 +63,26 @@ const write = (
   const jobs = placed.map(jobOf)
   const products = [...prices.products.values()]
   return Effect.flatMap(
-    sql<Written>`select accepted_at, known, stale from sluice.order_accept(
-      ${Columns.uuids(orders.map((order) => order.id))}, ${Columns.texts(placed.map(({ placement }) => placement.key))},
-      ${Columns.texts(orders.map((order) => order.customerId))}, ${Columns.texts(orders.map(OrderRow.itemsJson))},
-      ${Columns.bigints(orders.map((order) => order.total))}, ${Columns.texts(orders.map((order) => order.currency))},
-      ${Columns.texts(orders.map((order) => order.payment))}, ${Columns.texts(orders.map((order) => order.note))},
-      ${Columns.texts(jobs.map((job) => job.queue))}, ${Columns.texts(jobs.map((job) => job.kind))},
-      ${Columns.texts(jobs.map((job) => job.payload))}, ${Columns.ints(jobs.map((job) => job.priority))},
-      ${Columns.ints(jobs.map((job) => job.maxAttempts))}, ${Columns.texts(products.map((product) => product.sku))},
-      ${Columns.bigints(products.map((product) => product.price))}, ${
-      Columns.texts(products.map((product) => product.currency))
-    }, ${Columns.texts(products.map((product) => product.seller))}, ${
-      Columns.booleans(products.map((product) => product.isShipped))
-    })`,
+    SqlFunction.call<Written>(sql, "order_accept", {
+      ids: Columns.uuids(orders.map((order) => order.id)),
+      keys: Columns.texts(placed.map(({ placement }) => placement.key)),
+      customers: Columns.texts(orders.map((order) => order.customerId)),
+      items: Columns.texts(orders.map(OrderRow.itemsJson)),
+      totals: Columns.bigints(orders.map((order) => order.total)),
+      currencies: Columns.texts(orders.map((order) => order.currency)),
+      payments: Columns.texts(orders.map((order) => order.payment)),
+      notes: Columns.texts(orders.map((order) => order.note)),
+      queues: Columns.texts(jobs.map((job) => job.queue)),
+      kinds: Columns.texts(jobs.map((job) => job.kind)),
+      payloads: Columns.texts(jobs.map((job) => job.payload)),
+      priorities: Columns.ints(jobs.map((job) => job.priority)),
+      attempts: Columns.ints(jobs.map((job) => job.maxAttempts)),
+      skus: Columns.texts(products.map((product) => product.sku)),
+      prices: Columns.bigints(products.map((product) => product.price)),
+      sku_currencies: Columns.texts(products.map((product) => product.currency)),
+      sellers: Columns.texts(products.map((product) => product.seller)),
+      shipped: Columns.booleans(products.map((product) => product.isShipped))
+    }),
     // The function answers one row.
     (rows) => rows[0] === undefined ? Effect.die("sluice.order_accept answered no row") : Effect.succeed(rows[0])
   )

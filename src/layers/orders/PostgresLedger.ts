@@ -8,6 +8,7 @@ import * as Transfer from "../../services/orders/Transfer.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Columns from "../postgres/Columns.ts"
 import { ReadClient } from "../postgres/Database.ts"
+import * as SqlFunction from "../postgres/SqlFunction.ts"
 import * as RequestLane from "./RequestLane.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
@@ -71,17 +72,14 @@ const makeStatements = (sql: PgClient.PgClient, reads: PgClient.PgClient) => {
 
   /** What a rule decided about a transfer: balances and, when posted, the two entries. */
   const book = (transfer: Transfer.Transfer, movement: Transfer.Movement) =>
-    sql`
-      with entries as (
-        insert into sluice.ledger_entries (account, source, kind, amount)
-        select account, ${transfer.id}::uuid, 'transfer', amount
-        from unnest(${Columns.texts(movement.isPosted ? [transfer.from, transfer.to] : [])}, ${
-      Columns.bigints(movement.isPosted ? [-transfer.amount, transfer.amount] : [])
-    }) e (account, amount)
-      )
-      select sluice.write_books(${Columns.texts([transfer.from, transfer.to])}, ${
-      Columns.bigints([movement.from.balance, movement.to.balance])
-    }, ${Columns.bigints([movement.from.held, 0n])}, '{}', '{}', '{}', '{}')`
+    SqlFunction.call(sql, "write_transfer", {
+      transfer: transfer.id,
+      payer: transfer.from,
+      payee: transfer.to,
+      balances: Columns.bigints([movement.from.balance, movement.to.balance]),
+      held: movement.from.held,
+      posted: movement.isPosted ? transfer.amount : 0n
+    })
 
   const byKey = Effect.fnUntraced(function*(key: string) {
     const rows = yield* sql<TransferRow>`select * from sluice.transfers where key = ${key}`
@@ -175,21 +173,9 @@ interface AuditRow {
   readonly unknown: ReadonlyArray<string>
 }
 
-/** One statement, so one snapshot: it may run beside any traffic. */
 const audit = (sql: PgClient.PgClient) =>
   Effect.map(
-    sql<AuditRow>`
-      with e as (select account, sum(amount) as sum from sluice.ledger_entries group by account),
-      p as (select from_account, sum(amount) as sum from sluice.transfers where state = 'pending' group by from_account)
-      select coalesce(a.currency, 'none') as currency, count(a.id) as accounts,
-        coalesce(sum(e.sum), 0)::text as entries_sum, coalesce(sum(a.balance), 0)::text as balances_sum,
-        count(*) filter (where coalesce(a.balance, 0) <> coalesce(e.sum, 0)) as unbalanced,
-        count(*) filter (where coalesce(a.held, 0) <> coalesce(p.sum, 0)) as unheld,
-        count(*) filter (where not a.allow_negative and a.balance - a.held < 0) as overdrawn,
-        coalesce((array_agg(coalesce(e.account, p.from_account) order by coalesce(e.account, p.from_account))
-          filter (where a.id is null))[:20], '{}') as unknown
-      from sluice.accounts a full join e on e.account = a.id full join p on p.from_account = coalesce(a.id, e.account)
-      group by a.currency order by a.currency`,
+    sql<AuditRow>`select * from sluice.ledger_audit order by currency`,
     (rows) =>
       rows.map((row): AuditLine => ({
         currency: row.currency,

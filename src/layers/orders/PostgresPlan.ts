@@ -15,6 +15,7 @@ import {
 } from "../../services/orders/Settlement.ts"
 import type { Transfer } from "../../services/orders/Transfer.ts"
 import * as Columns from "../postgres/Columns.ts"
+import * as SqlFunction from "../postgres/SqlFunction.ts"
 import * as OrderRow from "./OrderRow.ts"
 
 interface LockedRow extends OrderRow.OrderRow {
@@ -85,37 +86,34 @@ export const write = Effect.fnUntraced(function*(sql: PgClient.PgClient, plan: P
   if (plan.accounts.size + plan.stock.size > 0) yield* writeBooks(sql, plan)
 })
 
-const writeOrders = (sql: PgClient.PgClient, { entries, orders }: Plan) => {
-  const changed = sql`
-    update sluice.orders o set status = n.status, failure = n.failure, version = n.version,
-      charging_at = n.charging_at, paid_at = n.paid_at, ended_at = n.ended_at,
-      cancelled = n.status = 'cancelled'
-    from unnest(${Columns.uuids(orders.map((order) => order.id))}, ${
-    Columns.texts(orders.map((order) => order.status))
-  }, ${Columns.texts(orders.map((order) => order.failure))}, ${Columns.ints(orders.map((order) => order.version))}, ${
-    Columns.times(orders.map((order) => order.chargingAt))
-  }, ${Columns.times(orders.map((order) => order.paidAt))}, ${
-    Columns.times(orders.map((order) => order.endedAt))
-  }) n (id, status, failure, version, charging_at, paid_at, ended_at)
-    where o.id = n.id`
-  if (entries.length === 0) return changed
-  return sql`with o as (${changed})
-    insert into sluice.ledger_entries (account, source, kind, amount)
-    select * from unnest(${Columns.texts(entries.map((entry) => entry.account))}, ${
-    Columns.uuids(entries.map((entry) => entry.source))
-  }, ${Columns.texts(entries.map((entry) => entry.kind))}, ${Columns.bigints(entries.map((entry) => entry.amount))})`
-}
+const writeOrders = (sql: PgClient.PgClient, { entries, orders }: Plan) =>
+  SqlFunction.call(sql, "write_orders", {
+    ids: Columns.uuids(orders.map((order) => order.id)),
+    statuses: Columns.texts(orders.map((order) => order.status)),
+    failures: Columns.texts(orders.map((order) => order.failure)),
+    versions: Columns.ints(orders.map((order) => order.version)),
+    charged: Columns.times(orders.map((order) => order.chargingAt)),
+    paid: Columns.times(orders.map((order) => order.paidAt)),
+    ended: Columns.times(orders.map((order) => order.endedAt)),
+    entry_accounts: Columns.texts(entries.map((entry) => entry.account)),
+    entry_sources: Columns.uuids(entries.map((entry) => entry.source)),
+    entry_kinds: Columns.texts(entries.map((entry) => entry.kind)),
+    entry_amounts: Columns.bigints(entries.map((entry) => entry.amount))
+  })
 
 /** Balances and stock. The constraints on them are the last word on a plan whose books were read and not locked. */
 const writeBooks = (sql: PgClient.PgClient, plan: Plan) => {
   const accounts = [...plan.accounts]
   const stock = [...plan.stock]
-  return sql`select sluice.write_books(${Columns.texts(accounts.map(([id]) => id))}, ${
-    Columns.bigints(accounts.map(([, delta]) => delta.balance))
-  }, ${Columns.bigints(accounts.map(([, delta]) => delta.held))}, ${Columns.texts(stock.map(([sku]) => sku))}, ${
-    Columns.ints(stock.map(([, delta]) => delta.onHand))
-  }, ${Columns.ints(stock.map(([, delta]) => delta.reserved))}, ${Columns.ints(stock.map(([, delta]) => delta.sold))})`
-    .pipe(Effect.mapError(asConflict))
+  return SqlFunction.call(sql, "write_books", {
+    accounts: Columns.texts(accounts.map(([id]) => id)),
+    balances: Columns.bigints(accounts.map(([, delta]) => delta.balance)),
+    helds: Columns.bigints(accounts.map(([, delta]) => delta.held)),
+    skus: Columns.texts(stock.map(([sku]) => sku)),
+    on_hands: Columns.ints(stock.map(([, delta]) => delta.onHand)),
+    reserveds: Columns.ints(stock.map(([, delta]) => delta.reserved)),
+    solds: Columns.ints(stock.map(([, delta]) => delta.sold))
+  }).pipe(Effect.mapError(asConflict))
 }
 
 /** A constraint that does not hold says that others took what a plan had seen: the same as a serialization failure, and the same helps. */

@@ -106,7 +106,7 @@ export interface OutcomeFilter {
 export interface Run {
   readonly name: string
   /**
-   * Adds targets that the run does not know yet (by `identity`); says how many were new. Their `untrusted` is kept, and does not hold any
+   * Adds targets that the run does not know yet (by `keyOf`); says how many were new. Their `untrusted` is kept, and does not hold any
    * more for a URL that is added once without it.
    */
   readonly add: (targets: ReadonlyArray<FetchTarget>) => Effect.Effect<number, FrontierError>
@@ -158,7 +158,7 @@ export class Frontier extends Context.Service<Frontier, {
 }>()("sluice/services/fetch/Frontier") {}
 
 /** What a run knows a target by: method, canonical URL and body. Headers do not count. */
-export const identity = ({ request: { body, method }, url }: FetchTarget): string =>
+export const keyOf = ({ request: { body, method }, url }: FetchTarget): string =>
   body === undefined && (method === undefined || method === "GET")
     ? url
     : `${method ?? "GET"} ${url}\n${body ?? ""}`

@@ -23,7 +23,7 @@ $$;
 
 -- Ends memberships: their tallies go to the run. Then every lane without a living owner is free, however it came to be so, and its next
 -- owner looks again at all that may have an outcome. Gives back how many lanes were freed. The caller holds the run.
-create function sluice.fetch_dismiss(run int, members int[], out freed int) language plpgsql
+create function sluice.fetch_dismiss(run int, members int[], out freed int) language plpgsql set enable_sort = off
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
@@ -34,12 +34,15 @@ begin
     deferred = r.deferred + g.deferred, updated_at = now()
   from (select sum(added) as added, sum(done) as done, sum(failed) as failed, sum(deferred) as deferred from gone) g
   where r.id = run and g.added is not null;
-  with locked as (
-    select l.id from sluice.fetch_lane l where l.run_id = run and l.owner is not null
-      and not exists (select from sluice.fetch_member m where m.id = l.owner)
-    order by l.id for no key update
+  -- The order of the owners is that of the partial index, and leads the planner to it: every other one has all lanes of the run.
+  with owned as materialized (
+    select l.id, l.owner from sluice.fetch_lane l where l.run_id = run and l.owner is not null order by l.owner
+  ), locked as (
+    select o.id from owned o join sluice.fetch_lane l on l.id = any (array[o.id])
+    where l.owner is not distinct from o.owner and not exists (select from sluice.fetch_member m where m.id = any (array[o.owner]))
+    order by o.id for no key update of l
   )
-  update sluice.fetch_lane l set owner = null, redo = greatest(l.redo, l.tail) from locked where l.id = locked.id;
+  update sluice.fetch_lane l set owner = null, redo = greatest(l.redo, l.tail) from locked x where l.id = any (array[x.id]);
   get diagnostics freed = row_count;
 end $$;
 
@@ -109,9 +112,10 @@ begin
     returning id into renewed;
   delete from sluice.fetch_member m where m.id = old;
   with locked as (
-    select l.id from sluice.fetch_lane l where l.run_id = run and l.owner = old and l.id = any(known) order by l.id for no key update
+    select x.id from unnest(known) x(id) join sluice.fetch_lane l on l.id = any (array[x.id])
+    where l.owner is not distinct from old order by x.id for no key update of l
   )
-  update sluice.fetch_lane l set owner = renewed from locked where l.id = locked.id;
+  update sluice.fetch_lane l set owner = renewed from locked x where l.id = any (array[x.id]);
   perform sluice.fetch_dismiss(run, '{}');
 end $$;
 
@@ -124,10 +128,11 @@ begin
   perform from sluice.fetch_member m where m.id = member for update;
   if not found then return; end if;
   with locked as (
-    select l.id, x.head, x.read from unnest(lanes, heads, reads) x(id, head, read) join sluice.fetch_lane l on l.id = x.id
-    where l.owner is not distinct from member order by l.id for no key update of l
+    select x.id, x.head, x.read from unnest(lanes, heads, reads) x(id, head, read) join sluice.fetch_lane l on l.id = any (array[x.id])
+    where l.owner is not distinct from member order by x.id for no key update of l
   )
-  update sluice.fetch_lane l set owner = null, head = x.head, redo = greatest(l.redo, x.read) from locked x where l.id = x.id;
+  update sluice.fetch_lane l set owner = null, head = x.head, redo = greatest(l.redo, x.read) from locked x
+  where l.id = any (array[x.id]);
   perform sluice.fetch_dismiss(run, array[member]);
   delete from sluice.fetch_run r where r.id = run and r.next_seq = 1
     and not exists (select from sluice.fetch_member m where m.run_id = r.id);

@@ -4,7 +4,9 @@
 -- Locks are taken in the order run, member, lanes by id, hosts by name.
 --
 -- Plans are fixed for the hot ones, so that they never depend on statistics: a run grows from nothing to millions of rows before anybody has analyzed it, and
--- a plan that was made for an empty table reads all of a full one. Without other joins than nested loops each batch finds its rows by index.
+-- a plan that was made for an empty table reads all of a full one. Without other joins than nested loops each batch finds its rows by index; and
+-- `= any (array[x])`, sorted by what it is joined with, is a join that only an index can do, where `=` may be answered by reading the whole index. For a key
+-- of two columns a lateral subquery with `offset 0` says as much: on an empty table the first column alone is as good.
 -- Where a lane's owner is checked, `is not distinct from` keeps the planner from reading all of an owner's lanes for each one of a batch.
 
 -- Opens a run, new or known.
@@ -25,7 +27,8 @@ set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cach
 begin
   insert into sluice.fetch_lane (run_id, host) select run, t.host from unnest(hosts) t(host) order by t.host on conflict do nothing;
   -- Sees what others have added meanwhile.
-  return query select l.id, l.host from sluice.fetch_lane l where l.run_id = run and l.host = any (hosts);
+  return query select l.id, l.host from unnest(hosts) t(host)
+    cross join lateral (select l.id, l.host from sluice.fetch_lane l where l.run_id = run and l.host = t.host offset 0) l;
 end $$;
 
 -- Adds URLs that the run does not know; says how many were new in each lane, and gives back one row of zeros where none was.
@@ -41,7 +44,10 @@ begin
   perform from sluice.fetch_member m where m.id = member for no key update;
   if not found then return; end if;
   if not is_untrusted then
-    update sluice.fetch_url u set untrusted = false from unnest(hashes) t(hash) where u.run_id = run and u.untrusted and u.hash = t.hash;
+    update sluice.fetch_url u set untrusted = false from (
+      select x.place from unnest(hashes) t(hash)
+      cross join lateral (select x.ctid as place from sluice.fetch_url x where x.run_id = run and x.hash = t.hash and x.untrusted offset 0) x
+    ) known where u.ctid = known.place;
   end if;
   return query with fresh as (
     insert into sluice.fetch_url (run_id, lane_id, seq, hash, url, request, untrusted)
@@ -53,9 +59,9 @@ begin
   ), ends as (
     select f.lane_id, max(f.seq) as seq, count(*)::int as fresh from fresh f group by f.lane_id
   ), locked as (
-    select l.id, e.seq from ends e join sluice.fetch_lane l on l.id = e.lane_id order by l.id for no key update of l
+    select e.lane_id, e.seq from ends e join sluice.fetch_lane l on l.id = any (array[e.lane_id]) order by e.lane_id for no key update of l
   ), grown as (
-    update sluice.fetch_lane l set tail = x.seq from locked x where l.id = x.id
+    update sluice.fetch_lane l set tail = x.seq from locked x where l.id = any (array[x.lane_id])
   )
   select coalesce(e.lane_id, 0), coalesce(e.fresh, 0) from (values (true)) as one left join ends e on true;
 end $$;
@@ -74,7 +80,7 @@ begin
     where l.run_id = run and l.owner is null and l.tail > l.head and l.host not in (select c.host from unnest(closed) c(host))
     order by l.id limit most for no key update of l skip locked
   )
-  update sluice.fetch_lane l set owner = member from free where l.id = free.id
+  update sluice.fetch_lane l set owner = member from free where l.id = any (array[free.id])
   returning l.id, l.host, l.head::float8, l.redo::float8, free.known;
 end $$;
 
@@ -112,10 +118,11 @@ begin
   perform from sluice.fetch_member m where m.id = member for key share;
   if not found then return; end if;
   with locked as (
-    select l.id, x.head from unnest(lanes, heads) x(id, head) join sluice.fetch_lane l on l.id = x.id
-    where l.owner is not distinct from member order by l.id for no key update of l
+    select x.id, x.head from unnest(lanes, heads) x(id, head) join sluice.fetch_lane l on l.id = any (array[x.id])
+    where l.owner is not distinct from member order by x.id for no key update of l
   )
-  update sluice.fetch_lane l set head = x.head, owner = case when is_leaving then null else member end from locked x where l.id = x.id;
+  update sluice.fetch_lane l set head = x.head, owner = case when is_leaving then null else member end from locked x
+  where l.id = any (array[x.id]);
   return next member;
 end $$;
 
@@ -140,9 +147,9 @@ begin
     from unnest(seqs, lanes, states, statuses, attempts, bytes, durations, starts, dues, digests, tags, content_types, final_urls,
         saved_tos, errors)
       t(seq, lane, state, status, attempts, bytes, duration, started, due, sha256, tag, content_type, final_url, saved_to, error)
-    -- Scalar lookups: a bare `exists` may be answered by hashing the whole table.
+    -- Lookups, where a bare `exists` may be answered by hashing the whole table.
     where not is_again or (
-      (select min(u.seq) from sluice.fetch_url u where u.lane_id = t.lane and u.seq = t.seq) is not null
+      (select u.seq from sluice.fetch_url u where u.lane_id = any (array[t.lane]) and u.seq = t.seq limit 1) is not null
       and (select o.seq from sluice.fetch_outcome o where o.run_id = run and o.seq = t.seq) is null
     )
     returning state
@@ -184,34 +191,35 @@ end $$;
 create function sluice.fetch_reopen(run int, is_due boolean, only_tag text, only_host text, most int, out reopened int) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
-declare picked bigint[];
+declare picked tid[];
 begin
   perform from sluice.fetch_run r where r.id = run for no key update;
+  -- An outcome is never updated, and only deleted here: its place is its name for as long as the run is held.
   if is_due then
     picked := array(
-      select o.seq from sluice.fetch_outcome o where o.run_id = run and o.state = 'deferred' and o.due_at <= now() order by o.due_at limit most
+      select o.ctid from sluice.fetch_outcome o where o.run_id = run and o.state = 'deferred' and o.due_at <= now() order by o.due_at limit most
     );
   else
     picked := array(
-      select o.seq from sluice.fetch_outcome o where o.run_id = run and o.state <> 'done' and o.state = 'failed'
+      select o.ctid from sluice.fetch_outcome o where o.run_id = run and o.state <> 'done' and o.state = 'failed'
         and (only_tag is null or o.tag = only_tag)
         and (only_host is null or o.lane_id = (select l.id from sluice.fetch_lane l where l.run_id = run and l.host = only_host))
       order by o.seq limit most
     );
   end if;
   with gone as (
-    delete from sluice.fetch_outcome o where o.run_id = run and o.seq = any (picked) returning o.lane_id, o.seq, o.state
+    delete from sluice.fetch_outcome o where o.ctid = any (picked) returning o.lane_id, o.seq, o.state
   ), fresh as (
     select g.lane_id, g.seq as old, r.next_seq + row_number() over (order by g.seq) - 1 as seq
     from gone g, sluice.fetch_run r where r.id = run
   ), moved as (
-    update sluice.fetch_url u set seq = f.seq from fresh f where u.lane_id = f.lane_id and u.seq = f.old
+    update sluice.fetch_url u set seq = f.seq from fresh f where u.lane_id = any (array[f.lane_id]) and u.seq = f.old
   ), ends as (
     select f.lane_id, max(f.seq) as seq from fresh f group by f.lane_id
   ), locked as (
-    select l.id, e.seq from ends e join sluice.fetch_lane l on l.id = e.lane_id order by l.id for no key update of l
+    select e.lane_id, e.seq from ends e join sluice.fetch_lane l on l.id = any (array[e.lane_id]) order by e.lane_id for no key update of l
   ), grown as (
-    update sluice.fetch_lane l set tail = x.seq from locked x where l.id = x.id
+    update sluice.fetch_lane l set tail = x.seq from locked x where l.id = any (array[x.lane_id])
   ), tally as (
     update sluice.fetch_run r set next_seq = r.next_seq + (select count(*) from gone), updated_at = now(),
       failed = r.failed - (select count(*) from gone where state = 'failed'),
@@ -241,7 +249,7 @@ begin
   return query
   select o.seq::float8, u.url, o.state::text, o.status, o.attempts, o.bytes::float8, o.duration_ms,
     (extract(epoch from o.started_at) * 1000)::float8, encode(o.sha256, 'hex'), o.content_type, o.final_url, o.saved_to, o.error
-  from sluice.fetch_outcome o join sluice.fetch_url u on u.lane_id = o.lane_id and u.seq = o.seq
+  from sluice.fetch_outcome o join sluice.fetch_url u on u.lane_id = any (array[o.lane_id]) and u.seq = o.seq
   where o.run_id = run and o.seq > behind
     and (not (only_failed or only_tag is not null) or o.state <> 'done')
     and (only_tag is null or o.tag = only_tag)

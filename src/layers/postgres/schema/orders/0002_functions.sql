@@ -24,6 +24,52 @@ begin
   end if;
 end $$;
 
+-- Where orders have got to, with the entries of what was booked for them. Every order of the arrays is there.
+create function sluice.write_orders(
+  ids uuid[], statuses text[], failures text[], versions integer[], charged timestamptz[], paid timestamptz[], ended timestamptz[],
+  entry_accounts text[], entry_sources uuid[], entry_kinds text[], entry_amounts bigint[]
+) returns void language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+  update sluice.orders o set status = n.status, failure = n.failure, version = n.version, charging_at = n.charged, paid_at = n.paid,
+    ended_at = n.ended, cancelled = n.status = 'cancelled'
+  from unnest(ids, statuses, failures, versions, charged, paid, ended) n (id, status, failure, version, charged, paid, ended)
+  where o.id = n.id;
+  if cardinality(entry_accounts) > 0 then
+    insert into sluice.ledger_entries (account, source, kind, amount)
+    select e.account, e.source, e.kind, e.amount
+    from unnest(entry_accounts, entry_sources, entry_kinds, entry_amounts) e (account, source, kind, amount);
+  end if;
+end $$;
+
+-- A transfer's balances and, when it is posted, its two entries.
+create function sluice.write_transfer(transfer uuid, payer text, payee text, balances bigint[], held bigint, posted bigint) returns void
+language plpgsql as $$
+begin
+  if posted <> 0 then
+    insert into sluice.ledger_entries (account, source, kind, amount)
+    values (payer, transfer, 'transfer', -posted), (payee, transfer, 'transfer', posted);
+  end if;
+  perform sluice.write_books(array[payer, payee], balances, array[held, 0], '{}', '{}', '{}', '{}');
+end $$;
+
+-- Whether the books hold, by currency: one statement, so one snapshot, which may be taken beside any traffic.
+create view sluice.ledger_audit as
+with e as (
+  select account, sum(amount) as sum from sluice.ledger_entries group by account
+), p as (
+  select from_account, sum(amount) as sum from sluice.transfers where state = 'pending' group by from_account
+)
+select coalesce(a.currency, 'none') as currency, count(a.id) as accounts, coalesce(sum(e.sum), 0)::text as entries_sum,
+  coalesce(sum(a.balance), 0)::text as balances_sum,
+  count(*) filter (where coalesce(a.balance, 0) <> coalesce(e.sum, 0)) as unbalanced,
+  count(*) filter (where coalesce(a.held, 0) <> coalesce(p.sum, 0)) as unheld,
+  count(*) filter (where not a.allow_negative and a.balance - a.held < 0) as overdrawn,
+  coalesce((array_agg(coalesce(e.account, p.from_account) order by coalesce(e.account, p.from_account))
+    filter (where a.id is null))[:20], '{}') as unknown
+from sluice.accounts a full join e on e.account = a.id full join p on p.from_account = coalesce(a.id, e.account)
+group by a.currency;
+
 -- A batch of orders with their jobs in one statement. The caller has priced them from what it remembers of the catalog, and says what that was: when a
 -- product is not so any more, nothing is written and `stale` names it. `known` are the orders whose keys were there before.
 -- The caller sorts by key, so that two batches with the same keys never wait for each other in a circle.

@@ -1,0 +1,234 @@
+/** One run in memory: its URLs, who works on which host, and what became of each. */
+import { Deferred, Duration, Effect, MutableList } from "effect"
+import type { Fetched } from "../../services/fetch/Fetcher.ts"
+import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
+import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
+import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
+import * as Frontier from "../../services/fetch/Frontier.ts"
+import type { HostState } from "../../services/fetch/HostState.ts"
+import type { MemoryHosts } from "./MemoryHosts.ts"
+
+/** Who has a run open. */
+export interface Member {
+  isSealed: boolean
+}
+
+export interface Entry {
+  target: FetchTarget
+  readonly lane: Lane
+  state: "pending" | "leased" | "done" | "failed" | "deferred"
+  order: number
+  outcome: FetchOutcome | undefined
+}
+
+/** A host's URLs, worked on by one member at a time. */
+interface Lane {
+  readonly host: string
+  readonly pending: MutableList.MutableList<Entry>
+  owner: Member | undefined
+  leased: number
+}
+
+/** A run's URLs, by `keyOf` and by host. */
+export interface MemoryRun {
+  readonly name: string
+  readonly createdAt: string
+  updatedAt: string
+  readonly entries: Map<string, Entry>
+  readonly lanes: Map<string, Lane>
+  /** Lanes with something pending, the one that waited longest first. */
+  readonly ready: Set<Lane>
+  readonly deferred: Set<Entry>
+  readonly members: Set<Member>
+  readonly hosts: MemoryHosts
+  counts: Frontier.RunCounts
+  order: number
+  changed: Deferred.Deferred<void>
+}
+
+export const make = (name: string, now: string, hosts: MemoryHosts): MemoryRun => ({
+  name,
+  createdAt: now,
+  updatedAt: now,
+  entries: new Map(),
+  lanes: new Map(),
+  ready: new Set(),
+  deferred: new Set(),
+  members: new Set(),
+  hosts,
+  counts: { pending: 0, leased: 0, done: 0, failed: 0, deferred: 0 },
+  order: 0,
+  changed: Deferred.makeUnsafe()
+})
+
+/** Wakes all who wait for a change. */
+export const announce = (run: MemoryRun): void => {
+  Deferred.doneUnsafe(run.changed, Effect.void)
+  run.changed = Deferred.makeUnsafe()
+}
+
+/** States in which an entry counts as pending. */
+const bucketOf = (state: Entry["state"]) => state === "deferred" ? "pending" : state
+
+const move = (run: MemoryRun, entry: Entry, state: Entry["state"]): void => {
+  const counts = { ...run.counts }
+  counts[bucketOf(entry.state)]--
+  counts[bucketOf(state)]++
+  counts.deferred += Number(state === "deferred") - Number(entry.state === "deferred")
+  run.counts = counts
+  if (state === "deferred") run.deferred.add(entry)
+  else run.deferred.delete(entry)
+  entry.state = state
+}
+
+const makePending = (run: MemoryRun, entry: Entry): void => {
+  move(run, entry, "pending")
+  MutableList.append(entry.lane.pending, entry)
+  run.ready.add(entry.lane)
+}
+
+/** Pending again, as if added now. */
+export const reopen = (run: MemoryRun, entry: Entry): void => {
+  entry.outcome = undefined
+  entry.order = run.order++
+  makePending(run, entry)
+}
+
+const laneOf = (run: MemoryRun, host: string): Lane => {
+  const known = run.lanes.get(host)
+  if (known !== undefined) return known
+  const lane: Lane = { host, pending: MutableList.make(), owner: undefined, leased: 0 }
+  run.lanes.set(host, lane)
+  return lane
+}
+
+export const add = (run: MemoryRun, targets: ReadonlyArray<FetchTarget>): number => {
+  let added = 0
+  for (const target of targets) {
+    const key = Frontier.keyOf(target)
+    const known = run.entries.get(key)
+    if (known !== undefined) {
+      if (target.untrusted !== true) known.target = { ...known.target, untrusted: false }
+      continue
+    }
+    const lane = laneOf(run, target.host)
+    const entry: Entry = { target, lane, state: "pending", order: run.order++, outcome: undefined }
+    run.entries.set(key, entry)
+    MutableList.append(lane.pending, entry)
+    run.ready.add(lane)
+    run.counts = { ...run.counts, pending: run.counts.pending + 1 }
+    added++
+  }
+  return added
+}
+
+const dueMillis = (entry: Entry): number => entry.outcome === undefined ? 0 : Frontier.deferredUntil(entry.outcome) ?? 0
+
+interface Leased {
+  readonly targets: Array<FetchTarget>
+  /** What is known of the hosts among them that nobody worked on. */
+  readonly hosts: Array<HostState>
+}
+
+/** Takes up to `limit` targets, spread over the hosts that this member may work on. */
+const lease = (run: MemoryRun, member: Member, { closedHosts, limit }: FetchDemand, nowMillis: number): Leased => {
+  const open: Array<Lane> = []
+  for (const lane of run.ready) {
+    if (lane.owner !== undefined && lane.owner !== member || closedHosts.has(lane.host)) continue
+    open.push(lane)
+    if (open.length === limit) break
+  }
+  const targets: Array<FetchTarget> = []
+  const hosts: Array<HostState> = []
+  for (
+    let lanes = open;
+    lanes.length > 0 && targets.length < limit;
+    lanes = lanes.filter((lane) => lane.pending.length > 0)
+  ) {
+    const share = Math.ceil((limit - targets.length) / lanes.length)
+    for (const lane of lanes) {
+      const taken = MutableList.takeN(lane.pending, Math.min(share, limit - targets.length))
+      for (const entry of taken) {
+        move(run, entry, "leased")
+        targets.push(entry.target)
+      }
+      lane.leased += taken.length
+      if (lane.owner === undefined && lane.leased > 0) {
+        lane.owner = member
+        const known = run.hosts.get(lane.host, nowMillis)
+        if (known !== undefined) hosts.push(known)
+      }
+      run.ready.delete(lane)
+      if (lane.pending.length > 0) run.ready.add(lane)
+    }
+  }
+  return { targets, hosts }
+}
+
+export const pull = (run: MemoryRun, member: Member, demand: FetchDemand, nowMillis: number): FetchSupply => {
+  let nextDueMillis = Infinity
+  for (const entry of run.deferred) {
+    const due = dueMillis(entry)
+    if (due <= nowMillis) reopen(run, entry)
+    else nextDueMillis = Math.min(nextDueMillis, due)
+  }
+  const { hosts, targets } = lease(run, member, demand, nowMillis)
+  if (targets.length > 0) return { _tag: "Targets", targets, hosts }
+  const { deferred, leased, pending } = run.counts
+  const isSealed = Array.from(run.members).every((one) => one.isSealed)
+  if (isSealed && leased === 0 && pending === deferred) return { _tag: "Done" }
+  const changed = Deferred.await(run.changed)
+  return {
+    _tag: "Wait",
+    wake: Number.isFinite(nextDueMillis)
+      ? Effect.asVoid(Effect.timeoutOption(changed, Duration.millis(nextDueMillis - nowMillis)))
+      : changed
+  }
+}
+
+const unlease = (lane: Lane): void => {
+  lane.leased--
+  if (lane.leased === 0) lane.owner = undefined
+}
+
+export const settle = (
+  run: MemoryRun,
+  member: Member,
+  fetched: ReadonlyArray<Fetched>,
+  nowMillis: number
+): ReadonlyArray<Fetched> => {
+  const recorded = fetched.filter(({ outcome, target }) => {
+    const entry = run.entries.get(Frontier.keyOf(target))
+    if (entry === undefined || entry.state !== "leased" || entry.lane.owner !== member) return false
+    entry.outcome = outcome
+    const deferred = Frontier.deferredUntil(outcome) !== undefined
+    move(run, entry, outcome.ok ? "done" : deferred ? "deferred" : "failed")
+    unlease(entry.lane)
+    return true
+  })
+  for (const one of recorded) run.hosts.note(one, nowMillis)
+  announce(run)
+  return recorded
+}
+
+export const leave = (run: MemoryRun, member: Member): void => {
+  run.members.delete(member)
+  for (const entry of run.entries.values()) {
+    if (entry.state !== "leased" || entry.lane.owner !== member) continue
+    makePending(run, entry)
+    unlease(entry.lane)
+  }
+  announce(run)
+}
+
+/** Entries with an outcome that meet a filter, in the order in which they were added. */
+export const recorded = (
+  run: MemoryRun,
+  filter: Frontier.OutcomeFilter
+): ReadonlyArray<Entry & { outcome: FetchOutcome }> =>
+  Array.from(run.entries.values())
+    .filter((entry): entry is Entry & { outcome: FetchOutcome } =>
+      entry.outcome !== undefined && entry.state !== "pending" && entry.state !== "leased" &&
+      Frontier.matches(entry.outcome, entry.lane.host, filter)
+    )
+    .toSorted((a, b) => a.order - b.order)
