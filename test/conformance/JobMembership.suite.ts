@@ -108,6 +108,14 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>, locks
               assert.deepStrictEqual([found.deadWorkers, found.recovered, found.held], [1, 1, 1])
             }
             const [locked = assert.fail(), free = assert.fail()] = ids
+            const stuck = yield* (yield* JobAdmin).stuck
+            assert.deepStrictEqual(stuck.map(({ attempt, id, worker }) => [id, attempt, worker]), [[
+              locked,
+              1,
+              worker.worker
+            ]])
+            assert.isNotNull(stuck[0]?.lostAt)
+            assert.isString(stuck[0]?.doing, "what is in the way")
             assert.strictEqual(yield* stateOf(free), "ready")
             assert.strictEqual(yield* stateOf(locked), "running")
             assert.deepInclude(yield* beatAndTend(witness), { deadWorkers: 0, recovered: 0 })

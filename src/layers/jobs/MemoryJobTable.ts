@@ -1,52 +1,11 @@
-import type { JobEvent, JobFailure, JobInfo, JobState } from "../../services/jobs/Job.ts"
-import { JobId } from "../../services/jobs/Job.ts"
-import type {
-  ClaimedJob,
-  JobFilter,
-  JobPage,
-  NewJob,
-  QueueStats,
-  RedriveFilter,
-  RedrivePreview,
-  Verdict
-} from "../../services/jobs/JobStore.ts"
-
-/** One step of priority is so much head start; the Postgres layer has the same number in its SQL. */
-export const agingMillis = 60_000
+import { type JobEvent, type JobFailure, JobId } from "../../services/jobs/Job.ts"
+import type { ClaimedJob, NewJob, RedriveFilter, RedrivePreview, Verdict } from "../../services/jobs/JobStore.ts"
+import { redrivable } from "./MemoryDeadLetters.ts"
+import { byRank, infoOf, keyOf, rankOf, type Row, rowOf, uniqueOf } from "./MemoryJobRow.ts"
+import { MemoryRates } from "./MemoryRates.ts"
 
 /** Ended jobs kept in memory; the oldest are forgotten first. */
 const keptEnded = 100_000
-
-interface Row extends NewJob {
-  readonly id: JobId
-  readonly seq: number
-  state: JobState
-  attempt: number
-  /** The number of its worker's claim that took it last; null: it was never claimed. */
-  fence: number | null
-  rank: number
-  runAt: number
-  worker: number | null
-  failure: JobFailure | null
-  result: unknown
-  cancelRequested: boolean
-  /** A transaction is settling it: nobody else may touch it until that ends. */
-  locked: boolean
-  readonly enqueuedAt: number
-  startedAt: number | null
-  finishedAt: number | null
-}
-
-interface Settings {
-  paused: boolean
-  ratePerSecond: number | null
-  tokens: number
-  tokensAt: number
-}
-
-const byRank = (a: Row, b: Row) => a.rank - b.rank || a.seq - b.seq
-const keyOf = (row: Pick<NewJob, "kind" | "key">) => `${row.kind}\u0000${row.key}`
-const uniqueOf = (row: Pick<NewJob, "kind" | "unique">) => `${row.kind}\u0000${row.unique}`
 
 /**
  * The tables of the in-memory queue and every transition on them, as plain synchronous code: each method is one
@@ -57,7 +16,7 @@ export class MemoryJobTable {
   readonly dead = new Map<JobId, Row>()
   readonly ended = new Map<JobId, Row>()
   readonly uniques = new Map<string, JobId>()
-  readonly settings = new Map<string, Settings>()
+  readonly rates = new MemoryRates()
   readonly totals = new Map<string, { succeeded: number; cancelled: number; retried: number }>()
   readonly log: Array<JobEvent> = []
   private dropped = 0
@@ -77,25 +36,7 @@ export class MemoryJobTable {
   }
 
   add(id: JobId, job: NewJob, now: number): void {
-    const runAt = Math.max(now, job.runAtMillis ?? now + job.delayMillis)
-    const row: Row = {
-      ...job,
-      id,
-      seq: Number(id),
-      state: runAt > now ? "scheduled" : job.key === null ? "ready" : "blocked",
-      attempt: 0,
-      fence: null,
-      rank: runAt - job.priority * agingMillis,
-      runAt,
-      worker: null,
-      failure: null,
-      result: null,
-      cancelRequested: false,
-      locked: false,
-      enqueuedAt: now,
-      startedAt: null,
-      finishedAt: null
-    }
+    const row = rowOf(id, job, now)
     this.live.set(id, row)
     this.letThrough(row)
   }
@@ -135,20 +76,15 @@ export class MemoryJobTable {
     }
   }
 
-  claim(worker: number, nth: number, queue: string, limit: number, now: number): ReadonlyArray<ClaimedJob> {
-    const settings = this.settings.get(queue)
-    if (settings?.paused === true) return []
-    let allowed = limit
-    if (settings !== undefined && settings.ratePerSecond !== null) {
-      const burst = Math.max(1, settings.ratePerSecond)
-      const gained = (Math.max(0, now - settings.tokensAt) / 1000) * settings.ratePerSecond
-      settings.tokens = Math.min(burst, settings.tokens + gained)
-      settings.tokensAt = now
-      allowed = Math.min(limit, Math.floor(settings.tokens))
-    }
+  claim(
+    worker: number,
+    nth: number,
+    { limit, queue }: { readonly queue: string; readonly limit: number },
+    now: number
+  ): ReadonlyArray<ClaimedJob> {
     const ready = [...this.live.values()].filter((row) => row.state === "ready" && row.queue === queue).sort(byRank)
-    const taken = ready.slice(0, allowed)
-    if (settings !== undefined) settings.tokens -= taken.length
+    const taken = ready.slice(0, this.rates.allowance(queue, limit, now))
+    this.rates.spend(queue, taken.length)
     return taken.map((row) => {
       row.state = "running"
       row.attempt++
@@ -205,7 +141,7 @@ export class MemoryJobTable {
     if (row.cancelRequested) return this.end(row, "cancelled", now)
     row.runAt = runAt
     // A job given back at once keeps its place.
-    if (runAt > now) row.rank = runAt - row.priority * agingMillis
+    if (runAt > now) row.rank = rankOf(runAt, row.priority)
     row.state = runAt > now ? "scheduled" : "ready"
   }
 
@@ -275,42 +211,13 @@ export class MemoryJobTable {
     return "cancelled"
   }
 
-  configure(queue: string, change: { readonly paused?: boolean; readonly ratePerSecond?: number | null }, now: number) {
-    const settings = this.settings.get(queue) ?? { paused: false, ratePerSecond: null, tokens: 0, tokensAt: now }
-    this.settings.set(queue, settings)
-    if (change.paused !== undefined) settings.paused = change.paused
-    if (change.ratePerSecond !== undefined) {
-      settings.ratePerSecond = change.ratePerSecond
-      settings.tokens = Math.max(1, change.ratePerSecond ?? 0)
-      settings.tokensAt = now
-    }
-  }
-
-  /** The dead letters that a filter means, oldest first: which may run again, and how many their unique text holds back. */
-  private redrivable(filter: RedriveFilter): { readonly chosen: ReadonlyArray<Row>; readonly held: number } {
-    const meant = [...this.dead.values()].sort((a, b) => a.seq - b.seq).filter((row) =>
-      (filter.queue === undefined || row.queue === filter.queue) &&
-      (filter.kind === undefined || row.kind === filter.kind) &&
-      (filter.reason === undefined || row.failure?.reason === filter.reason) &&
-      (filter.ids === undefined || filter.ids.includes(row.id))
-    )
-    const taken = new Set(this.uniques.keys())
-    const free = meant.filter((row) => {
-      if (row.unique === null) return true
-      const isFree = !taken.has(uniqueOf(row))
-      taken.add(uniqueOf(row))
-      return isFree
-    })
-    return { chosen: free.slice(0, filter.limit ?? 1000), held: meant.length - free.length }
-  }
-
   preview(filter: RedriveFilter): RedrivePreview {
-    const { chosen, held } = this.redrivable(filter)
-    return { matched: chosen.length, held, sample: chosen.slice(0, 10).map(info) }
+    const { chosen, held } = redrivable(this.dead.values(), this.uniques.keys(), filter)
+    return { matched: chosen.length, held, sample: chosen.slice(0, 10).map(infoOf) }
   }
 
   redrive(filter: RedriveFilter, ratePerSecond: number | undefined, now: number): ReadonlyArray<JobId> {
-    const { chosen } = this.redrivable(filter)
+    const { chosen } = redrivable(this.dead.values(), this.uniques.keys(), filter)
     for (const [index, row] of chosen.entries()) {
       this.dead.delete(row.id)
       if (row.unique !== null) this.uniques.set(uniqueOf(row), row.id)
@@ -320,54 +227,14 @@ export class MemoryJobTable {
     return chosen.map((row) => row.id)
   }
 
-  find(id: JobId): JobInfo | undefined {
-    const row = this.live.get(id) ?? this.dead.get(id) ?? this.ended.get(id)
-    return row === undefined ? undefined : info(row)
-  }
-
-  list(filter: JobFilter): JobPage {
-    const limit = filter.limit ?? 50
-    const meant = [...this.live.values(), ...this.dead.values(), ...this.ended.values()].filter((row) =>
-      (filter.queue === undefined || row.queue === filter.queue) &&
-      (filter.kind === undefined || row.kind === filter.kind) &&
-      (filter.state === undefined || row.state === filter.state) &&
-      (filter.before === undefined || row.seq < Number(filter.before))
-    ).sort((a, b) => b.seq - a.seq)
-    const page = meant.slice(0, limit)
-    return { jobs: page.map(info), next: meant.length > limit ? page.at(-1)?.id : undefined }
-  }
-
-  stats(now: number): ReadonlyArray<QueueStats> {
-    const queues = new Set([...this.settings.keys(), ...this.totals.keys()])
-    for (const row of [...this.live.values(), ...this.dead.values()]) queues.add(row.queue)
-    return [...queues].sort().map((queue) => {
-      const rows = [...this.live.values()].filter((row) => row.queue === queue)
-      const total = this.total(queue)
-      const count = (state: JobState) => rows.filter((row) => row.state === state).length
-      const next = rows.filter((row) => row.state === "ready").sort(byRank)[0]
-      return {
-        queue,
-        paused: this.settings.get(queue)?.paused ?? false,
-        ready: count("ready"),
-        scheduled: count("scheduled"),
-        blocked: count("blocked"),
-        running: count("running"),
-        succeeded: total.succeeded,
-        cancelled: total.cancelled,
-        retried: total.retried,
-        dead: [...this.dead.values()].filter((row) => row.queue === queue).length,
-        oldestReadyMillis: next === undefined ? undefined : Math.max(0, now - next.runAt)
-      }
-    })
-  }
-
   events(cursor: string | undefined): { readonly cursor: string; readonly events: ReadonlyArray<JobEvent> } {
     const end = this.dropped + this.log.length
     const from = cursor === undefined ? end : Math.max(0, Number(cursor) - this.dropped)
     return { cursor: String(end), events: cursor === undefined ? [] : this.log.slice(from, from + 1000) }
   }
 
-  private total(queue: string) {
+  /** What has become of the jobs of a queue, of which no rows tell. */
+  total(queue: string) {
     const known = this.totals.get(queue)
     if (known !== undefined) return known
     const fresh = { succeeded: 0, cancelled: 0, retried: 0 }
@@ -375,24 +242,3 @@ export class MemoryJobTable {
     return fresh
   }
 }
-
-const date = (millis: number | null) => millis === null ? null : new Date(millis)
-
-const info = (row: Row): JobInfo => ({
-  id: row.id,
-  queue: row.queue,
-  kind: row.kind,
-  state: row.state,
-  priority: row.priority,
-  attempt: row.attempt,
-  maxAttempts: row.maxAttempts,
-  key: row.key,
-  payload: JSON.parse(row.payload) as unknown,
-  result: row.result,
-  failure: row.failure,
-  worker: row.worker,
-  enqueuedAt: new Date(row.enqueuedAt),
-  runAt: new Date(row.runAt),
-  startedAt: date(row.startedAt),
-  finishedAt: date(row.finishedAt)
-})

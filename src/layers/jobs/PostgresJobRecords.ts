@@ -1,7 +1,7 @@
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect } from "effect"
 import type { JobEvent, JobId } from "../../services/jobs/Job.ts"
-import { JobRecords, type QueueStats } from "../../services/jobs/JobStore.ts"
+import { JobRecords, type QueueStats, type StuckJob } from "../../services/jobs/JobStore.ts"
 import { infoOf, type JobRow } from "./JobRow.ts"
 import { idOf, operation } from "./JobSql.ts"
 import * as PostgresDeadLetters from "./PostgresDeadLetters.ts"
@@ -40,6 +40,33 @@ const stats = (sql: PgClient.PgClient) =>
     sql<StatsRow>`select * from sluice.job_stats order by queue`,
     (rows) => rows.map(statsOf)
   )
+
+interface StuckRow {
+  readonly id: bigint
+  readonly queue: string
+  readonly kind: string
+  readonly attempt: number
+  readonly worker: number
+  readonly started_at: Date | null
+  readonly lost_at: Date | null
+  readonly holder: number | null
+  readonly doing: string | null
+}
+
+const stuckOf = (row: StuckRow): StuckJob => ({
+  id: idOf(row.id),
+  queue: row.queue,
+  kind: row.kind,
+  attempt: row.attempt,
+  worker: row.worker,
+  startedAt: row.started_at,
+  lostAt: row.lost_at,
+  holder: row.holder,
+  doing: row.doing
+})
+
+const stuck = (sql: PgClient.PgClient) =>
+  Effect.map(sql<StuckRow>`select * from sluice.job_stuck order by id limit 100`, (rows) => rows.map(stuckOf))
 
 type Cancelled = Effect.Success<ReturnType<JobRecords["Service"]["cancel"]>>
 
@@ -105,6 +132,7 @@ export const make = (sql: PgClient.PgClient): JobRecords["Service"] =>
     find: (id) => operation("find")(find(sql, id)),
     list: (filter) => operation("list")(PostgresJobList.list(sql, filter)),
     stats: operation("stats")(stats(sql)),
+    stuck: operation("stuck")(stuck(sql)),
     cancel: (id) => operation("cancel")(cancel(sql, id)),
     configure: (queue, settings) => Effect.asVoid(operation("configure")(configure(sql, queue, settings))),
     preview: (filter) => operation("preview")(PostgresDeadLetters.preview(sql, filter)),

@@ -4,7 +4,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { JobFailure, JobId, JobState } from "../../services/jobs/Job.ts"
-import type { JobPage } from "../../services/jobs/JobStore.ts"
+import type { JobPage, StuckJob } from "../../services/jobs/JobStore.ts"
 import { given } from "../terminal/Given.ts"
 import * as Table from "../terminal/Table.ts"
 import { takesMillis } from "../work/DemoWorker.ts"
@@ -114,12 +114,27 @@ const dead = Command.make("dead", { before, json, kind, limit, queue }, ({ json,
     (page) => printPage(page, json, "no dead letters")
   )).pipe(Command.withDescription("List dead letters: jobs that are out of attempts"))
 
+/** On standard error, so that what is read by programs is counters only. */
+const printStuck = (rows: ReadonlyArray<StuckJob>, asJson: boolean) =>
+  Console.error(
+    (asJson
+      ? rows.map((row) => JSON.stringify(row))
+      : [
+        "jobs that nobody works on: the next heartbeat takes them back, unless a session holds them",
+        ...Jobs.stuckTable(rows)
+      ]).join("\n")
+  )
+
 const stats = Command.make(
   "stats",
   { json },
-  ({ json }) => Effect.flatMap(Jobs.stats, (rows) => print(rows, json, Jobs.statsTable, "no queues yet"))
+  ({ json }) =>
+    Effect.andThen(
+      Effect.flatMap(Jobs.stats, (rows) => print(rows, json, Jobs.statsTable, "no queues yet")),
+      Effect.flatMap(Jobs.stuck, (rows) => rows.length === 0 ? Effect.void : printStuck(rows, json))
+    )
 ).pipe(
-  Command.withDescription("Show the exact counters of every queue")
+  Command.withDescription("Show the exact counters of every queue, and jobs that nobody works on")
 )
 
 const queueName = Argument.String("queue").pipe(Argument.withDescription("The name of a queue"))

@@ -39,6 +39,8 @@ export const retry = (
 
 export const stats = Effect.flatMap(JobAdmin, (admin) => admin.stats)
 
+export const stuck = Effect.flatMap(JobAdmin, (admin) => admin.stuck)
+
 export const pause = (queue: string, paused: boolean) =>
   Effect.flatMap(JobAdmin, (admin) => paused ? admin.pause(queue) : admin.resume(queue))
 
@@ -97,5 +99,19 @@ export const statsTable = (rows: Effect.Success<typeof stats>): ReadonlyArray<st
       row.paused ? `${row.queue} (paused)` : row.queue,
       ...counters.map((counter) => String(row[counter])),
       row.oldestReadyMillis === undefined ? "-" : `${(row.oldestReadyMillis / 1000).toFixed(1)} s`
+    ])
+  )
+
+/** Jobs that nobody works on, and who is in the way. */
+export const stuckTable = (rows: Effect.Success<typeof stuck>): ReadonlyArray<string> =>
+  Table.lines(
+    ["id", "kind", "try", "worker", "lost at", "held by"].map(Table.left),
+    rows.map((row) => [
+      row.id,
+      row.kind,
+      String(row.attempt),
+      String(row.worker),
+      clock(row.lostAt),
+      row.holder === null ? row.doing ?? "-" : `session ${row.holder} (${row.doing ?? "unknown"})`
     ])
   )

@@ -8,7 +8,8 @@ import {
   JobRecords,
   type QueueStats,
   type RedriveFilter,
-  type RedrivePreview
+  type RedrivePreview,
+  type StuckJob
 } from "./JobStore.ts"
 
 /** The queue as operators see it. */
@@ -17,6 +18,8 @@ export class JobAdmin extends Context.Service<JobAdmin, {
   readonly list: (filter: JobFilter) => Effect.Effect<JobPage, JobOptionInvalid | JobQueueError>
   /** Exact counters of each queue, without counting rows. */
   readonly stats: Effect.Effect<ReadonlyArray<QueueStats>, JobQueueError>
+  /** Jobs that run for nobody, the first hundred: none but for moments, unless some session holds them. */
+  readonly stuck: Effect.Effect<ReadonlyArray<StuckJob>, JobQueueError>
   /** No worker claims from a paused queue; what runs is let finish. */
   readonly pause: (queue: string) => Effect.Effect<void, JobOptionInvalid | JobQueueError>
   readonly resume: (queue: string) => Effect.Effect<void, JobOptionInvalid | JobQueueError>
@@ -98,6 +101,7 @@ const make = Effect.gen(function*() {
   return JobAdmin.of({
     list: (filter) => checked("list", filter, listRules, () => records.list(filter)),
     stats: records.stats,
+    stuck: records.stuck,
     pause: (queue) => pause("pause", queue, true),
     resume: (queue) => pause("resume", queue, false),
     setRate,

@@ -204,6 +204,24 @@ export interface QueueStats {
   readonly oldestReadyMillis: number | undefined
 }
 
+/**
+ * A job that is running for nobody, since its worker is lost. The next heartbeat of any worker takes it back, unless somebody has it locked: then it stays
+ * as long as that takes.
+ */
+export interface StuckJob {
+  readonly id: JobId
+  readonly queue: string
+  readonly kind: string
+  readonly attempt: number
+  readonly worker: number
+  readonly startedAt: Date | null
+  /** When its worker left or was declared dead; null when there is none of that number. */
+  readonly lostAt: Date | null
+  /** The process id of the database session that has it locked, and what that does; null where nobody has, or it cannot be told. */
+  readonly holder: number | null
+  readonly doing: string | null
+}
+
 /** Which dead letters to run again. */
 export interface RedriveFilter {
   readonly queue?: string
@@ -229,6 +247,8 @@ export class JobRecords extends Context.Service<JobRecords, {
   readonly find: (id: JobId) => Effect.Effect<JobInfo | undefined, JobQueueError>
   readonly list: (filter: JobFilter) => Effect.Effect<JobPage, JobQueueError>
   readonly stats: Effect.Effect<ReadonlyArray<QueueStats>, JobQueueError>
+  /** The first hundred. */
+  readonly stuck: Effect.Effect<ReadonlyArray<StuckJob>, JobQueueError>
   readonly cancel: (id: JobId) => Effect.Effect<"cancelled" | "requested" | "finished" | "unknown", JobQueueError>
   readonly configure: (
     queue: string,

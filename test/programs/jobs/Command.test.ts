@@ -1,4 +1,5 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import * as Command from "effect/cli/Command"
@@ -11,6 +12,7 @@ import * as OrdersApp from "../../../src/programs/orders/App.ts"
 import { work } from "../../../src/programs/work/Command.ts"
 import { JobId } from "../../../src/services/jobs/Job.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
+import { JobStore } from "../../../src/services/jobs/JobStore.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const services = Layer.mergeAll(
@@ -67,6 +69,31 @@ layer(services, { excludeTestServices: true })("sluice jobs", (it) => {
         2
       ])
     }))
+
+  it.effect("stats tells of jobs that nobody works on, and of who holds them", () =>
+    Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const store = yield* JobStore
+      const told = Effect.map(TestConsole.errorLines, (lines) => lines.map(String).join("\n"))
+      yield* sluice("stats")
+      assert.strictEqual(yield* told, "")
+      yield* sluice("try")
+      const joining = { queues: ["demo"], label: "lost", leaseMillis: 60_000, beatMillis: 1_000 }
+      const { worker } = yield* store.join(joining)
+      const [job] = yield* store.claim(worker, 1, [{ queue: "demo", limit: 1 }])
+      yield* sql`update sluice.job_worker set lost_at = now() where id = ${worker}`
+      yield* sql.withTransaction(Effect.gen(function*() {
+        const [session] = yield* sql<
+          { readonly pid: number }
+        >`select pg_backend_pid() as pid from sluice.job for update`
+        assert.include(yield* sluice("stats"), "demo")
+        const lines = (yield* told).split("\n")
+        assert.match(lines.at(-1) ?? "", new RegExp(`^${job?.id} +demo +1 +${worker} .*session ${session?.pid} `))
+      }))
+      yield* sluice("stats", "--json")
+      const [told1 = ""] = (yield* told).split("\n").slice(-1)
+      assert.deepInclude(JSON.parse(told1), { id: job?.id, worker, holder: null, doing: null })
+    }).pipe(Effect.scoped))
 
   it.effect("an id that is none, and one that is unknown, are told", () =>
     Effect.gen(function*() {

@@ -113,6 +113,7 @@ const jobRecords = (store: MemoryStore, calls: Calls): JobRecords["Service"] => 
     find: (id) => ask("find")(base.find(id)),
     list: (filter) => ask("list")(base.list(filter)),
     stats: ask("stats")(base.stats),
+    stuck: ask("stuck")(base.stuck),
     cancel: (id) => ask("cancel")(base.cancel(id)),
     configure: (queue, settings) => ask("configure")(base.configure(queue, settings)),
     preview: (filter) => ask("preview")(base.preview(filter)),

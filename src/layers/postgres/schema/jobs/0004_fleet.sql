@@ -62,7 +62,7 @@ end $$;
 -- `pg_terminate_backend(holder)` frees them.
 create view sluice.job_stuck as
   select j.id, j.queue, j.kind, j.attempt, j.worker, j.started_at, w.lost_at, l.pid as holder,
-    format('%s, %s since %s', a.application_name, a.state, a.state_change::timestamptz(0)) as doing
+    case when a.pid is not null then format('%s, %s since %s', a.application_name, a.state, a.state_change::timestamptz(0)) end as doing
   from sluice.job j left join sluice.job_worker w on w.id = j.worker
     left join pg_locks l on l.locktype = 'transactionid' and l.transactionid = j.xmax and l.granted
     left join pg_stat_activity a on a.pid = l.pid

@@ -1,0 +1,87 @@
+/** A job of the in-memory queue, and as operators see it. */
+import type { JobFailure, JobId, JobInfo, JobState } from "../../services/jobs/Job.ts"
+import type { NewJob, StuckJob } from "../../services/jobs/JobStore.ts"
+
+/** One step of priority is so much head start; `sluice.job_rank` has the same number. */
+const agingMillis = 60_000
+
+export interface Row extends NewJob {
+  readonly id: JobId
+  readonly seq: number
+  state: JobState
+  attempt: number
+  /** The number of its worker's claim that took it last; null: it was never claimed. */
+  fence: number | null
+  rank: number
+  runAt: number
+  worker: number | null
+  failure: JobFailure | null
+  result: unknown
+  cancelRequested: boolean
+  /** A transaction is settling it: nobody else may touch it until that ends. */
+  locked: boolean
+  readonly enqueuedAt: number
+  startedAt: number | null
+  finishedAt: number | null
+}
+
+/** A place in the claim order: when a job may run, less its priority's head start. */
+export const rankOf = (runAt: number, priority: number): number => runAt - priority * agingMillis
+export const byRank = (a: Row, b: Row): number => a.rank - b.rank || a.seq - b.seq
+export const keyOf = (row: Pick<NewJob, "kind" | "key">): string => `${row.kind}\u0000${row.key}`
+export const uniqueOf = (row: Pick<NewJob, "kind" | "unique">): string => `${row.kind}\u0000${row.unique}`
+
+export const rowOf = (id: JobId, job: NewJob, now: number): Row => {
+  const runAt = Math.max(now, job.runAtMillis ?? now + job.delayMillis)
+  return {
+    ...job,
+    id,
+    seq: Number(id),
+    state: runAt > now ? "scheduled" : job.key === null ? "ready" : "blocked",
+    attempt: 0,
+    fence: null,
+    rank: rankOf(runAt, job.priority),
+    runAt,
+    worker: null,
+    failure: null,
+    result: null,
+    cancelRequested: false,
+    locked: false,
+    enqueuedAt: now,
+    startedAt: null,
+    finishedAt: null
+  }
+}
+
+const date = (millis: number | null) => millis === null ? null : new Date(millis)
+
+export const infoOf = (row: Row): JobInfo => ({
+  id: row.id,
+  queue: row.queue,
+  kind: row.kind,
+  state: row.state,
+  priority: row.priority,
+  attempt: row.attempt,
+  maxAttempts: row.maxAttempts,
+  key: row.key,
+  payload: JSON.parse(row.payload) as unknown,
+  result: row.result,
+  failure: row.failure,
+  worker: row.worker,
+  enqueuedAt: new Date(row.enqueuedAt),
+  runAt: new Date(row.runAt),
+  startedAt: date(row.startedAt),
+  finishedAt: date(row.finishedAt)
+})
+
+export const stuckOf = (row: Row, worker: number, lostAt: number | null): StuckJob => ({
+  id: row.id,
+  queue: row.queue,
+  kind: row.kind,
+  attempt: row.attempt,
+  worker,
+  startedAt: date(row.startedAt),
+  lostAt: date(lostAt),
+  holder: null,
+  doing: row.locked ? "a transaction is settling it" : null
+})
