@@ -34,7 +34,8 @@ const settle = (maxSize: number) =>
   )
 
 /**
- * Pending, then the call with the order's key, then post or void. It may run again after any of these steps: each of them changes nothing when it was done before.
+ * Pending, then the call with the order's key, then post or void. It may run again after any of these steps: each of them changes nothing
+ * when it was done before.
  */
 const charge = (timeout: Duration.Input) =>
   JobHandler.plain(OrderJobs.Charge, (payload) =>
