@@ -2,7 +2,8 @@
 /**
  * The process of the command line `sluice`.
  *
- * The flags (as in `npm start`) keep a run of any length in flat memory: left to itself, V8 lets garbage double the heap before it collects.
+ * The flags (as in `npm start`) keep a run of any length in flat memory: left to itself, V8 lets garbage double the heap before it
+ * collects.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Layer, type Stdio } from "effect"

@@ -1,7 +1,7 @@
 /**
  * What the fetch wing shows in `sluice demo`: concurrency, limits and retries, a race, a clean interrupt.
  */
-import { ByteSize, Clock, Context, Duration, Effect, Fiber, Layer, Schedule, Stream, Terminal } from "effect"
+import { ByteSize, Clock, Context, Duration, Effect, Fiber, Layer, Schedule, Stream } from "effect"
 import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
 import { Fetcher } from "../../services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
@@ -82,15 +82,10 @@ const bulkPolicy = FetchPolicy.make({
 /** Thousands of items through limits and retries, recorded as a run; ends in the table that `sluice fetch` ends in. */
 export const bulk = Effect.gen(function*() {
   const origin = yield* UnrulyOrigin.UnrulyOrigin
-  const terminal = yield* Terminal.Terminal
   const startedMillis = yield* Clock.currentTimeMillis
   const before = yield* origin.counts
   const meter = new RunMeter(startedMillis, bulkPolicy)
   const name = `demo-${startedMillis}`
-  const draw = Effect.map(
-    Effect.all([Clock.currentTimeMillis, terminal.columns, terminal.rows]),
-    ([nowMillis, columns, rows]) => Progress.render(name, meter, nowMillis, columns, rows)
-  )
   const report = yield* withLiveRegion(
     fetchRun({
       name,
@@ -99,7 +94,7 @@ export const bulk = Effect.gen(function*() {
       onMalformed: () => Effect.void,
       meter
     }).pipe(Effect.provideService(FetchPolicy.FetchPolicy, bulkPolicy)),
-    draw
+    Progress.draw(name, meter)
   )
   const after = yield* origin.counts
   return [

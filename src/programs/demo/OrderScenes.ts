@@ -1,5 +1,6 @@
 /**
- * The scenes about orders: a hundred of them that take half a second each, on five worker processes, one of which is killed with -9 in the middle; and the books,
+ * The scenes about orders: a hundred of them that take half a second each, on five worker processes, one of which is killed with -9 in
+ * the middle; and the books,
  * which balance at the end all the same.
  */
 import { Cause, Clock, Deferred, Duration, Effect, FileSystem, Layer, Option, Schema, Stream } from "effect"

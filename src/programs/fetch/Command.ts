@@ -1,19 +1,7 @@
 /**
  * `sluice fetch`: a list of URLs in, one recorded outcome for each out.
  */
-import {
-  Clock,
-  DateTime,
-  Effect,
-  type FileSystem,
-  Option,
-  Random,
-  Runtime,
-  Schema,
-  Stdio,
-  Stream,
-  Terminal
-} from "effect"
+import { Clock, DateTime, Effect, type FileSystem, Option, Random, Runtime, Schema, Stdio, Stream } from "effect"
 import * as Command from "effect/cli/Command"
 import { FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import { Frontier } from "../../services/fetch/Frontier.ts"
@@ -84,17 +72,10 @@ const tellMalformed = (meter: RunMeter, context: Stdio.Stdio) => (line: Inputs.M
   return Effect.provideService(say([line.message, ...more]), Stdio.Stdio, context)
 }
 
-const draw = (name: string, meter: RunMeter, terminal: Terminal.Terminal) =>
-  Effect.map(
-    Effect.all([Clock.currentTimeMillis, terminal.columns, terminal.rows]),
-    ([nowMillis, columns, rows]) => Progress.render(name, meter, nowMillis, columns, rows)
-  )
-
 const run = Effect.fn("sluice fetch")(
   function*(values: Values) {
     const frontier = yield* Frontier
     const stdio = yield* Stdio.Stdio
-    const terminal = yield* Terminal.Terminal
     if ((Option.isSome(values.tag) || Option.isSome(values.host)) && !values.retryFailed) {
       return yield* new UsageError({ problem: "--tag and --host say which failures --retry-failed is about: add it" })
     }
@@ -120,7 +101,7 @@ const run = Effect.fn("sluice fetch")(
       onMalformed: tellMalformed(meter, stdio),
       meter
     }).pipe(Effect.provideService(FetchPolicy, policy))
-    const shown = isLive ? withLiveRegion(work, draw(name, meter, terminal)) : work
+    const shown = isLive ? withLiveRegion(work, Progress.draw(name, meter)) : work
     const report = yield* shown.pipe(
       Effect.onInterrupt(() => say([Summary.cutShort("interrupted", name, meter)])),
       Effect.tapErrorTag(

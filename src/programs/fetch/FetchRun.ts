@@ -113,7 +113,7 @@ const feed = Effect.fnUntraced(function*<E, R>(run: Run, { inputs, meter, onMalf
     yield* Stream.runForEachArray(inputs, add)
     if (meter.added + meter.known === 0) return yield* new EmptyInput({ malformed: meter.malformed })
   }
-  meter.inputDone = true
+  meter.isInputDone = true
   return yield* run.seal
 })
 

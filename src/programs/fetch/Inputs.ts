@@ -56,89 +56,89 @@ const trim = (text: string): string => text.replaceAll(/^[ \t]+|[ \t]+$/g, "")
 
 /** Reads one line after another; CSV needs to remember where its column is, and a quoted cell may go on in the next line. */
 class Reader {
-  readonly #source: string
-  readonly #defaults: Defaults
-  #format: Format
-  #header: CsvRow.Header | undefined
-  #isFirst = true
-  #open: { readonly number: number; readonly text: string } | undefined
+  private readonly source: string
+  private readonly defaults: Defaults
+  private format: Format
+  private header: CsvRow.Header | undefined
+  private isFirst = true
+  private open: { readonly number: number; readonly text: string } | undefined
 
   constructor(source: string, format: Format, defaults: Defaults) {
-    this.#source = source
-    this.#format = format
-    this.#defaults = defaults
+    this.source = source
+    this.format = format
+    this.defaults = defaults
   }
 
   read(line: Line, out: Array<Input>): void {
     if (line._tag === "Unreadable") {
-      this.#open = undefined
-      this.#isFirst = false
-      this.#refuse(line.number, line.problem, out)
+      this.open = undefined
+      this.isFirst = false
+      this.refuse(line.number, line.problem, out)
       return
     }
-    if (this.#open === undefined && blank.test(line.text)) return
-    if (this.#isFirst) {
-      this.#isFirst = false
-      if (this.#format === "detect" && CsvRow.looksLikeHeader(line.text)) this.#format = "csv"
+    if (this.open === undefined && blank.test(line.text)) return
+    if (this.isFirst) {
+      this.isFirst = false
+      if (this.format === "detect" && CsvRow.looksLikeHeader(line.text)) this.format = "csv"
     }
-    if (this.#format === "csv") this.#readRow(line.number, line.text, out)
-    else if (this.#format === "ndjson" || line.text.trimStart().startsWith("{")) {
-      this.#readJson(line.number, line.text, out)
-    } else this.#accept(line.number, { url: trim(line.text) }, out)
+    if (this.format === "csv") this.readRow(line.number, line.text, out)
+    else if (this.format === "ndjson" || line.text.trimStart().startsWith("{")) {
+      this.readJson(line.number, line.text, out)
+    } else this.accept(line.number, { url: trim(line.text) }, out)
   }
 
   /** The input has ended. */
   end(out: Array<Input>): void {
-    if (this.#open !== undefined) this.#refuse(this.#open.number, "quoted cell has no closing quote", out)
+    if (this.open !== undefined) this.refuse(this.open.number, "quoted cell has no closing quote", out)
   }
 
-  #readJson(number: number, text: string, out: Array<Input>): void {
+  private readJson(number: number, text: string, out: Array<Input>): void {
     const json = decodeJson(text)
     const written = Result.isSuccess(json) ? inCapitals(json.success) : undefined
     const request = written === undefined ? undefined : decodeRequest(written)
-    if (request !== undefined && Result.isSuccess(request)) this.#accept(number, request.success, out)
-    else this.#refuse(number, written === undefined ? `not JSON; ${example}` : `${wrongIn(written)}; ${example}`, out)
+    if (request !== undefined && Result.isSuccess(request)) this.accept(number, request.success, out)
+    else this.refuse(number, written === undefined ? `not JSON; ${example}` : `${wrongIn(written)}; ${example}`, out)
   }
 
-  #readRow(number: number, text: string, out: Array<Input>): void {
-    const open = this.#open ?? { number, text: "" }
-    const whole = this.#open === undefined ? text : `${open.text}\n${text}`
-    this.#open = undefined
-    if (this.#header === undefined) {
+  private readRow(number: number, text: string, out: Array<Input>): void {
+    const open = this.open ?? { number, text: "" }
+    const whole = this.open === undefined ? text : `${open.text}\n${text}`
+    this.open = undefined
+    if (this.header === undefined) {
       const header = CsvRow.header(whole)
-      if (Result.isSuccess(header)) this.#header = header.success
+      if (Result.isSuccess(header)) this.header = header.success
       else {
-        this.#refuse(open.number, header.failure, out)
+        this.refuse(open.number, header.failure, out)
         // Perhaps it is a plain list with the wrong name: then the rest is understood.
-        this.#format = "detect"
+        this.format = "detect"
       }
       return
     }
-    const row = CsvRow.parse(whole, this.#header.delimiter)
+    const row = CsvRow.parse(whole, this.header.delimiter)
     if (row._tag === "Open" && whole.length <= lineLengthMax) {
-      this.#open = { number: open.number, text: whole }
+      this.open = { number: open.number, text: whole }
       return
     }
     if (row._tag !== "Row") {
-      this.#refuse(open.number, row._tag === "Open" ? "quoted cell has no closing quote" : row.problem, out)
+      this.refuse(open.number, row._tag === "Open" ? "quoted cell has no closing quote" : row.problem, out)
       return
     }
-    const url = trim(row.cells[this.#header.url] ?? "")
-    if (url === "") this.#refuse(open.number, "no URL in the \"url\" column", out)
-    else this.#accept(open.number, { url }, out)
+    const url = trim(row.cells[this.header.url] ?? "")
+    if (url === "") this.refuse(open.number, "no URL in the \"url\" column", out)
+    else this.accept(open.number, { url }, out)
   }
 
-  #accept(number: number, request: FetchRequest.FetchRequest, out: Array<Input>): void {
-    const { method } = this.#defaults
+  private accept(number: number, request: FetchRequest.FetchRequest, out: Array<Input>): void {
+    const { method } = this.defaults
     const target = FetchRequest.parseTarget(
       request.method !== undefined || method === undefined ? request : { ...request, method }
     )
     if (Result.isSuccess(target)) out.push(Result.succeed(target.success))
-    else this.#refuse(number, problemOf(target.failure), out)
+    else this.refuse(number, problemOf(target.failure), out)
   }
 
-  #refuse(line: number, problem: string, out: Array<Input>): void {
-    out.push(Result.fail(new MalformedLine({ source: this.#source, line, problem })))
+  private refuse(line: number, problem: string, out: Array<Input>): void {
+    out.push(Result.fail(new MalformedLine({ source: this.source, line, problem })))
   }
 }
 

@@ -112,20 +112,21 @@ export const toCsv = (outcome: FetchOutcome): string =>
 export const none: Output = { write: () => Effect.void }
 
 /**
- * A file: CSV when its name ends in `.csv`, else NDJSON. `append` keeps what is in it, as a run that goes on wants, but for a last line that
+ * A file: CSV when its name ends in `.csv`, else NDJSON. `isAppended` keeps what is in it, as a run that goes on wants, but for a last line
+ * that
  * was not written to its end: neither a full disk nor a killed process leaves two outcomes in a line.
  */
 export const file = Effect.fnUntraced(function*(
   name: string,
-  append: boolean
+  isAppended: boolean
 ): Effect.fn.Return<Output, OutputError, FileSystem.FileSystem | Scope.Scope> {
   const files = yield* FileSystem.FileSystem
   const isCsv = /\.csv$/i.test(name)
   const mend = TornLine.mend(name, isCsv ? csv : ndjson).pipe(Effect.provideService(FileSystem.FileSystem, files))
   const opened = Effect.gen(function*() {
-    if (append) yield* mend
-    const handle = yield* files.open(name, { flag: append ? "a" : "w" })
-    const isEmpty = !append || ByteSize.isZero((yield* handle.stat).size)
+    if (isAppended) yield* mend
+    const handle = yield* files.open(name, { flag: isAppended ? "a" : "w" })
+    const isEmpty = !isAppended || ByteSize.isZero((yield* handle.stat).size)
     if (isCsv && isEmpty) yield* handle.writeAll(encoder.encode(csvHeader))
     return handle
   })

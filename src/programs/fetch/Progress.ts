@@ -1,6 +1,7 @@
 /**
  * The live lines of a fetch on a terminal. A pure picture of the meter; drawing is `LiveRegion`'s.
  */
+import { Clock, Effect, Terminal } from "effect"
 import { bar, bold, count, cyan, dim, red, yellow } from "../terminal/Style.ts"
 import type { RunMeter } from "./RunMeter.ts"
 
@@ -37,8 +38,8 @@ const hostsShown = 4
 const totals = (name: string, meter: RunMeter, columns: number): string => {
   const done = Math.min(meter.total, meter.before + meter.done)
   const share = meter.total === 0 ? 0 : done / meter.total
-  const figures = `${count(done)}/${count(meter.total)}${meter.inputDone ? "" : "+"}`
-  const percent = meter.inputDone ? `${(Math.floor(share * 1000) / 10).toFixed(1)} %` : "reading"
+  const figures = `${count(done)}/${count(meter.total)}${meter.isInputDone ? "" : "+"}`
+  const percent = meter.isInputDone ? `${(Math.floor(share * 1000) / 10).toFixed(1)} %` : "reading"
   const shown = name.length > 24 ? `${name.slice(0, 23)}…` : name
   const width = Math.max(8, Math.min(40, columns - shown.length - figures.length - percent.length - 10))
   return `  ${bold(shown)}  ${bar(share, width)}  ${figures}  ${dim(percent)}`
@@ -55,7 +56,7 @@ const pace = (meter: RunMeter, nowMillis: number): string => {
     ...(meter.retries > 0 ? [yellow(`${count(meter.retries)} retries`)] : []),
     ...(meter.failed > 0 ? [red(`${count(meter.failed)} failed`)] : []),
     ...(meter.malformed > 0 ? [red(`${lines(meter.malformed)} malformed`)] : []),
-    ...(meter.inputDone && rate > 0 && left > 0 ? [`${clock(left / rate)} left`] : [])
+    ...(meter.isInputDone && rate > 0 && left > 0 ? [`${clock(left / rate)} left`] : [])
   ].join(dim(" · "))
 }
 
@@ -73,15 +74,31 @@ const hosts = (meter: RunMeter): ReadonlyArray<string> => {
     )
 }
 
+/** When a frame is drawn, and how much room there is. */
+export interface Frame {
+  readonly nowMillis: number
+  readonly columns: number
+  readonly rows: number
+}
+
 /** The lines of one frame. Retries are no URLs: they move neither the bar nor the rate. */
 export const render = (
   name: string,
   meter: RunMeter,
-  nowMillis: number,
-  columns: number,
-  rows: number
+  { columns, nowMillis, rows }: Frame
 ): ReadonlyArray<string> => [
   totals(name, meter, columns),
   `  ${pace(meter, nowMillis)}`,
   ...hosts(meter).slice(0, Math.max(0, rows - 4))
 ]
+
+/** The frame of now, on the terminal as it is now. */
+export const draw = Effect.fnUntraced(function*(name: string, meter: RunMeter) {
+  const terminal = yield* Terminal.Terminal
+  const frame = {
+    nowMillis: yield* Clock.currentTimeMillis,
+    columns: yield* terminal.columns,
+    rows: yield* terminal.rows
+  }
+  return render(name, meter, frame)
+})

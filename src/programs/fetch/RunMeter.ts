@@ -32,7 +32,7 @@ export class RunMeter {
   added = 0
   known = 0
   malformed = 0
-  inputDone = false
+  isInputDone = false
   /** Taken from the frontier and not ended. */
   taken = 0
   ok = 0
@@ -43,18 +43,18 @@ export class RunMeter {
   retries = 0
   readonly tags = new Map<string, TagMeter>()
   readonly hosts = new Map<string, HostMeter>()
-  readonly #ticks: Array<{ readonly second: number; count: number }> = []
+  private readonly ticks: Array<{ readonly second: number; count: number }> = []
 
-  readonly #limits: { readonly concurrency: number; readonly perHost: number }
+  private readonly limits: { readonly concurrency: number; readonly perHost: number }
 
   constructor(nowMillis: number, limits: { readonly concurrency: number; readonly perHost: number }) {
     this.startedMillis = nowMillis
-    this.#limits = limits
+    this.limits = limits
   }
 
   /** Requests in flight: what was taken beyond the limits waits in the dispatcher. */
   get inFlight(): number {
-    const { concurrency } = this.#limits
+    const { concurrency } = this.limits
     let sum = 0
     for (const host of this.hosts.values()) {
       sum += this.inFlightTo(host)
@@ -66,7 +66,7 @@ export class RunMeter {
 
   /** Requests in flight to a host. */
   inFlightTo(host: HostMeter): number {
-    return Math.min(host.taken, this.#limits.perHost)
+    return Math.min(host.taken, this.limits.perHost)
   }
 
   /** The run as it was found. */
@@ -116,11 +116,11 @@ export class RunMeter {
     this.requests += outcome.attempts
     this.retries += Math.max(0, outcome.attempts - 1)
     const second = Math.floor(nowMillis / 1000)
-    const last = this.#ticks.at(-1)
+    const last = this.ticks.at(-1)
     if (last?.second === second) last.count++
     else {
-      this.#ticks.push({ second, count: 1 })
-      while ((this.#ticks[0]?.second ?? second) < second - rateSeconds) this.#ticks.shift()
+      this.ticks.push({ second, count: 1 })
+      while ((this.ticks[0]?.second ?? second) < second - rateSeconds) this.ticks.shift()
     }
   }
 
@@ -133,7 +133,7 @@ export class RunMeter {
   rate(nowMillis: number): number {
     const from = Math.max(this.startedMillis, nowMillis - rateSeconds * 1000)
     const fromSecond = Math.floor(from / 1000)
-    const count = this.#ticks.reduce((sum, tick) => tick.second >= fromSecond ? sum + tick.count : sum, 0)
+    const count = this.ticks.reduce((sum, tick) => tick.second >= fromSecond ? sum + tick.count : sum, 0)
     return count / Math.max(0.25, (nowMillis - Math.max(this.startedMillis, fromSecond * 1000)) / 1000)
   }
 }

@@ -34,9 +34,9 @@ const inputNotes = ({ meter, name }: RunReport): ReadonlyArray<string> => [
 ]
 
 /** What to say when the run ends before its work does: interrupted, or stopped by its surroundings. */
-export const cutShort = (how: "interrupted" | "stopped", name: string, { done, inputDone }: RunMeter): string =>
+export const cutShort = (how: "interrupted" | "stopped", name: string, { done, isInputDone }: RunMeter): string =>
   `${how}; ${count(done)} recorded here. Go on with: sluice fetch --run ${name}${
-    inputDone ? "" : ", and with the input again, which was not read to its end"
+    isInputDone ? "" : ", and with the input again, which was not read to its end"
   }`
 
 /** The table: one row for each way in which outcomes ended, the most frequent first. */

@@ -16,7 +16,9 @@ const tailBytes = 1024 * 1024
 
 const newline = 0x0a
 
-/** Cuts the last line of a file when it is torn, and ends it when it lacks its end only. Files that are no regular ones stay as they are. */
+/**
+ * Cuts the last line of a file when it is torn, and ends it when it lacks its end only. Files that are no regular ones stay as they are.
+ */
 export const mend = Effect.fnUntraced(
   function*(name: string, format: Format): Effect.fn.Return<void, PlatformError.PlatformError, FileSystem.FileSystem> {
     const files = yield* FileSystem.FileSystem

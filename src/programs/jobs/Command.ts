@@ -28,18 +28,18 @@ const ids = Argument.variadic(id)
 /** Rows as JSON lines, or as a table; a table of nothing is a sentence. */
 const print = <A>(
   rows: ReadonlyArray<A>,
-  asJson: boolean,
+  isJson: boolean,
   table: (rows: ReadonlyArray<A>) => ReadonlyArray<string>,
   none: string
 ) => {
-  if (rows.length === 0) return asJson ? Effect.void : Console.log(none)
-  return Console.log((asJson ? rows.map((row) => JSON.stringify(row)) : table(rows)).join("\n"))
+  if (rows.length === 0) return isJson ? Effect.void : Console.log(none)
+  return Console.log((isJson ? rows.map((row) => JSON.stringify(row)) : table(rows)).join("\n"))
 }
 
 /** A page of jobs; on standard error, where the next one begins. */
-const printPage = ({ jobs, next }: JobPage, asJson: boolean, none: string) =>
+const printPage = ({ jobs, next }: JobPage, isJson: boolean, none: string) =>
   Effect.andThen(
-    print(jobs, asJson, Jobs.jobTable, next === undefined ? none : `${none} among those looked at`),
+    print(jobs, isJson, Jobs.jobTable, next === undefined ? none : `${none} among those looked at`),
     next === undefined ? Effect.void : Console.error(`there may be more: --before ${next}`)
   )
 

@@ -1,5 +1,6 @@
 /**
- * How eagerly V8 collects garbage. The process begins with a tight heap (`--heap-growing-percent=10`, first line of `bin/main.ts`): a bulk fetch stays as flat as its list is long.
+ * How eagerly V8 collects garbage. The process begins with a tight heap (`--heap-growing-percent=10`, first line of `bin/main.ts`): a
+ * bulk fetch stays as flat as its list is long.
  * A server would pay for that with a fifth of its CPU.
  */
 import { Effect } from "effect"

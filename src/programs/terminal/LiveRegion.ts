@@ -20,18 +20,19 @@ const clip = (line: string, columns: number): string => {
 }
 
 /**
- * Runs an effect under a live region on standard error; `render` is asked for the lines of each frame, the last one after the effect has ended.
+ * Runs an effect under a live region on standard error; `render` is asked for the lines of each frame, the last one after the effect has
+ * ended.
  *
  * What the effect says meanwhile goes above the region. Without a terminal only the last frame is written. The cursor is shown again
  * however the effect ends.
  */
-export const withLiveRegion = Effect.fnUntraced(function*<A, E, R>(
+export const withLiveRegion = Effect.fnUntraced(function*<A, E, R, R2>(
   effect: Effect.Effect<A, E, R>,
-  render: Effect.Effect<ReadonlyArray<string>>
+  render: Effect.Effect<ReadonlyArray<string>, never, R2>
 ) {
   const stdio = yield* Stdio.Stdio
   const terminal = yield* Terminal.Terminal
-  const live = yield* stdio.stderrIsTerminal
+  const isLive = yield* stdio.stderrIsTerminal
   // A screen that cannot be written to (closed pipe) must not stop the work that it shows.
   const write = (text: string) => Effect.ignore(Stream.run(Stream.succeed(text), stdio.stderr({ endOnDone: false })))
   let drawn = 0
@@ -39,14 +40,14 @@ export const withLiveRegion = Effect.fnUntraced(function*<A, E, R>(
 
   const frame = Effect.gen(function*() {
     const columns = yield* terminal.columns
-    const lines = (yield* render).map((line) => live ? clip(line, columns) : line)
+    const lines = (yield* render).map((line) => isLive ? clip(line, columns) : line)
     const said = above.splice(0)
-    const text = (live ? up(drawn) + clearBelow : "") + [...said, ...lines].map((line) => `${line}\n`).join("")
+    const text = (isLive ? up(drawn) + clearBelow : "") + [...said, ...lines].map((line) => `${line}\n`).join("")
     drawn = lines.length
     yield* write(text)
   })
 
-  if (!live) return yield* Effect.ensuring(effect, frame)
+  if (!isLive) return yield* Effect.ensuring(effect, frame)
   return yield* Effect.acquireUseRelease(
     write(hideCursor),
     () =>

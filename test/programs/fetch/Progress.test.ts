@@ -38,28 +38,36 @@ const plain = (lines: ReadonlyArray<string>) => lines.map(stripVTControlCharacte
 describe("Progress", () => {
   it("shows what is done, how fast, and what is left; retries move nothing", () => {
     const meter = meterAt(100_000)
-    const [first, second, ...hosts] = plain(Progress.render("crawl", meter, 104_000, 80, 24))
+    const [first, second, ...hosts] = plain(
+      Progress.render("crawl", meter, { nowMillis: 104_000, columns: 80, rows: 24 })
+    )
     assert.match(first ?? "", /^ {2}crawl {2}█+.*6\/10\+ {2}reading$/)
     assert.strictEqual(second, "  1 URLs/s · 516 B/s · 2 in flight · 2 retries · 1 failed")
     assert.deepStrictEqual(hosts, [`    ${"a.test".padEnd(40)}    2 in flight          3 done`])
-    meter.inputDone = true
-    const [done, pace] = plain(Progress.render("crawl", meter, 104_000, 80, 24))
+    meter.isInputDone = true
+    const [done, pace] = plain(Progress.render("crawl", meter, { nowMillis: 104_000, columns: 80, rows: 24 }))
     assert.include(done, "6/10  60.0 %")
     assert.include(pace, "4 s left")
   })
 
   it("fits the terminal, however small", () => {
     const meter = meterAt(100_000)
-    assert.strictEqual(Progress.render("crawl", meter, 104_000, 80, 4).length, 2, "no room for hosts")
+    assert.strictEqual(
+      Progress.render("crawl", meter, { nowMillis: 104_000, columns: 80, rows: 4 }).length,
+      2,
+      "no room for hosts"
+    )
     for (const columns of [60, 80, 200]) {
-      const [first] = plain(Progress.render("a-name-that-is-much-too-long-for-a-line", meter, 104_000, columns, 24))
+      const [first] = plain(
+        Progress.render("a-name-that-is-much-too-long-for-a-line", meter, { nowMillis: 104_000, columns, rows: 24 })
+      )
       assert.isBelow(first?.length ?? 0, columns)
     }
   })
 
   it("starts at nothing and never divides by it", () => {
     assert.deepStrictEqual(
-      plain(Progress.render("r", new RunMeter(0, limits), 0, 40, 24))[1],
+      plain(Progress.render("r", new RunMeter(0, limits), { nowMillis: 0, columns: 40, rows: 24 }))[1],
       "  0 URLs/s · 0 B/s · 0 in flight"
     )
   })
