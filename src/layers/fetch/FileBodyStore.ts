@@ -11,6 +11,7 @@ import * as BodyName from "../../services/fetch/BodyName.ts"
 import { BodyStore, type BodyWriter } from "../../services/fetch/BodyStore.ts"
 import { BodyStoreError } from "../../services/fetch/FetchError.ts"
 import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
+import { BoundedMap } from "../../services/tasks/BoundedMap.ts"
 import { isOutOfFiles } from "./dns/Answer.ts"
 
 /** Directories that are known to exist; asking again is only slower. */
@@ -25,17 +26,14 @@ export const layer = (directory: string): Layer.Layer<BodyStore, BodyStoreError>
     const attempt = attemptOn("")
     yield* attempt(root, () => fs.mkdir(root, { recursive: true }))
     yield* sweep(root)
-    const known = new Set<string>()
+    const known = new BoundedMap<string, true>(knownMax)
     let serial = 0
 
     const ensureDirectory = (url: string, name: string): Effect.Effect<void, BodyStoreError> => {
       if (known.has(name)) return Effect.void
       return attemptOn(url)(name, () => fs.mkdir(name, { recursive: true })).pipe(
         Effect.andThen(syncDirectory(url, root)),
-        Effect.andThen(Effect.sync(() => {
-          if (known.size >= knownMax) known.clear()
-          known.add(name)
-        }))
+        Effect.andThen(Effect.sync(() => known.set(name, true)))
       )
     }
 

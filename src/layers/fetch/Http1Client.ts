@@ -11,6 +11,7 @@ import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Url from "effect/http/Url"
 import type { ConnectionOptions } from "node:tls"
 import { TransportWatch } from "../../services/fetch/TransportWatch.ts"
+import { BoundedMap } from "../../services/tasks/BoundedMap.ts"
 import type { Answer } from "./dns/Answer.ts"
 import * as Timers from "./dns/Timers.ts"
 import { ConnectionPool } from "./http1/ConnectionPool.ts"
@@ -18,10 +19,12 @@ import { DnsCache, type DnsCacheOptions } from "./http1/DnsCache.ts"
 import { Exchange, type Received } from "./http1/Exchange.ts"
 import { Http1Response } from "./http1/Http1Response.ts"
 import * as OpenFilesLimit from "./http1/OpenFilesLimit.ts"
-import { Recent } from "./http1/Recent.ts"
 import * as RequestBody from "./http1/RequestBody.ts"
 import * as RequestHead from "./http1/RequestHead.ts"
 import { RequestFault } from "./http1/WireFault.ts"
+
+/** Names whose TLS sessions and habits are remembered, each. */
+const namesMax = 1000
 
 /** How the client keeps its connections. */
 export interface Options {
@@ -70,8 +73,8 @@ export const layer = (options: Options = {}): Layer.Layer<HttpClient.HttpClient>
           {
             dns,
             timers,
-            sessions: new Recent(),
-            leavers: new Recent(),
+            sessions: new BoundedMap(namesMax),
+            leavers: new BoundedMap(namesMax),
             tls: options.tls,
             keepAliveMillis: Duration.toMillis(options.keepAlive ?? "10 seconds"),
             headersMaxBytes: options.headersMaxBytes ?? 65_536

@@ -1,6 +1,7 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type { JobId } from "../../services/jobs/Job.ts"
@@ -9,7 +10,7 @@ import { JobLeaseLost, type JobQueueError } from "../../services/jobs/JobError.t
 import * as JobOption from "../../services/jobs/JobOption.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import { JobRecords, JobStore, type NewJob } from "../../services/jobs/JobStore.ts"
-import * as Batcher from "./Batcher.ts"
+import * as GroupCommit from "../../services/tasks/GroupCommit.ts"
 import { ClaimFloors } from "./ClaimFloors.ts"
 import * as JobConnections from "./JobConnections.ts"
 import { operation } from "./JobSql.ts"
@@ -43,12 +44,19 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const fleet = { listen: options.listen ?? true, historyDays: options.historyDays ?? 7 }
   const direct = (jobs: ReadonlyArray<NewJob>) => operation("insert")(PostgresJobInsert.insert(sql, jobs))
   const floors = new ClaimFloors()
-  const grouped = yield* Batcher.make<NewJob, JobId, JobQueueError>({
-    run: direct,
-    maxItems: 1_000,
+  const grouped = yield* GroupCommit.make<ReadonlyArray<NewJob>, ReadonlyArray<JobId>, JobQueueError>({
+    flush: (groups) =>
+      Effect.map(direct(groups.flat()), (ids) => {
+        let from = 0
+        return groups.map((jobs) => Exit.succeed(ids.slice(from, from += jobs.length)))
+      }),
+    weight: (jobs) => jobs.length,
+    maxWeight: 1_000,
     inFlight: 2,
-    maxWaiting: 10_000,
-    isolate: (error) => error.reason === "Rejected"
+    isOverlapping: false,
+    capacity: 10_000,
+    whenFull: "wait",
+    isCommon: (error) => error.reason !== "Rejected"
   })
   const isInTransaction = Effect.map(Effect.serviceOption(sql.transactionService), Option.isSome)
 
@@ -58,7 +66,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
         // Group commit is for those who commit alone; keys and unique texts may wait for other transactions.
         const isAlone = isInTransaction || jobs.length > 100 ||
           jobs.some((job) => job.unique !== null || job.key !== null)
-        return isAlone ? direct(jobs) : grouped(jobs)
+        return isAlone ? direct(jobs) : Effect.withFiber((fiber) => grouped(jobs, fiber))
       }),
     transact: (effect, limits) =>
       operation("transaction")(sql.withTransaction(

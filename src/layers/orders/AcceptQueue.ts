@@ -42,9 +42,10 @@ export const make = Effect.fnUntraced(function*(
       ),
     isCommon: (error) => error._tag === "OrdersStoreError" && error.reason !== "Rejected",
     inFlight: options.flushes ?? 1,
-    maxBatch: options.maxBatch ?? 500,
+    isOverlapping: true,
+    maxWeight: options.maxBatch ?? 500,
     capacity: options.capacity ?? 10_000,
-    full: ({ key }) => {
+    whenFull: ({ key }) => {
       inFlight.delete(key)
       return new OrdersStoreError({
         operation: "Orders.accept",

@@ -41,9 +41,10 @@ export const make = (
           ),
       isCommon: () => true,
       inFlight,
-      maxBatch,
+      isOverlapping: true,
+      maxWeight: maxBatch,
       capacity,
-      full: () =>
+      whenFull: () =>
         new OrdersStoreError({
           operation: "Orders.find",
           reason: "Unavailable",

@@ -8,6 +8,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { OrderRequest } from "../../services/orders/Order.ts"
 import type { Prices } from "../../services/orders/Pricing.ts"
 import type { Product } from "../../services/orders/Product.ts"
+import { BoundedMap } from "../../services/tasks/BoundedMap.ts"
 import * as Columns from "../postgres/Columns.ts"
 
 /** What an order's price depends on. */
@@ -21,16 +22,8 @@ export interface BatchPrices extends Prices {
 /** Accounts and products that are remembered at most, each. */
 const capacity = 100_000
 
-/** The oldest go first. */
-const remember = <V>(memory: Map<string, V>, key: string, value: V): void => {
-  memory.set(key, value)
-  if (memory.size <= capacity) return
-  const oldest = memory.keys().next()
-  if (oldest.done !== true) memory.delete(oldest.value)
-}
-
 /** Takes from the memory what it has; answers what it lacks. */
-const recall = <V>(memory: ReadonlyMap<string, V>, keys: ReadonlySet<string>, found: Map<string, V>) => {
+const recall = <V>(memory: BoundedMap<string, V>, keys: ReadonlySet<string>, found: Map<string, V>) => {
   const missing: Array<string> = []
   for (const key of keys) {
     const value = memory.get(key)
@@ -43,8 +36,8 @@ const recall = <V>(memory: ReadonlyMap<string, V>, keys: ReadonlySet<string>, fo
 /** A memory over this client. */
 export class PriceMemory {
   private readonly sql: PgClient.PgClient
-  private readonly currencies = new Map<string, string>()
-  private readonly products = new Map<string, PricedProduct>()
+  private readonly currencies = new BoundedMap<string, string>(capacity)
+  private readonly products = new BoundedMap<string, PricedProduct>(capacity)
 
   constructor(sql: PgClient.PgClient) {
     this.sql = sql
@@ -88,7 +81,7 @@ export class PriceMemory {
       (rows) => {
         for (const { currency, id } of rows) {
           found.set(id, currency)
-          remember(this.currencies, id, currency)
+          this.currencies.set(id, currency)
         }
       }
     )
@@ -102,7 +95,7 @@ export class PriceMemory {
       (rows) => {
         for (const product of rows) {
           found.set(product.sku, product)
-          remember(this.products, product.sku, product)
+          this.products.set(product.sku, product)
         }
       }
     )

@@ -4,9 +4,9 @@
  */
 import type * as net from "node:net"
 import type { TransportWatch } from "../../../services/fetch/TransportWatch.ts"
+import type { BoundedMap } from "../../../services/tasks/BoundedMap.ts"
 import type { Timers } from "../dns/Timers.ts"
 import { type Destination, Dial, type DialOptions } from "./Dial.ts"
-import type { Recent } from "./Recent.ts"
 import { ConnectionLost } from "./WireFault.ts"
 
 /** What every connection of a pool shares. */
@@ -16,7 +16,7 @@ export interface ConnectionOptions extends DialOptions {
   /** Largest response head. */
   readonly headersMaxBytes: number
   /** Origins that were seen to leave: to end a connection that they had let be kept, soon after an answer. */
-  readonly leavers: Recent<true>
+  readonly leavers: BoundedMap<string, true>
   readonly timers: Timers
 }
 

@@ -5,10 +5,10 @@ import type { LookupAddress, LookupOptions } from "node:dns"
 import * as net from "node:net"
 import * as tls from "node:tls"
 import { AddressFault, ConnectFault, type TransportWatch } from "../../../services/fetch/TransportWatch.ts"
+import type { BoundedMap } from "../../../services/tasks/BoundedMap.ts"
 import * as AddressPolicy from "../AddressPolicy.ts"
 import { type Cancel, isOutOfFiles } from "../dns/Answer.ts"
 import type { DnsCache } from "./DnsCache.ts"
-import type { Recent } from "./Recent.ts"
 import type { SocketRoom } from "./SocketRoom.ts"
 
 /** What all that is dialled for a pool shares. */
@@ -16,7 +16,7 @@ export interface DialOptions {
   readonly dns: DnsCache
   readonly room: SocketRoom
   /** TLS sessions by server name, for resumption. */
-  readonly sessions: Recent<Buffer>
+  readonly sessions: BoundedMap<string, Buffer>
   /** Trust and identity for https. */
   readonly tls: tls.ConnectionOptions | undefined
 }

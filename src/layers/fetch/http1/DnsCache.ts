@@ -2,6 +2,7 @@
  * Host names to addresses, with one lookup at a time per name and a bounded memory: without it thirty parallel requests to one host
  * are thirty questions.
  */
+import { BoundedMap } from "../../../services/tasks/BoundedMap.ts"
 import { type Answer, type Cancel, isOutOfFiles, type Lookup } from "../dns/Answer.ts"
 import { Lookups, type LookupsOptions, type Running } from "../dns/Lookups.ts"
 import * as StubResolver from "../dns/StubResolver.ts"
@@ -40,7 +41,7 @@ class Shared {
 
 /** A resolver with a memory. */
 export class DnsCache {
-  private readonly entries = new Map<string, Entry>()
+  private readonly entries: BoundedMap<string, Entry>
   private readonly pending = new Map<string, Shared>()
   private readonly lookups: Lookups
   private readonly options: DnsCacheOptions
@@ -49,6 +50,7 @@ export class DnsCache {
   constructor(timers: Timers, options: DnsCacheOptions = {}) {
     this.nowMillis = timers.nowMillis
     this.options = options
+    this.entries = new BoundedMap(options.entriesMax ?? 10_000)
     this.lookups = new Lookups(options.lookup ?? StubResolver.make(timers, options), timers, options)
   }
 
@@ -105,10 +107,6 @@ export class DnsCache {
   private remember(hostname: string, answer: Answer): void {
     const ttlMillis = this.ttlMillis(answer)
     if (ttlMillis <= 0) return
-    if (this.entries.size >= (this.options.entriesMax ?? 10_000)) {
-      const oldest = this.entries.keys().next()
-      if (oldest.done !== true) this.entries.delete(oldest.value)
-    }
     this.entries.set(hostname, { answer, expiresAtMillis: this.nowMillis() + ttlMillis })
   }
 
