@@ -20,9 +20,9 @@
  *     +-------|---- Retry: after its wait, in front of the others           |
  *             +---- Settle: done, failed, or lost with its fiber ----------------> settled
  *
- * An attempt is a fiber; what waits is none, but a link in a queue or an entry of the one timer. Rejected: a fiber for each call (five
- * steps of a fiber for a small GET instead of two, and memory for each URL that waits); a loop that takes events from a queue (one more turn
- * of the scheduler for each end); attempts that call back to be put back or settled (who decided stood in three files).
+ * An attempt is a fiber; a call that waits is a link in a queue or an entry of the one timer. Rejected: a fiber for each call (five steps
+ * of a fiber for a small GET instead of two, and memory for each URL that waits); a loop that takes events from a queue (one more turn of
+ * the scheduler for each end); attempts that call back to be put back or settled (who decided stood in three files).
  */
 import { Context, type Fiber } from "effect"
 import type { FetchError } from "../../../services/fetch/FetchError.ts"
