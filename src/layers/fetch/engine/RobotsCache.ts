@@ -1,6 +1,6 @@
 /**
  * robots.txt by origin, fetched once by whoever needs it first, remembered for as long as RFC 9309 section 2.4 allows. While it cannot be
- * read everything is disallowed (section 2.3.1.4): it is asked for again, less and less often, and what it stands before waits for it.
+ * read everything is disallowed (section 2.3.1.4): it is asked for again, less and less often, and the pages of its site wait for it.
  */
 import { Result } from "effect"
 import { type FetchError, RobotsDisallowed, RobotsUnreachable } from "../../../services/fetch/FetchError.ts"
