@@ -150,7 +150,8 @@ const exchange = (
     const headers = body.contentType === undefined
       ? request.headers
       : Headers.set(request.headers, "content-type", body.contentType)
-    const head = RequestHead.write(request.method, path, hostOf(origin), headers, body.length)
+    const line = { method: request.method, path, host: hostOf(origin) }
+    const head = RequestHead.write(line, headers, body.length)
     if (head instanceof RequestFault) {
       if (body.content !== undefined && !(body.content instanceof Uint8Array)) body.content.destroy()
       return resume(Effect.fail(failed(request, head)))

@@ -28,8 +28,8 @@ export interface OriginCounts {
  * A running origin. Its paths:
  *
  * - `/delay/MILLIS`: 200 after that long.
- * - `/item/N`: by N's value mostly 200; some fail once and then succeed (502), throttle once (429 with Retry-After), are missing (404), truncate
- *   their body, reset the connection, never answer, or send more than anyone wants.
+ * - `/item/N`: by N's value mostly 200; some fail once and then succeed (502), throttle once (429 with Retry-After), are missing (404),
+ *   truncate their body, reset the connection, never answer, or send more than anyone wants.
  */
 export class UnrulyOrigin extends Context.Service<UnrulyOrigin, {
   /** `http://127.0.0.1:PORT`. */

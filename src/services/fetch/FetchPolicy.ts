@@ -25,13 +25,17 @@ export interface FetchTimeouts {
 export interface FetchRetry {
   /** Retries after the first attempt. @default 3 */
   readonly times: number
-  /** First wait; doubles each time; full jitter for faults, equal jitter for throttling (AWS Architecture Blog, 2015). @default 250 millis */
+  /**
+   * First wait; doubles each time; full jitter for faults, equal jitter for throttling (AWS Architecture Blog, 2015).
+   *
+   * @default 250 millis
+   */
   readonly base: Duration.Duration
   /** Longest wait of ours. @default 30 seconds */
   readonly cap: Duration.Duration
   /**
-   * Longest that a URL waits for its host: a longer Retry-After (RFC 9110 section 10.2.3) ends it as `RetryAfterTooLong`, a longer rest of a
-   * host that refuses nearly everything as `HostThrottled`, a robots.txt that cannot be read for longer as `RobotsUnreachable`.
+   * Longest that a URL waits for its host: a longer Retry-After (RFC 9110 section 10.2.3) ends it as `RetryAfterTooLong`, a longer rest of
+   * a host that refuses nearly everything as `HostThrottled`, a robots.txt that cannot be read for longer as `RobotsUnreachable`.
    * @default 1 minute
    */
   readonly patience: Duration.Duration
@@ -62,7 +66,11 @@ export interface Hedge {
 export interface HostPatience {
   /** Whether it is found out how many requests the host takes (429 or 503 above), at once and a second. @default true */
   readonly adaptive: boolean
-  /** Longest rest for a host that refuses nearly everything without a Retry-After; it starts at one to two seconds and doubles. @default 10 minutes */
+  /**
+   * Longest rest for a host that refuses nearly everything without a Retry-After; it starts at one to two seconds and doubles.
+   *
+   * @default 10 minutes
+   */
   readonly blockMax: Duration.Duration
   /** Time without a refusal after which such rests start small again; answers make them shorter before. @default 10 minutes */
   readonly forgiveAfter: Duration.Duration

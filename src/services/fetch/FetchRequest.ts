@@ -43,8 +43,8 @@ export interface FetchTarget {
   /** Path and query. */
   readonly path: string
   /**
-   * Whether it came over the network, and not from who runs this: then where it leads is guarded (`FetchPolicy.denyPrivate`), in this process
-   * or another that works on the same run.
+   * Whether it came over the network, and not from who runs this: then where it leads is guarded (`FetchPolicy.denyPrivate`), in this
+   * process or another that works on the same run.
    */
   readonly untrusted?: boolean
 }

@@ -13,7 +13,8 @@ export interface FetchDemand {
 }
 
 /**
- * What a source can give: some targets (never none); nothing before `wake` ends (new input, a lapsed lease, a host's `next_at`); or nothing ever again.
+ * What a source can give: some targets (never none); nothing before `wake` ends (new input, a lapsed lease, a host's `next_at`) or a host
+ * opens that was closed; or nothing ever again.
  */
 export type FetchSupply =
   | {

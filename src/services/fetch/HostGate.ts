@@ -266,7 +266,7 @@ export class HostGate {
       this.refusedAtMillis + forgiveMillis <= nowMillis && this.rate.isFresh(nowMillis)
   }
 
-  /** Asks less of a host that refuses too much, once for all requests that were under way together; whether there is no less to be asked. */
+  /** Asks less of a host that refuses too much, once for all requests that were under way together; whether nothing less can be asked. */
   private isExhausted({ perHost }: HostLimits, { isAgain, ticket }: Refused, nowMillis: number): boolean {
     const { pace, tolerance, window } = this
     const { isProbing } = window

@@ -1,6 +1,6 @@
 /**
- * URLs without their secrets: what goes into outcomes, errors and logs. Passwords, and parameters of the query or the fragment that are named
- * like secrets, as the URL parser finds them and not as they happen to be spelt.
+ * URLs without their secrets: what goes into outcomes, errors and logs. Passwords, and parameters of the query or the fragment that are
+ * named like secrets, as the URL parser finds them and not as they happen to be spelt.
  */
 import { Result } from "effect"
 

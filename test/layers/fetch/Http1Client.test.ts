@@ -37,6 +37,34 @@ describe("Http1Client", () => {
       assert.strictEqual(bytes, 1_000_000)
     }).pipe(Effect.provide(client), Effect.scoped, leakFree))
 
+  it.live("a body that nobody reads is held back at the socket, and goes on when it is read", () =>
+    Effect.gen(function*() {
+      const size = 64 * 1024 * 1024
+      let isSent = false
+      const origin = yield* Origin.make((request, response) => {
+        if (request.url !== "/big") return response.end("small")
+        response.writeHead(200, { "content-length": size })
+        response.write(Buffer.alloc(size, "x"), () => {
+          isSent = true
+        })
+        return response.end()
+      })
+      const http = yield* HttpClient.HttpClient
+      const big = yield* http.get(`${origin.url}/big`)
+      let bytes = 0
+      yield* Stream.runForEach(big.stream, (chunk) =>
+        Effect.gen(function*() {
+          if (bytes === 0) {
+            // Other traffic on the same loop: time enough for all of it to come, if anybody took it.
+            yield* Effect.forEach(Array.from({ length: 200 }), () =>
+              Effect.flatMap(http.get(`${origin.url}/small`), (response) => response.text))
+            assert.isFalse(isSent)
+          }
+          bytes += chunk.length
+        }))
+      assert.strictEqual(bytes, size)
+    }).pipe(Effect.provide(client), Effect.scoped, leakFree))
+
   it.live("request bodies of every kind arrive", () =>
     Effect.gen(function*() {
       const origin = yield* Origin.make((request, response) => {

@@ -8,7 +8,7 @@ import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import * as FetchPolicy from "../../../src/services/fetch/FetchPolicy.ts"
 import { type FetchTarget, parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
-import type { FetchSource, LendingChange } from "../../../src/services/fetch/FetchSource.ts"
+import type { FetchSource, FetchSupply, LendingChange } from "../../../src/services/fetch/FetchSource.ts"
 import * as ScriptedClient from "../../support/fetch/ScriptedClient.ts"
 import { leakFree } from "../../support/leakFree.ts"
 
@@ -92,6 +92,37 @@ it.effect("forgets all that was lost, at gates, between attempts and under way, 
     assert.strictEqual(script.sent.length, 13, "three of the lost were sent, none of them again")
   }).pipe(
     Effect.provideService(FetchPolicy.FetchPolicy, policy),
+    Effect.provide(Layer.provide(HttpFetcher.layer, script.layer)),
+    leakFree
+  )
+})
+
+it.effect("a host whose calls were all lost while it was shut is asked for again when it opens", () => {
+  const script = ScriptedClient.make((n) => n === 0 ? { status: 503, headers: { "retry-after": "5" } } : {})
+  const { source, tell } = lender([targets(0, 3)])
+  let isNextGiven = false
+  const pull: FetchSource["pull"] = ({ closedHosts }) =>
+    Effect.suspend((): Effect.Effect<FetchSupply> => {
+      if (script.sent.length === 0) return source.pull({ closedHosts, limit: 256 })
+      if (closedHosts.has("h.test")) return Effect.succeed({ _tag: "Wait", wake: Effect.never })
+      if (isNextGiven) return Effect.succeed({ _tag: "Done" })
+      isNextGiven = true
+      return Effect.succeed({ _tag: "Targets", targets: targets(9, 10) })
+    })
+  return Effect.gen(function*() {
+    const fetcher = yield* Fetcher
+    const fiber = yield* Effect.forkChild(Stream.runCollect(fetcher.fetchSource({ ...source, pull })), {
+      startImmediately: true
+    })
+    yield* TestClock.adjust("1 second")
+    yield* tell("lost")
+    yield* TestClock.adjust("3 seconds")
+    assert.lengthOf(script.sent, 1)
+    yield* TestClock.adjust("1 second")
+    const outcomes = yield* Effect.fromNullishOr(fiber.pollUnsafe()).pipe(Effect.flatten)
+    assert.deepStrictEqual(outcomes.map(({ target }) => target.path), ["/9"])
+  }).pipe(
+    Effect.provideService(FetchPolicy.FetchPolicy, FetchPolicy.make({ perHost: 1 })),
     Effect.provide(Layer.provide(HttpFetcher.layer, script.layer)),
     leakFree
   )

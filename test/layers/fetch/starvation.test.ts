@@ -2,7 +2,8 @@
  * Hosts that can do nothing (shut, full, silent, without their robots.txt) beside hosts that can: those go on as if the others were not there.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Fiber, Layer, Result, Stream } from "effect"
+import { Clock, Duration, Effect, Exit, Fiber, Layer, Result, Stream } from "effect"
+import * as HttpClient from "effect/http/HttpClient"
 import { TestClock } from "effect/testing"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import * as MemoryFrontier from "../../../src/layers/fetch/MemoryFrontier.ts"
@@ -159,6 +160,19 @@ it.effect("a host that has opened is asked for again, also when nothing of it wa
     Effect.scoped,
     Effect.provideService(FetchPolicy.FetchPolicy, FetchPolicy.make({ perHost: 1 })),
     Effect.provide(Layer.provide(HttpFetcher.layer, client.layer)),
+    leakFree
+  )
+})
+
+it.effect("a client that dies of a robots.txt ends the stream, with why", () => {
+  const dying = HttpClient.make(() => Effect.die("a bug"))
+  return Effect.gen(function*() {
+    const fetcher = yield* Fetcher
+    const exit = yield* Effect.exit(Stream.runDrain(fetcher.fetchAll(Stream.fromIterable(pages("shut", 3)))))
+    assert.deepStrictEqual(exit, Exit.die("a bug"))
+  }).pipe(
+    Effect.provideService(FetchPolicy.FetchPolicy, FetchPolicy.make({ robots: true })),
+    Effect.provide(Layer.provide(HttpFetcher.layer, Layer.succeed(HttpClient.HttpClient)(dying))),
     leakFree
   )
 })

@@ -20,11 +20,11 @@
  *     +-------|---- Retry: after its wait, in front of the others           |
  *             +---- Settle: done, failed, or lost with its fiber ----------------> settled
  *
- * An attempt is a fiber; what waits is none, but a link in a queue or an entry of the one timer. Rejected: a fiber for each call (five
- * steps of a fiber for a small GET instead of two, and memory for each URL that waits); a loop that takes events from a queue (one more turn
- * of the scheduler for each end); attempts that call back to be put back or settled (who decided stood in three files).
+ * An attempt is a fiber; a call that waits is a link in a queue or an entry of the one timer. Rejected: a fiber for each call (five steps
+ * of a fiber for a small GET instead of two, and memory for each URL that waits); a loop that takes events from a queue (one more turn of
+ * the scheduler for each end); attempts that call back to be put back or settled (who decided stood in three files).
  */
-import { Context, type Fiber } from "effect"
+import { type Cause, Context, type Fiber } from "effect"
 import type { FetchError } from "../../../services/fetch/FetchError.ts"
 import type { HostGate } from "../../../services/fetch/HostGate.ts"
 import { RateGate, TokenBudget } from "../../../services/fetch/RateGate.ts"
@@ -179,10 +179,11 @@ export class Dispatcher {
     this.hub.alarm.at(untilMillis, this, () => this.resume(call))
   }
 
-  /** Puts a call back that has waited, in front of the others. */
-  private resume(call: Call.Call): void {
+  /** Puts a call back that has waited, in front of the others; or ends it, if what it waited for has died. */
+  private resume(call: Call.Call, died?: Cause.Cause<never>): void {
     this.waiting--
-    this.enqueue(call, true)
+    if (died === undefined || call.isCancelled) this.enqueue(call, true)
+    else call.settle(Call.lost(died), call)
     this.pump()
     this.options.onRoom()
   }
@@ -278,7 +279,7 @@ export class Dispatcher {
   /** Whether robots.txt lets a call pass; one that has to wait for it is put back when it has come. */
   private passesRobots(call: Call.Call): boolean {
     const { current, limits } = call
-    const answer = this.hub.robots.ask(current, limits, { owner: this, onKnown: () => this.resume(call) })
+    const answer = this.hub.robots.ask(current, limits, { owner: this, onKnown: (died) => this.resume(call, died) })
     if (answer._tag === "Allowed") {
       if (answer.gapMillis > 0) this.hub.gate(current.host, limits).gapMillis = answer.gapMillis
       return true

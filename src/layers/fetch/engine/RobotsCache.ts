@@ -1,8 +1,8 @@
 /**
  * robots.txt by origin, fetched once by whoever needs it first, remembered for as long as RFC 9309 section 2.4 allows. While it cannot be
- * read everything is disallowed (section 2.3.1.4): it is asked for again, less and less often, and what it stands before waits for it.
+ * read everything is disallowed (section 2.3.1.4): it is asked for again, less and less often, and the pages of its site wait for it.
  */
-import { Result } from "effect"
+import { Cause, Result } from "effect"
 import { type FetchError, RobotsDisallowed, RobotsUnreachable } from "../../../services/fetch/FetchError.ts"
 import { type FetchTarget, parseTarget } from "../../../services/fetch/FetchRequest.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
@@ -34,15 +34,15 @@ interface Unreachable {
 export interface Asker {
   /** Whose call it is, if one is made: without its owner it does not end (`forget`). */
   readonly owner: object
-  /** Called once when the answer was not known, and may be now. */
-  readonly onKnown: () => void
+  /** Called once when the answer was not known, and may be now; with the cause if finding it out has died. */
+  readonly onKnown: (died: Cause.Cause<never> | undefined) => void
 }
 
 /** A robots.txt that is on its way. */
 interface Pending {
   readonly host: string
   readonly owner: object
-  readonly waiting: Array<() => void>
+  readonly waiting: Array<Asker["onKnown"]>
 }
 
 /** Whether a target may be fetched; when to ask again; or nothing yet, with the call to make for the rules if nobody makes it. */
@@ -102,19 +102,20 @@ export class RobotsCache {
     for (const [key, pending] of this.pending) if (pending.owner === owner) this.release(key, pending)
   }
 
-  private release(key: string, { host, waiting }: Pending): void {
+  private release(key: string, { host, waiting }: Pending, died?: Cause.Cause<never>): void {
     this.pending.delete(key)
     this.asked.delete(host)
-    for (const each of waiting) each()
+    for (const each of waiting) each(died)
   }
 
   private call(key: string, of: FetchTarget, limits: Limits): Call.Call {
     const at = parseTarget({ url: `${of.origin}/robots.txt` })
     const settle = (end: Call.End) => {
-      // Interrupted with its dispatcher: nothing is known, and whoever asks next finds out.
+      // Interrupted: nothing is known, and whoever asks next finds out. A bug would be met by each who asks.
+      const died = end._tag === "Lost" && !Cause.hasInterruptsOnly(end.cause) ? end.cause : undefined
       if (end._tag !== "Lost") this.learn(key, end, limits.userAgent)
       const pending = this.pending.get(key)
-      if (pending !== undefined) this.release(key, pending)
+      if (pending !== undefined) this.release(key, pending, died)
     }
     return Call.make({
       target: Result.getOrElse(at, () => of),

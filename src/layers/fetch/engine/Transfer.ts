@@ -1,6 +1,6 @@
 /**
- * The transfer of an attempt: a request, the whole body of its response and the checksum. The fast path (a small body that came whole) costs two steps of a
- * fiber.
+ * The transfer of an attempt: a request, the whole body of its response and the checksum. The fast path (a small body that came whole)
+ * costs two steps of a fiber.
  */
 import { Effect, Option, Result, Stream } from "effect"
 import type * as HttpClient from "effect/http/HttpClient"

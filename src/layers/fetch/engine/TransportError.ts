@@ -64,11 +64,15 @@ export const toFetchError = (error: HttpClientError.HttpClientError, at: Progres
     if (code === undefined && "code" in each && typeof each.code === "string") code = each.code
     if (each !== error.reason && "message" in each) problem = String(each.message).slice(0, problemMax)
   }
-  return code === undefined
-    ? new ProtocolError({ url, code: "UNKNOWN", ...(problem === undefined ? undefined : { problem }), bytesReceived })
-    : code.startsWith("UND_ERR_INVALID_ARG")
-    ? new InvalidRequest({ url, problem: problem ?? code })
-    : lost(code, at)
+  if (code === undefined) {
+    return new ProtocolError({
+      url,
+      code: "UNKNOWN",
+      ...(problem === undefined ? undefined : { problem }),
+      bytesReceived
+    })
+  }
+  return code.startsWith("UND_ERR_INVALID_ARG") ? new InvalidRequest({ url, problem: problem ?? code }) : lost(code, at)
 }
 
 /** What a code means, by how far the request had got. */
@@ -84,9 +88,7 @@ const lost = (code: string, { bytesReceived, phase, url }: Progress): FetchError
   return new ProtocolError({ url, code, bytesReceived })
 }
 
-const connectError = (phase: ConnectFault["phase"], url: string, code: string): FetchError =>
-  phase === "dns"
-    ? new DnsError({ url, code })
-    : phase === "tls"
-    ? new TlsError({ url, code })
-    : new ConnectError({ url, code })
+const connectError = (phase: ConnectFault["phase"], url: string, code: string): FetchError => {
+  if (phase === "dns") return new DnsError({ url, code })
+  return phase === "tls" ? new TlsError({ url, code }) : new ConnectError({ url, code })
+}

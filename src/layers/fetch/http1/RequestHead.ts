@@ -39,15 +39,22 @@ const carriers = new Set(["POST", "PUT", "PATCH"])
 /** Headers are values that many requests share: each is written once. */
 const written = new WeakMap<Headers.Headers, HeaderLines | RequestFault>()
 
+export interface RequestLine {
+  readonly method: string
+  /** Path and query. */
+  readonly path: string
+  /** Name and port. */
+  readonly host: string
+}
+
 /**
  * The head of a request.
  *
- * @param bodyLength its bytes, `undefined` when they are not known beforehand: then the caller's Content-Length says it, or it is sent in chunks
+ * @param bodyLength its bytes, `undefined` when they are not known beforehand: then the caller's Content-Length says it, or it is sent in
+ * chunks
  */
 export const write = (
-  method: string,
-  path: string,
-  host: string,
+  { host, method, path }: RequestLine,
   headers: Headers.Headers,
   bodyLength: number | undefined
 ): RequestHead | RequestFault => {

@@ -12,7 +12,11 @@ const read = (text: string) => {
 }
 
 const write = (method: string, path: string, headers: Record<string, string>, length: number | "unknown" = 0) =>
-  RequestHead.write(method, path, "host:1", Headers.fromInput(headers), length === "unknown" ? undefined : length)
+  RequestHead.write(
+    { method, path, host: "host:1" },
+    Headers.fromInput(headers),
+    length === "unknown" ? undefined : length
+  )
 
 const problem = (head: RequestHead.RequestHead | RequestFault) =>
   head instanceof RequestFault ? head.problem : "written"
