@@ -1,7 +1,6 @@
 /** What any worker does for the whole fleet: takes back the jobs of lost workers, and makes due jobs ready. */
 import type * as PgClient from "@effect/sql-pg/PgClient"
-import * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
+import { Clock, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { Membership } from "../../services/jobs/JobStore.ts"

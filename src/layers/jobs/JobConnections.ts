@@ -3,10 +3,8 @@
  * would be declared dead, and one that could not settle would do its work for nothing.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import { Effect, Exit, type Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
-import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { JobQueueError } from "../../services/jobs/JobError.ts"
 import { operation } from "./JobSql.ts"

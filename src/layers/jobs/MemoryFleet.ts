@@ -1,5 +1,4 @@
-import { Clock, Effect, Queue } from "effect"
-import type * as Scope from "effect/Scope"
+import { Clock, Effect, Queue, type Scope } from "effect"
 import type { JobId } from "../../services/jobs/Job.ts"
 import type { Beat, Chores, JoinOptions, Membership, Signal } from "../../services/jobs/JobStore.ts"
 import type { MemoryJobTable } from "./MemoryJobTable.ts"

@@ -1,8 +1,6 @@
 /** What any worker does for the tables: adds counters up, makes the partitions of the history and takes old ones away. */
 import type * as PgClient from "@effect/sql-pg/PgClient"
-import * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import { Clock, Effect, Exit } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../../services/postgres/SqlFailure.ts"
 import { Outage } from "./worker/Outage.ts"

@@ -160,7 +160,14 @@ const knowledge = {
 const settled = 1_000
 const others = 30_000
 
-const settles = {
+/** What production calls, with `$1` the worker, `$2` ids, `$3` fences, `$4` how many: each uses as many of them as it needs. */
+const statements = {
+  job_claim:
+    "select count(*) from sluice.job_claim($1, 1000000, array['cost'], array[1000], array['-infinity']::timestamptz[], array[0]::int8[])",
+  job_insert:
+    `select sluice.job_insert(array_fill('cost'::text, n), array_fill('cost'::text, n), array_fill('1'::text, n), array_fill(0, n), array_fill(1, n),
+    array_fill(0::float8, n), array_fill(null::float8, n), array_fill(null::text, n), array_fill(null::text, n), array_fill(1, n))
+    from (select array[1000 + 0 * $1::int4]) as a(n)`,
   job_succeed: "select sluice.job_succeed($1, $2, $3)",
   job_end:
     `select sluice.job_end($1, $2, $3, array_fill('succeeded'::text, array[$4::int4]), array_fill('full'::text, array[$4::int4]),
@@ -170,50 +177,46 @@ const settles = {
     array_fill('{}'::text, array[$4::int4]))`
 }
 
-/** Pages of each settle of 1,000 jobs among 31,000, with plans that were made when the planner knew that. */
-const pagesOfSettles = (known: (sql: PgClient.PgClient) => Effect.Effect<unknown, unknown>) =>
+/** Pages of each statement on 1,000 jobs among 61,000, with plans that were made when the planner knew that. */
+const pagesOfEach = (known: (sql: PgClient.PgClient) => Effect.Effect<unknown, unknown>) =>
   Effect.gen(function*() {
     const sql = yield* PgClient.PgClient
     const queue = yield* JobQueue
     const { worker } = yield* (yield* JobStore).join(joining)
     // One that comes in between would spare a settle the dead version of each job that the claim left.
     yield* sql`alter table sluice.job set (autovacuum_enabled = false)`
-    yield* queue.enqueueMany(
-      N,
-      payloads(known === knowledge["an empty table of one page, vacuumed and analyzed"] ? 1 : others)
-    )
+    const before = known === knowledge["an empty table of one page, vacuumed and analyzed"] ? 1 : others
+    yield* queue.enqueueMany(N, payloads(before))
     yield* known(sql)
-    const parametersOf = (ids: ReadonlyArray<bigint>) => [worker, Columns.bigints(ids), Columns.ints(ids.map(() => 1))]
-    for (const [name, statement] of Object.entries(settles)) {
-      yield* pagesOf(statement, [...parametersOf([0n]), ...(name === "job_succeed" ? [] : [1])])
-    }
-    yield* queue.enqueueMany(N, payloads(others + settled))
+    const pages = (ids: ReadonlyArray<bigint>) =>
+      Effect.forEach(Object.values(statements), (statement) => {
+        const all = [worker, Columns.bigints(ids), Columns.ints(ids.map(() => 1)), ids.length]
+        return pagesOf(statement, all.filter((_, index) => statement.includes(`$${index + 1}`)))
+      })
+    yield* pages([0n])
+    yield* queue.enqueueMany(N, payloads(2 * others + settled - before))
     const claimed = yield* sql<
       { readonly id: bigint }
     >`select id from sluice.job_claim(${worker}, 1, array['cost'],
       array[${settled}::int4], array['-infinity']::timestamptz[], array[0]::int8[])`
     assert.strictEqual(claimed.length, settled)
-    const parameters = parametersOf(claimed.map(({ id }) => id))
-    return yield* Effect.forEach(
-      Object.entries(settles),
-      ([name, statement]) => pagesOf(statement, [...parameters, ...(name === "job_succeed" ? [] : [settled])])
-    )
+    return yield* pages(claimed.map(({ id }) => id))
   }).pipe(Effect.scoped)
 
-it.live("a settle touches the same pages whatever the planner knew when it made the plans", () =>
+it.live("claims, settles and enqueueing touch the same pages whatever the planner knew when it made the plans", () =>
   Effect.gen(function*() {
     const pages = yield* Effect.forEach(Object.values(knowledge), (known) =>
-      pagesOfSettles(known).pipe(Effect.provide(
+      pagesOfEach(known).pipe(Effect.provide(
         // One session: its plans are kept.
         Layer.provideMerge(
           Layer.fresh(PostgresJobQueue.layer),
           Layer.provideMerge(TestDatabase.secondPool({ poolMax: 1 }), Layer.fresh(TestDatabase.layer))
         )
       )))
-    yield* Effect.logInfo(`settles of ${settled} touch ${pages.join(" / ")} pages`)
+    yield* Effect.logInfo(`${Object.keys(statements).join()} of ${settled} touch ${pages.join(" / ")} pages`)
     const [first = []] = pages
     // A plan that walks over the table or over what is running touches fewer or more, and compares each of the one with each of the other.
     for (const other of pages) {
-      for (const [index, count] of other.entries()) assert.closeTo(count, first[index] ?? 0, (first[index] ?? 0) * 0.05)
+      for (const [index, count] of other.entries()) assert.closeTo(count, first[index] ?? 0, (first[index] ?? 0) * 0.15)
     }
   }))

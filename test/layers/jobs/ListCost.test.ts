@@ -74,6 +74,14 @@ const filters: ReadonlyArray<JobFilter> = names.flatMap((name) =>
   Array.of<JobFilter>(name).concat(states.map((state) => Object.assign({}, name, { state })))
 )
 
+const single = {
+  "a waiting job": "select * from sluice.job_all where id = 1042 order by finished_at desc nulls first limit 1",
+  "an ended job": "select * from sluice.job_all where id = 1100042 order by finished_at desc nulls first limit 1",
+  "a job that is not there": "select * from sluice.job_all where id = 0 order by finished_at desc nulls first limit 1",
+  "the counters": "select * from sluice.job_stats order by queue",
+  "what is stuck": "select * from sluice.job_stuck order by id limit 100"
+}
+
 withLayer(PostgresJobQueue.layerWith({ listen: false }).pipe(Layer.provideMerge(TestDatabase.layer)), {
   excludeTestServices: true,
   timeout: 600_000
@@ -146,7 +154,20 @@ withLayer(PostgresJobQueue.layerWith({ listen: false }).pipe(Layer.provideMerge(
           assert.deepInclude(yield* admin.preview(filter), { matched: 20, held: 0 })
           assert.isBelow(yield* pagesOf(previewOf(filter)), 100, JSON.stringify(filter))
         }
+        // Five are written, with their entries in each index.
+        const five = "select ids from sluice.job_redrive(null, null, 'TimedOut', null, 5, null)"
+        assert.isBelow(yield* pagesOf([five, []]), 600)
         assert.strictEqual((yield* admin.redrive({ reason: "TimedOut", limit: 5 })).length, 5)
+        assert.deepInclude(yield* admin.preview({ reason: "TimedOut" }), { matched: 10, held: 0 })
+      }), 60_000)
+
+    it.effect("one job, the counters and what is stuck cost a few pages", () =>
+      Effect.gen(function*() {
+        const admin = yield* JobAdmin
+        for (const [what, pages] of Object.entries(single)) {
+          assert.isBelow(yield* pagesOf([pages, []]), 200, what)
+        }
+        assert.strictEqual((yield* admin.stuck).length, 20, "their worker is none")
       }), 60_000)
   }
 )
