@@ -100,7 +100,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
           assert.strictEqual(code, 2, args)
         }),
       { concurrency: 2, discard: true }
-    ), 60_000)
+    ), 120_000)
 
   it.effect("a database that cannot be reached is named in one line, with exit code 3", () =>
     Effect.forEach(
@@ -111,7 +111,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
           assert.strictEqual(code, 3, args)
         }),
       { concurrency: 2, discard: true }
-    ), 60_000)
+    ), 120_000)
 
   it.effect("a loop threshold that makes no sense is refused before anything starts", () =>
     Effect.gen(function*() {
@@ -138,7 +138,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
       assert.notInclude(tree, "s3cret")
       yield* child.kill("SIGINT")
       assert.strictEqual(yield* child.exit, 130)
-    }).pipe(Effect.scoped), 30_000)
+    }).pipe(Effect.scoped), 60_000)
 
   it.effect("SIGUSR2 shows a server's workers, their jobs, and the requests under way", () =>
     Effect.gen(function*() {
@@ -159,7 +159,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
       assert.match(tree, /^ {2}expiry of pending transfers/m)
       assert.match(tree, /^ {2}POST \/v1\/orders {2}/m)
       assert.notInclude(tree, "s3cret")
-    }).pipe(Effect.scoped), 30_000)
+    }).pipe(Effect.scoped), 60_000)
 
   const held = { NODE_OPTIONS: `--import=${new URL("../../support/holdsTheLoop.mjs", import.meta.url).href}` }
 
@@ -188,5 +188,5 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
       yield* child.kill("SIGTERM")
       assert.strictEqual(yield* child.exit, 143)
       assert.notInclude((yield* Queue.clear(child.lines)).join("\n"), "event loop blocked")
-    }).pipe(Effect.scoped), 30_000)
+    }).pipe(Effect.scoped), 60_000)
 })
