@@ -1,4 +1,7 @@
-/** SQL has one home, `layers/postgres/schema`: what stands in TypeScript are short calls, and each table is written in its own lane's files or a few named rooms. */
+/**
+ * SQL has one home, `layers/postgres/schema`: what stands in TypeScript are short calls, and each table is written in its own lane's files
+ * or a few named rooms.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { globSync, readFileSync } from "node:fs"
 import { join, resolve } from "node:path"

@@ -115,7 +115,8 @@ export interface Run {
    *
    * In the same transaction the last outcome of each host says what is known of it (`Fetched.host`); none is: nothing.
    *
-   * An error with a `retryAt` (`RetryAfterTooLong`, `HostThrottled`, `RobotsUnreachable`) defers its URL: recorded as such, and pending again at its `retryAt`.
+   * An error with a `retryAt` (`RetryAfterTooLong`, `HostThrottled`, `RobotsUnreachable`) defers its URL: recorded as such, and pending
+   * again at its `retryAt`.
    */
   readonly settle: (fetched: ReadonlyArray<Fetched>) => Effect.Effect<ReadonlyArray<Fetched>, FrontierError>
   readonly counts: Effect.Effect<RunCounts, FrontierError>
