@@ -72,9 +72,7 @@ export class FrontierError extends Schema.TaggedError<FrontierError>()("Frontier
     const full = isSqlError(this.cause) && SqlFailure.codeOf(this.cause) === "53100"
       ? "; its disk is full (ENOSPC)"
       : ""
-    return `the run's database failed at ${this.operation} (${this.reason})${tried}${
-      detail === "" ? "" : `: ${detail}`
-    }${full}`
+    return `the run's database failed at ${this.operation}${tried}${detail === "" ? "" : `: ${detail}`}${full}`
   }
 }
 
