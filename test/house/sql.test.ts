@@ -1,4 +1,7 @@
-/** SQL has one home, `layers/postgres/schema`: what stands in TypeScript are short calls, and each table is written in its own lane's files or a few named rooms. */
+/**
+ * SQL has one home, `layers/postgres/schema`: what stands in TypeScript are short calls, and each table is written in its own lane's files
+ * or a few named rooms.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { globSync, readFileSync } from "node:fs"
 import { join, resolve } from "node:path"
@@ -13,7 +16,7 @@ const files = (pattern: string): ReadonlyArray<string> =>
 const sources = files("src/**/*.ts")
 const schema = files("src/layers/postgres/schema/*/*.sql")
 
-const laneOf = (file: string): string => file.split("/").at(-2) ?? ""
+const trackOf = (file: string): string => file.split("/").at(-2) ?? ""
 
 interface Template {
   readonly file: string
@@ -85,17 +88,17 @@ describe("SQL", () => {
     assert.deepStrictEqual(Object.fromEntries(found), writers)
   })
 
-  it("of one lane writes that lane's tables only", () => {
+  it("of one track writes that track's tables only", () => {
     const tables = new Map<string, string>()
     for (const file of schema) {
       for (const [, table] of textOf(file).matchAll(/create (?:unlogged )?table sluice\.(\w+)/g)) {
-        if (table !== undefined) tables.set(table, laneOf(file))
+        if (table !== undefined) tables.set(table, trackOf(file))
       }
     }
     assert.isAbove(tables.size, 15)
     for (const file of schema) {
       for (const table of writtenIn(textOf(file))) {
-        assert.strictEqual(tables.get(table), laneOf(file), `${file}: ${table}`)
+        assert.strictEqual(tables.get(table), trackOf(file), `${file}: ${table}`)
       }
     }
   })

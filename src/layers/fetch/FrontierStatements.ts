@@ -1,4 +1,7 @@
-/** The frontier's functions in `layers/postgres/schema/fetch`, with their types. Where a function tells nothing but that it was done, its row says so. */
+/**
+ * The frontier's functions in `layers/postgres/schema/fetch`, with their types. Where a function tells nothing but that it was done, its
+ * row says so.
+ */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"

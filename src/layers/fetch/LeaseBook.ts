@@ -1,6 +1,6 @@
 /**
- * What one process has leased of a run: the hosts that it works on and their URLs, in the order of their log. The frontier fills the book and asks it what to
- * hand out, what to let go and where to go on after a crash. No I/O and no time in here.
+ * What one process has leased of a run: the hosts that it works on and their URLs, in the order of their log. The frontier fills the book
+ * and asks it what to hand out, what to let go and where to go on after a crash. No I/O and no time in here.
  *
  *   a lane     taken ─▶ open ──beginReading──▶ reading ──endReading──▶ open
  *                        └────beginLeaving──▶ leaving ──endLeaving──▶ not in the book, another process may take it
@@ -131,7 +131,9 @@ export class LeaseBook {
     this.ready.add(lane)
   }
 
-  /** Up to `limit` targets, spread over the hosts that are not closed, and what is known of hosts among them that are new; none: nothing. */
+  /**
+   * Up to `limit` targets, spread over the hosts that are not closed, and what is known of hosts among them that are new; none: nothing.
+   */
   handOut({ closedHosts, limit }: FetchDemand): FetchSupply | undefined {
     const open: Array<Lane> = []
     for (const lane of this.ready) {

@@ -1,4 +1,7 @@
-/** What a process reads ahead of what it hands out: on in the hosts that it works on, and in others when those do not keep the dispatcher busy. */
+/**
+ * What a process reads ahead of what it hands out: on in the hosts that it works on, and in others when those do not keep the dispatcher
+ * busy.
+ */
 import { Effect } from "effect"
 import type { FetchDemand } from "../../services/fetch/FetchSource.ts"
 import type { FrontierError } from "../../services/fetch/Frontier.ts"

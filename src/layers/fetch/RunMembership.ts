@@ -1,14 +1,15 @@
 /**
  * A process's membership in a run: under what name it works, whether it still may, and how it leaves.
  *
- *   joined ─▶ sure ◀──a beat is answered── doubted          sure: nobody can have taken this process for dead, and it starts what it has leased
+ *   joined ─▶ sure ◀──a beat is answered── doubted
  *              └────────1.5 s without one────▶┘
  *
+ *   sure: nobody can have taken this process for dead, and it starts what it has leased
  *   in doubt: a statement was given up whose end is not known ──renew──▶ the same leases under another id, with the next statement
  *   lapsed: a statement or a beat finds no row of this member ──rejoin──▶ a new membership with an empty book
  *
- * Every statement that a member sends is refused when its row is gone. After a renewal, whatever is still on its way finds no member, and can take or record
- * nothing behind its back.
+ * Every statement that a member sends is refused when its row is gone. After a renewal, whatever is still on its way finds no member, and
+ * can take or record nothing behind its back.
  */
 import { Clock, Deferred, Duration, Effect, Semaphore } from "effect"
 import type { SqlError } from "effect/sql/SqlError"

@@ -2,11 +2,11 @@
  * The schema `sluice`, step by step.
  *
  * Effect's Migrator runs only ids above the latest recorded one, so wings that grow side by side would skip each other's
- * steps in one list. Each wing therefore has a **lane** of its own: a list of steps numbered from 1 without gaps, and its
- * own table `sluice.migrations_<lane>`. To add a step: add a file `schema/<lane>/NNNN_what.sql` and name it in
- * `schema/<lane>.ts`. A step that has been released is never changed, only followed.
- * Lanes run in the order of `lanes` below, all in one transaction: a step may rely on earlier lanes as they are at the
- * time of its landing, never on later lanes.
+ * steps in one list. Each wing therefore has a **track** of its own: a list of steps numbered from 1 without gaps, and its
+ * own table `sluice.migrations_<track>`. To add a step: add a file `schema/<track>/NNNN_what.sql` and name it in
+ * `schema/<track>.ts`. A step that has been released is never changed, only followed.
+ * Tracks run in the order of `tracks` below, all in one transaction: a step may rely on earlier tracks as they are at the
+ * time of its landing, never on later tracks.
  *
  * In a step, name things with their schema (`sluice.jobs`): nobody's search_path is changed.
  */
@@ -20,38 +20,38 @@ import { jobs } from "./schema/jobs.ts"
 import { orders } from "./schema/orders.ts"
 
 /** The steps of one wing: `"1_tables"`, `"2_priorities"`, ... */
-export interface Lane {
+export interface Track {
   /** Lower-case letters and `_`. */
   readonly name: string
   readonly steps: Readonly<Record<string, Effect.Effect<void, SqlError, SqlClient.SqlClient>>>
 }
 
-/** All lanes, in the order in which they are applied. */
-export const lanes: ReadonlyArray<Lane> = [fetch, jobs, orders]
+/** All tracks, in the order in which they are applied. */
+export const tracks: ReadonlyArray<Track> = [fetch, jobs, orders]
 
 /** Any number will do, as long as all versions of Sluice use the same. */
 const advisoryLock = 7_210_414_115
 
-const stepIds = (lane: Lane): ReadonlyArray<readonly [id: number, name: string]> =>
-  Object.keys(lane.steps).map((key) => [Number(key.split("_")[0]), `${lane.name}/${key}`] as const)
+const stepIds = (track: Track): ReadonlyArray<readonly [id: number, name: string]> =>
+  Object.keys(track.steps).map((key) => [Number(key.split("_")[0]), `${track.name}/${key}`] as const)
 
-const latestId = (lane: Lane): number => Math.max(0, ...stepIds(lane).map(([id]) => id))
+const latestId = (track: Track): number => Math.max(0, ...stepIds(track).map(([id]) => id))
 
-const tableOf = (lane: Lane): string => `sluice.migrations_${lane.name}`
+const tableOf = (track: Track): string => `sluice.migrations_${track.name}`
 
-/** The id of the latest step of each lane that the database has: one statement; all zero when there is no schema. */
-const recorded = Effect.fnUntraced(function*(all: ReadonlyArray<Lane>) {
+/** The id of the latest step of each track that the database has: one statement; all zero when there is no schema. */
+const recorded = Effect.fnUntraced(function*(all: ReadonlyArray<Track>) {
   const sql = yield* SqlClient.SqlClient
-  const known = yield* sql<{ readonly lane: string }>`
-    select substring(tablename from 12) as lane from pg_tables
+  const known = yield* sql<{ readonly track: string }>`
+    select substring(tablename from 12) as track from pg_tables
     where schemaname = 'sluice' and tablename like 'migrations\\_%'`
-  const names = new Set(known.map((row) => row.lane))
-  const queries = all.filter((lane) => names.has(lane.name)).map((lane) =>
-    `select '${lane.name}' as lane, coalesce(max(migration_id), 0) as id from ${tableOf(lane)}`
+  const names = new Set(known.map((row) => row.track))
+  const queries = all.filter((track) => names.has(track.name)).map((track) =>
+    `select '${track.name}' as track, coalesce(max(migration_id), 0) as id from ${tableOf(track)}`
   )
   if (queries.length === 0) return new Map<string, number>()
-  const rows = yield* sql.unsafe<{ readonly lane: string; readonly id: number }>(queries.join(" union all "))
-  return new Map(rows.map((row) => [row.lane, row.id] as const))
+  const rows = yield* sql.unsafe<{ readonly track: string; readonly id: number }>(queries.join(" union all "))
+  return new Map(rows.map((row) => [row.track, row.id] as const))
 })
 
 export interface Status {
@@ -61,35 +61,35 @@ export interface Status {
   readonly unknown: ReadonlyArray<string>
 }
 
-/** Compares the database with the lanes. */
-export const status = Effect.fn("Migrations.status")(function*(all: ReadonlyArray<Lane> = lanes) {
+/** Compares the database with the tracks. */
+export const status = Effect.fn("Migrations.status")(function*(all: ReadonlyArray<Track> = tracks) {
   const ids = yield* recorded(all)
-  return all.reduce<Status>((sum, lane) => {
-    const id = ids.get(lane.name) ?? 0
-    const missing = stepIds(lane).filter(([step]) => step > id).map(([, name]) => name)
-    const unknown = id > latestId(lane) ? [`${lane.name}/${id}`] : []
+  return all.reduce<Status>((sum, track) => {
+    const id = ids.get(track.name) ?? 0
+    const missing = stepIds(track).filter(([step]) => step > id).map(([, name]) => name)
+    const unknown = id > latestId(track) ? [`${track.name}/${id}`] : []
     return { missing: [...sum.missing, ...missing], unknown: [...sum.unknown, ...unknown] }
   }, { missing: [], unknown: [] })
 })
 
 const runMigrator = Migrator.make({})
 
-const runLane = (lane: Lane) =>
-  runMigrator({ loader: Migrator.fromRecord(lane.steps), table: tableOf(lane) }).pipe(
-    Effect.map((done) => done.map(([id, name]) => `${lane.name}/${id}_${name}`))
+const runTrack = (track: Track) =>
+  runMigrator({ loader: Migrator.fromRecord(track.steps), table: tableOf(track) }).pipe(
+    Effect.map((done) => done.map(([id, name]) => `${track.name}/${id}_${name}`))
   )
 
 /** Applies what is missing, all or nothing, one process at a time; gives back the names of the steps it applied. */
 export const run = Effect.fn("Migrations.run")(function*(
   where: string,
-  all: ReadonlyArray<Lane> = lanes
+  all: ReadonlyArray<Track> = tracks
 ): Effect.fn.Return<ReadonlyArray<string>, DatabaseError, SqlClient.SqlClient> {
   const sql = yield* SqlClient.SqlClient
   const upgrade = Effect.gen(function*() {
     yield* sql`set local statement_timeout = 0`
     yield* sql`select pg_advisory_xact_lock(${advisoryLock})`
     yield* sql`create schema if not exists sluice`
-    const applied = yield* Effect.forEach(all, runLane)
+    const applied = yield* Effect.forEach(all, runTrack)
     return applied.flat()
   })
   return yield* sql.withTransaction(upgrade).pipe(
@@ -118,7 +118,7 @@ const sqlDetail = (cause: unknown): Option.Option<string> => {
 /** Fails when the schema is not the one this Sluice needs. */
 export const check = Effect.fn("Migrations.check")(function*(
   where: string,
-  all: ReadonlyArray<Lane> = lanes
+  all: ReadonlyArray<Track> = tracks
 ): Effect.fn.Return<void, DatabaseError, SqlClient.SqlClient> {
   return yield* judge(where, yield* status(all).pipe(Effect.mapError((error) => fromSqlError(error, where))))
 })

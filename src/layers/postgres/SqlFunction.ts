@@ -1,4 +1,7 @@
-/** Functions of the schema `sluice`, called with their arguments by name: of two dozen arrays in a row, two that are swapped would not be told apart. */
+/**
+ * Functions of the schema `sluice`, called with their arguments by name: of two dozen arrays in a row, two that are swapped would not be
+ * told apart.
+ */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import type { Effect } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"

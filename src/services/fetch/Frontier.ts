@@ -73,9 +73,7 @@ export class FrontierError extends Schema.TaggedError<FrontierError>()("Frontier
     const full = isSqlError(this.cause) && SqlFailure.codeOf(this.cause) === "53100"
       ? "; its disk is full (ENOSPC)"
       : ""
-    return `the run's database failed at ${this.operation} (${this.reason})${tried}${
-      detail === "" ? "" : `: ${detail}`
-    }${full}`
+    return `the run's database failed at ${this.operation}${tried}${detail === "" ? "" : `: ${detail}`}${full}`
   }
   override get [Runtime.errorExitCode](): number {
     return ExitCode.environment
@@ -122,7 +120,8 @@ export interface Run {
    *
    * In the same transaction the last outcome of each host says what is known of it (`Fetched.host`); none is: nothing.
    *
-   * An error with a `retryAt` (`RetryAfterTooLong`, `HostThrottled`, `RobotsUnreachable`) defers its URL: recorded as such, and pending again at its `retryAt`.
+   * An error with a `retryAt` (`RetryAfterTooLong`, `HostThrottled`, `RobotsUnreachable`) defers its URL: recorded as such, and pending
+   * again at its `retryAt`.
    */
   readonly settle: (fetched: ReadonlyArray<Fetched>) => Effect.Effect<ReadonlyArray<Fetched>, FrontierError>
   readonly counts: Effect.Effect<RunCounts, FrontierError>

@@ -8,20 +8,20 @@ import * as TestDatabase from "../../support/TestDatabase.ts"
 const statement = (text: string) => Effect.flatMap(SqlClient.SqlClient, (sql) => Effect.asVoid(sql.unsafe(text)))
 const where = "here"
 
-const water = (steps: number): Migrations.Lane => ({
+const water = (steps: number): Migrations.Track => ({
   name: "water",
   steps: Object.fromEntries(
     Array.from({ length: steps }, (_, n) => [`${n + 1}_step`, statement(`create table sluice.water_${n + 1} (id int)`)])
   )
 })
-const gate = (steps: number): Migrations.Lane => ({ ...water(0), name: "gate", ...gateSteps(steps) })
+const gate = (steps: number): Migrations.Track => ({ ...water(0), name: "gate", ...gateSteps(steps) })
 const gateSteps = (steps: number) => ({
   steps: Object.fromEntries(
     Array.from({ length: steps }, (_, n) => [`${n + 1}_step`, statement(`create table sluice.gate_${n + 1} (id int)`)])
   )
 })
 
-it.effect("applies what is missing in each lane, whatever the others have", () =>
+it.effect("applies what is missing in each track, whatever the others have", () =>
   Effect.gen(function*() {
     assert.deepStrictEqual(yield* Migrations.run(where, [water(2)]), ["water/1_step", "water/2_step"])
     assert.deepStrictEqual(yield* Migrations.run(where, [gate(1), water(3)]), ["gate/1_step", "water/3_step"])
@@ -40,9 +40,9 @@ it.effect("names the command when the schema is behind, and the other way round"
     assert.strictEqual(ahead.reason._tag, "SchemaTooNew")
   }).pipe(Effect.provide(TestDatabase.layer)))
 
-it.effect("a step that fails undoes all lanes and says which and why", () =>
+it.effect("a step that fails undoes all tracks and says which and why", () =>
   Effect.gen(function*() {
-    const bad: Migrations.Lane = {
+    const bad: Migrations.Track = {
       name: "bad",
       steps: { "1_wrong": statement("create table sluice.water_1 (id nonsense)") }
     }

@@ -9,7 +9,8 @@ $$;
 -- The first key of the session locks by which a process shows that it lives; the second is its member's id.
 create function sluice.fetch_lock_space() returns int language sql immutable as 'select 721041411';
 
--- Takes the lock that shows that a member's process lives, for as long as the session does; not while a session that went before still has it.
+-- Takes the lock that shows that a member's process lives, for as long as the session does; not while a session that went before still has
+-- it.
 create function sluice.fetch_hold(member int) returns table (held boolean) language plpgsql as $$
 begin
   perform pg_advisory_unlock_all();

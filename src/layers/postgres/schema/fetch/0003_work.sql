@@ -1,13 +1,14 @@
 -- What a run's processes do to its URLs: add, take, read, settle, free; and what is read of it afterwards.
 --
--- Each is one statement for its client and begins with its member's row, the fence: where that is gone it does nothing and gives back no row.
--- Locks are taken in the order run, member, lanes by id, hosts by name.
+-- Each is one statement for its client and begins with its member's row, the fence: where that is gone it does nothing and gives back no
+-- row. Locks are taken in the order run, member, lanes by id, hosts by name.
 --
--- Plans are fixed for the hot ones, so that they never depend on statistics: a run grows from nothing to millions of rows before anybody has analyzed it, and
--- a plan that was made for an empty table reads all of a full one. Without other joins than nested loops each batch finds its rows by index; and
--- `= any (array[x])`, sorted by what it is joined with, is a join that only an index can do, where `=` may be answered by reading the whole index. For a key
--- of two columns a lateral subquery with `offset 0` says as much: on an empty table the first column alone is as good.
--- Where a lane's owner is checked, `is not distinct from` keeps the planner from reading all of an owner's lanes for each one of a batch.
+-- Plans are fixed for the hot ones, so that they never depend on statistics: a run grows from nothing to millions of rows before anybody
+-- has analyzed it, and a plan that was made for an empty table reads all of a full one. Without other joins than nested loops each batch
+-- finds its rows by index; and `= any (array[x])`, sorted by what it is joined with, is a join that only an index can do, where `=` may be
+-- answered by reading the whole index. For a key of two columns a lateral subquery with `offset 0` says as much: on an empty table the
+-- first column alone is as good. Where a lane's owner is checked, `is not distinct from` keeps the planner from reading all of an owner's
+-- lanes for each one of a batch.
 
 -- Opens a run, new or known.
 create function sluice.fetch_open(run_name text) returns table (id int) language sql as $$
@@ -66,7 +67,8 @@ begin
   select coalesce(e.lane_id, 0), coalesce(e.fresh, 0) from (values (true)) as one left join ends e on true;
 end $$;
 
--- Takes up to so many hosts that nobody works on, with what is known of them. Those that are closed are looked up in a hash: they may be thousands.
+-- Takes up to so many hosts that nobody works on, with what is known of them. Those that are closed are looked up in a hash: they may be
+-- thousands.
 create function sluice.fetch_take(run int, member int, closed text[], most int)
 returns table (id bigint, host text, head float8, redo float8, known json) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
@@ -85,8 +87,8 @@ begin
 end $$;
 
 -- Reads on in the logs of lanes that a member owns: up to so many rows of each, and a row without `seq` for a lane that has none.
--- last: the last row of the lane's log. taken: URLs that this member has read before; told and not counted on, so that a read that is sent again
--- changes nothing.
+-- last: the last row of the lane's log. taken: URLs that this member has read before; told and not counted on, so that a read that is sent
+-- again changes nothing.
 create function sluice.fetch_read(run int, member int, lanes bigint[], reads bigint[], redos bigint[], most int, taken bigint)
 returns table (lane bigint, last float8, seq float8, url text, request text, untrusted boolean) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
@@ -127,7 +129,8 @@ begin
 end $$;
 
 -- Records outcomes and what they say of their hosts, and lets go of the lanes that are done with.
--- is_again: a try before may have come through. What it has recorded counts and stays, and what was made pending again since then has moved on.
+-- is_again: a try before may have come through. What it has recorded counts and stays, and what was made pending again since then has
+-- moved on.
 create function sluice.fetch_settle(
   run int, member int, is_again boolean, leaving bigint[], heads bigint[],
   seqs bigint[], lanes bigint[], states text[], statuses smallint[], attempts int[], bytes bigint[], durations float8[],
@@ -236,8 +239,8 @@ begin
   return query select o.tag, count(*)::int from sluice.fetch_outcome o where o.run_id = run and o.state <> 'done' group by o.tag;
 end $$;
 
--- A page of a run's outcomes, in the order of `seq`. The plan is made for each page, when it is known by what it filters: the partial index of failures is
--- of use to those that do not ask for what is done.
+-- A page of a run's outcomes, in the order of `seq`. The plan is made for each page, when it is known by what it filters: the partial
+-- index of failures is of use to those that do not ask for what is done.
 create function sluice.fetch_page(run int, behind bigint, only_failed boolean, only_tag text, only_host text, most int)
 returns table (
   seq float8, url text, state text, status smallint, attempts int, bytes float8, duration_ms float8, started_millis float8, sha256 text,
