@@ -200,6 +200,26 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>, locks
         }))
     }
 
+    test("a job whose cancellation was asked for is cancelled where it would wait again, and its neighbours wait", () =>
+      Effect.gen(function*() {
+        const store = yield* JobStore
+        const queue = yield* JobQueue
+        const { worker } = yield* joinFor(long)
+        const ids = yield* queue.enqueueMany(Task, [1, 2, 3, 4])
+        const jobs = yield* claim(worker, 1)
+        const [first = assert.fail(), second = assert.fail()] = ids
+        assert.deepStrictEqual([yield* queue.cancel(first), yield* queue.cancel(second)], ["requested", "requested"])
+        const failure = { reason: "Failed", message: "no" } as const
+        const settlements = jobs.map((job, index) => ({
+          job,
+          verdict: index % 2 === 0
+            ? { _tag: "Retry", delayMillis: 3_600_000, failure } as const
+            : { _tag: "Released", delayMillis: 0 } as const
+        }))
+        assert.strictEqual(yield* store.settle(worker, settlements), 0)
+        assert.deepStrictEqual(yield* Effect.forEach(ids, stateOf), ["cancelled", "cancelled", "scheduled", "ready"])
+      }))
+
     test("a redriven job has no fence in common with its first life", () =>
       Effect.gen(function*() {
         const store = yield* JobStore
