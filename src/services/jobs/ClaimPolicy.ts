@@ -14,17 +14,16 @@
  *                               │                                           │
  *                               └─ Reconciled ── Reconciling ◀─ Elapsed ── Failing (no answer)
  *
- *   Draining leads from everywhere to Closed; from Asking and Reconciling through Closing, which waits for their answer. Looking takes no time:
- *   the claimer answers with Fits at once.
+ *   Draining leads from everywhere to Closed; from Asking and Reconciling through Closing, which waits for their answer.
+ *   Looking takes no time: the claimer answers with Fits at once.
  *
- * What holds by its shape: there is one claim at a time (only its own answer leaves Asking); a claim without an answer, which may have taken
- * jobs all the same, is reconciled before the next; what becomes ready while a claim is on its way is asked for by another one; and every
- * state but Full has an end of its own: Resting lasts a poll at most. Full needs none, as each slot that is freed is an event.
+ * What holds by its shape: there is one claim at a time, as only its own answer leaves Asking. A claim without an answer may have taken jobs
+ * all the same, and is reconciled before the next. For a job that becomes ready while a claim is on its way there is another claim. Every
+ * state but Full has an end of its own (Resting lasts a poll at most), and a slot that is freed ends Full.
  *
  * Rejected: a claim for each event (many small claims cost the store more than few large ones); a timer that claims at a fixed pace (it is
- * late when there is work and busy when there is none); flags beside the loop (there were nine, and some of their 512 combinations lost a
- * wake-up for a poll); a shorter rest when the store knows of a job that becomes due (no store hands it out before it was promoted, and who
- * promotes it says so).
+ * late when there is work and busy when there is none); flags beside the loop (there were nine, and in some of their combinations a wake-up
+ * was lost for a poll); a shorter rest when a scheduled job becomes due (the heart makes it ready then, and that is an event).
  */
 
 /** How many jobs of a queue fit. */
