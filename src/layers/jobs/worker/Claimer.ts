@@ -112,12 +112,12 @@ export class Claimer<R> {
     }
     if (after === before) return
     this.state = after
-    if (before.memory.isAwaited && !after.memory.isAwaited) {
-      for (const idler of this.idlers.splice(0)) Deferred.doneUnsafe(idler, Exit.void)
-    }
     if (after._tag === "Full") this.parts.tally.claims.full()
     if (after._tag === "Closed") this.closed.openUnsafe()
+    const answered = before.memory.isAwaited && !after.memory.isAwaited ? this.idlers.splice(0) : []
     this.changed.openUnsafe()
+    // Last, as whoever waits goes on at once and may ask again.
+    for (const idler of answered) Deferred.doneUnsafe(idler, Exit.void)
   }
 
   // ----------------------------------------------------------------- actions
