@@ -1,26 +1,29 @@
 /**
  * When a worker asks the store for jobs: one value, and what it becomes with each event. Pure: times come with the events.
  *
- *   Full ── Freed, Ready ──▶ Looking ── something fits ──────────────▶ Asking
- *    ▲                       │  ▲  ▲ ▲                                 │ │ │
- *    └───── nothing fits ────┘  │  │ └── found jobs, or Ready came ────┘ │ │
- *                               │  │                                    │ │ found none
- *           Elapsed, Ready, or  │  └── Announced ── Announcing ◀────────┤ │ (Announcing first, when the store does not know that we sleep)
- *   Freed for a queue left out  │                                       │ │
- *                               └────────────── Resting ◀───────────────│─┘
- *                               │                                       │ Failed
- *                               └─ Reconciled ── Reconciling ◀─ Elapsed ─ Failing
+ *   Full ── Freed, Ready ──▶ Looking ── something fits ─────────────▶ Asking
+ *    ▲                       │  ▲  ▲ ▲                                │ │ │ │
+ *    └───── nothing fits ────┘  │  │ └─ found jobs, or Ready came ────┘ │ │ │
+ *                               │  │                                    │ │ │
+ *                               │  └─ Announced ── Announcing ◀─────────┘ │ │
+ *                               │       found none, and the store does    │ │
+ *                               │       not know that we sleep            │ │
+ *                               │                                         │ │
+ *                               ├─ Elapsed, Ready ── Resting ◀─ found none┘ │
+ *                               │  (Freed, for a queue left out)            │
+ *                               │                                           │
+ *                               └─ Reconciled ── Reconciling ◀─ Elapsed ── Failing (no answer)
  *
  *   Draining leads from everywhere to Closed; from Asking and Reconciling through Closing, which waits for their answer.
+ *   Looking takes no time: the claimer answers with Fits at once.
  *
- * What holds by its shape: there is one claim at a time (only its own answer leaves Asking); a claim without an answer, which may have taken
- * jobs all the same, is reconciled before the next; what becomes ready while a claim is on its way is asked for by another one; and every
- * state but Full has an end of its own: Resting lasts a poll at most. Full needs none, as each slot that is freed is an event.
+ * What holds by its shape: there is one claim at a time, as only its own answer leaves Asking. A claim without an answer may have taken jobs
+ * all the same, and is reconciled before the next. For a job that becomes ready while a claim is on its way there is another claim. Every
+ * state but Full has an end of its own (Resting lasts a poll at most), and a slot that is freed ends Full.
  *
  * Rejected: a claim for each event (many small claims cost the store more than few large ones); a timer that claims at a fixed pace (it is
- * late when there is work and busy when there is none); flags beside the loop (there were nine, and some of their 512 combinations lost a
- * wake-up for a poll); a shorter rest when the store knows of a job that becomes due (no store hands it out before it was promoted, and who
- * promotes it says so).
+ * late when there is work and busy when there is none); flags beside the loop (there were nine, and in some of their combinations a wake-up
+ * was lost for a poll); a shorter rest when a scheduled job becomes due (the heart makes it ready then, and that is an event).
  */
 
 /** How many jobs of a queue fit. */
@@ -49,10 +52,16 @@ export interface Resting {
   readonly untilMillis: number
 }
 
+/** Nothing fits. */
+export interface Full {
+  readonly _tag: "Full"
+  readonly memory: Memory
+}
+
 /** What the claimer does now. */
 export type State =
-  /** Finds out how many jobs fit. `rest` goes on unless something fits that it left out. */
-  | { readonly _tag: "Looking"; readonly memory: Memory; readonly rest: Resting | undefined }
+  /** Finds out how many jobs fit, which takes no time. `before` goes on unless something fits for which it was not made. */
+  | { readonly _tag: "Looking"; readonly memory: Memory; readonly before: Resting | Full | undefined }
   /** Waits for the answer to a claim. Stale: something became ready after it was sent. */
   | {
     readonly _tag: "Asking"
@@ -63,8 +72,7 @@ export type State =
   /** Tells the store that we sleep, or do no longer. */
   | { readonly _tag: "Announcing"; readonly memory: Memory; readonly isAsleep: boolean }
   | Resting
-  /** Nothing fits. */
-  | { readonly _tag: "Full"; readonly memory: Memory }
+  | Full
   /** The store did not answer: it is left alone until then. */
   | { readonly _tag: "Failing"; readonly memory: Memory; readonly untilMillis: number }
   /** Gives back what a claim without an answer may have taken. */
@@ -107,14 +115,13 @@ const busyMillis = 200
 /** A store that does not answer is asked again after a poll, after so long at most. */
 const failingMaxMillis = 1_000
 
-/** A worker that has just joined. */
+/** A worker that has just joined; it begins with Ready. */
 export const initial: State = {
-  _tag: "Looking",
-  memory: { known: "Awake", probes: 0, busySinceMillis: undefined, isAwaited: false },
-  rest: undefined
+  _tag: "Full",
+  memory: { known: "Awake", probes: 0, busySinceMillis: undefined, isAwaited: false }
 }
 
-const look = (memory: Memory, rest?: Resting): State => ({ _tag: "Looking", memory, rest })
+const look = (memory: Memory, before?: Resting | Full): State => ({ _tag: "Looking", memory, before })
 
 /** What becomes of a state; the same object when nothing does. */
 export const next = (state: State, event: Event, rules: Rules): State => {
@@ -165,8 +172,8 @@ const stepped = (state: State, event: Step, rules: Rules): State => {
   const { memory } = state
   switch (state._tag) {
     case "Looking":
-      if (event._tag === "Fits") return looked(state.memory, event, state.rest)
-      return event._tag === "Ready" && state.rest !== undefined ? look(memory) : state
+      if (event._tag === "Fits") return looked(state, event)
+      return event._tag === "Ready" && state.before?._tag === "Resting" ? look(memory) : state
     case "Asking":
       if (event._tag === "Ready") return state.isStale ? state : { ...state, isStale: true }
       if (event._tag === "Failed") return failed(memory, event.nowMillis, rules)
@@ -180,7 +187,7 @@ const stepped = (state: State, event: Step, rules: Rules): State => {
         ? look(memory, state)
         : state
     case "Full":
-      return event._tag === "Freed" || event._tag === "Ready" ? look(memory) : state
+      return event._tag === "Freed" || event._tag === "Ready" ? look(memory, state) : state
     case "Failing":
       return event._tag === "Elapsed" ? { _tag: "Reconciling", memory } : state
     case "Reconciling":
@@ -196,14 +203,15 @@ const stepped = (state: State, event: Step, rules: Rules): State => {
 }
 
 const looked = (
-  memory: Memory,
-  { isAtRest, requests }: Extract<Event, { readonly _tag: "Fits" }>,
-  rest: Resting | undefined
+  { before, memory }: Extract<State, { readonly _tag: "Looking" }>,
+  { isAtRest, requests }: Extract<Event, { readonly _tag: "Fits" }>
 ): State => {
-  if (requests.length === 0) return rest ?? { _tag: "Full", memory }
-  const isNew = rest === undefined || requests.some(({ queue }) => !rest.queues.includes(queue))
+  if (requests.length === 0) return before ?? { _tag: "Full", memory }
+  const asking: State = { _tag: "Asking", memory, requests, isStale: false }
+  if (before?._tag !== "Resting") return asking
+  const isNew = requests.some(({ queue }) => !before.queues.includes(queue))
   // Whoever waits for this worker to be idle is not helped by claims while it is busy.
-  return isNew || (memory.isAwaited && isAtRest) ? { _tag: "Asking", memory, requests, isStale: false } : rest
+  return isNew || (memory.isAwaited && isAtRest) ? asking : before
 }
 
 const failed = (memory: Memory, nowMillis: number, rules: Rules): State => ({

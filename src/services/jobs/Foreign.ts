@@ -1,7 +1,7 @@
-import { Cause, Effect, Exit, Fiber, Formatter, Result } from "effect"
 /** Code that is not ours: what it throws, as text, and a fiber of its own to die in. */
+import { Cause, Effect, Exit, Fiber, Formatter, Result } from "effect"
 
-/** What is thrown may throw while it is shown. */
+/** An error may itself throw while it is turned into text. */
 const shown = (show: () => string): string => Result.getOrElse(Result.try(show), () => "an error that cannot be shown")
 
 /** The text of an error. */
@@ -21,8 +21,8 @@ export const thrown = (error: unknown): string => {
 }
 
 /**
- * Runs an effect in a fiber of its own and waits for its end. JavaScript may give the runtime an effect that is none: that ends its fiber there and then, past
- * every handler and finalizer, which must not be those of the caller. One that interrupts itself has died.
+ * Runs an effect in a fiber of its own and waits for its end. What JavaScript code returns may only look like an effect: the runtime then ends
+ * the fiber on the spot and skips its handlers and finalizers, which must not be those of the caller. An effect that interrupts itself has died.
  */
 export const confined = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.uninterruptibleMask((restore) =>

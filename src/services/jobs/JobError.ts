@@ -46,7 +46,8 @@ export class JobPayloadInvalid extends Schema.TaggedError<JobPayloadInvalid>()("
 }
 
 /**
- * An option is not what it may be; nothing was stored. Kinds, handlers and workers throw it where they are made: there it is a mistake of the program.
+ * An option is not what it may be; nothing was stored. Kinds, handlers and workers throw it where they are made, as it is a mistake of the
+ * program there.
  */
 export class JobOptionInvalid extends Schema.TaggedError<JobOptionInvalid>()("JobOptionInvalid", {
   /** Where it was given: `Job.make("mail")`, `JobQueue.enqueue`. */

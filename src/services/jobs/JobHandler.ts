@@ -38,7 +38,7 @@ export declare namespace Handler {
   export type Services<H> = H extends Handler<infer R> ? R : never
 }
 
-/** Somebody's codec: what it throws is its answer, and costs its own job only. */
+/** A codec is the user's code: an error that it throws is taken for its answer, and costs its own job only. */
 const guarded = <A>(codec: () => Result.Result<A, { readonly message: string }>): Result.Result<A, string> => {
   const answer = Result.try({ try: codec, catch: (error) => `the codec threw ${Foreign.thrown(error)}` })
   return Result.flatMap(answer, (result) => Result.mapError(result, (error) => error.message))
@@ -50,7 +50,7 @@ const effectOf = <A, E, R>(kind: string, answer: Effect.Effect<A, E, R>): Effect
     ? answer
     : Effect.die(new TypeError(`the handler of kind "${kind}" answered ${JobOption.shown(answer)} and no Effect`))
 
-/** One answer for each job, or none at all: with any other number nobody knows whose they are. */
+/** A handler answers one result for each job, or none at all: with any other number nobody knows whose results they are. */
 const oneEach = <A extends ReadonlyArray<unknown> | void>(kind: string, jobs: number, values: A) =>
   values === undefined || (Array.isArray(values) && values.length === jobs)
     ? Effect.succeed(values)
@@ -152,8 +152,8 @@ export const transactional = <N extends string, P, S, F, X extends Effect.Effect
  *
  * It answers one result per job in the order of `items`, or nothing.
  *
- * With `settle: "first"` the transaction begins with the fenced settle, and what the handler answers is not kept: for handlers that take locks which
- * others wait for, so that those are not held while jobs are settled. Until the commit a cancellation of such a job waits.
+ * With `settle: "first"` the transaction begins with the fenced settle, and what the handler answers is not kept: for handlers that take locks
+ * which others wait for, so that those are not held while jobs are settled. Until the commit a cancellation of such a job waits.
  *
  * @default maxSize 500, settle "last"
  */

@@ -49,8 +49,9 @@ export class JobQueue extends Context.Service<JobQueue, {
   ) => Effect.Effect<"cancelled" | "requested" | "finished", JobNotFound | JobQueueError>
   readonly find: (id: JobId) => Effect.Effect<Option.Option<JobInfo>, JobQueueError>
   /**
-   * Waits until a job has ended. Looks every 50 ms; put your own timeout around it. Of a kind with `history: "none"` a success leaves nothing to be found: one
-   * that was there when the wait began, and is gone, has succeeded (its result and times are not known); one that was not is `JobNotFound`.
+   * Waits until a job has ended. Looks every 50 ms; put your own timeout around it. A success of a kind with `history: "none"` leaves nothing
+   * to be found: a job that was there when the wait began, and is gone, has succeeded (its result and times are not known); a job that was not
+   * there is `JobNotFound`.
    */
   readonly ended: (id: JobId) => Effect.Effect<JobInfo, JobNotFound | JobQueueError>
   /** What ends from now on, over all processes, about a quarter of a second after it happened. */
@@ -77,7 +78,7 @@ const encoderOf = <N extends string, P, S, F>(kind: Kind<N, P, S, F>): Encoder =
   return encoder
 }
 
-/** Somebody's codec: what it throws is its answer. */
+/** A codec is the user's code: an error that it throws is taken for its answer. */
 const encode = <N extends string, P, S, F>(kind: Kind<N, P, S, F>, payload: P): Result.Result<string, string> =>
   Result.getOrElse(Result.try(() => encoderOf(kind)(payload)), (error) => Result.fail(Foreign.thrown(error)))
 
@@ -166,7 +167,7 @@ const make = Effect.gen(function*() {
       return jobs.length === 0 ? Effect.succeed([]) : store.insert(jobs)
     })
 
-  /** A text that is no id is nobody's: the store is not asked. */
+  /** A text that is no id belongs to no job: the store is not asked. */
   const found = (id: JobId) => isJobId(id) ? records.find(id) : Effect.undefined
 
   return JobQueue.of({

@@ -19,8 +19,8 @@ export interface NewJob {
 }
 
 /**
- * A job that now belongs to a worker. (`id`, worker, `fence`) is the fence of everything done with it: unlike the attempt, which a worker may give back,
- * it never comes again.
+ * A job that now belongs to a worker. (`id`, worker, `fence`) is the fence of everything done with it: it never comes again, unlike the number
+ * of an attempt, which a worker may give back.
  */
 export interface ClaimedJob {
   readonly id: JobId
@@ -62,7 +62,7 @@ export interface Beat {
   readonly alive: boolean
   /** How many workers this beat declared dead. */
   readonly deadWorkers: number
-  /** Workers that left or were declared dead, by whomever, and still have jobs to be taken back. */
+  /** Workers that left or were declared dead by any worker, and still have jobs to be taken back. */
   readonly lost: ReadonlyArray<number>
   /** Scheduled jobs are due, and to be made ready. */
   readonly isDue: boolean
@@ -87,7 +87,7 @@ export interface Membership {
   readonly signals: Queue.Dequeue<Signal>
   /** Announces that this worker sleeps (enqueueing then wakes it) or is busy. */
   readonly idle: (idle: boolean) => Effect.Effect<void, JobQueueError>
-  /** Says that it lives. Waits for nobody, however busy handlers keep the store. */
+  /** Says that this worker lives. It waits for nobody, however busy handlers keep the store. */
   readonly beat: Effect.Effect<Beat, JobQueueError>
   /** Takes back the jobs of lost workers, and makes due jobs ready when some are. */
   readonly tend: (lost: ReadonlyArray<number>, isDue: boolean) => Effect.Effect<Chores, JobQueueError>
@@ -133,8 +133,8 @@ export class JobStore extends Context.Service<JobStore, {
     limits?: TransactionLimits
   ) => Effect.Effect<A, E | JobQueueError, R>
   /**
-   * Takes up to `limit` ready jobs of each queue, best first; paused queues and spent rates yield none, and neither does a worker that left or was declared
-   * dead. A worker numbers its claims, from 1: `nth` is the fence of what this one takes.
+   * Takes up to `limit` ready jobs of each queue, best first. A queue that is paused or has used up its rate gives none, and a worker that left
+   * or was declared dead gets none. A worker numbers its claims, from 1: `nth` is the fence of the jobs that this one takes.
    */
   readonly claim: (
     worker: number,
@@ -152,8 +152,8 @@ export class JobStore extends Context.Service<JobStore, {
     settlements: ReadonlyArray<Settlement>
   ) => Effect.Effect<void, JobQueueError | JobLeaseLost>
   /**
-   * Gives back, unspent, what this worker's claims up to the `nth` took and is not among `known`, and refuses those claims from now on: one may have been
-   * committed although its answer got lost, or may only come later. Answers how many jobs.
+   * Gives back the jobs that this worker's claims up to the `nth` took and that are not among `known`; no attempt is counted. Refuses those
+   * claims from now on: one may have been committed although its answer got lost, or may only come later. Answers how many jobs.
    */
   readonly giveBackUnknown: (
     worker: number,
@@ -163,8 +163,8 @@ export class JobStore extends Context.Service<JobStore, {
   /** Joins the fleet until the scope closes. */
   readonly join: (options: JoinOptions) => Effect.Effect<Membership, JobQueueError, Scope.Scope>
   /**
-   * Enqueues every due tick once over all processes; answers how many were. Of several timetables of one name that of the worker that joined last holds. An
-   * entry that cannot be enqueued, or that has no next tick, is told of once and leaves the others alone.
+   * Enqueues every due tick once over all processes; answers how many were. When workers have different timetables of one name, that of the
+   * worker that joined last holds. An entry that cannot be enqueued, or that has no next tick, is logged once and leaves the others alone.
    */
   readonly tick: (worker: number, entries: ReadonlyArray<CronEntry>) => Effect.Effect<number, JobQueueError>
 }>()("sluice/services/jobs/JobStore") {}
@@ -180,7 +180,7 @@ export interface JobFilter {
   readonly limit?: number
 }
 
-/** Jobs, newest first. A store looks at so many only; when few of them are meant, a page is short, or empty, and yet not the last. */
+/** Jobs, newest first. A store looks at a bounded number of jobs: when few of them match, a page is short, or empty, and yet not the last. */
 export interface JobPage {
   readonly jobs: ReadonlyArray<JobInfo>
   /** Everything down to this id has been looked at: `before` of the next page. Undefined when nothing is left. */

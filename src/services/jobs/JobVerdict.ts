@@ -7,7 +7,7 @@ import { JobDiscard, JobQueueError, JobSnooze, maxDelayMillis } from "./JobError
 import type { Handler } from "./JobHandler.ts"
 import type { ClaimedJob, Verdict } from "./JobStore.ts"
 
-/** Stored messages are cut here: an error must not be heavier than its job. */
+/** Stored messages are cut to this length: an error must not take more space than its job. */
 const messageMax = 4_000
 
 /** A message as it is stored: not long, without NUL, and without the half of an emoji that a cut leaves. */
@@ -34,13 +34,13 @@ export const retryDelayMillis = Effect.fnUntraced(function*(
   return Math.ceil(Duration.toMillis(delay))
 })
 
-/** The delay when the schedule that should say it died, says none within its time, or one that no clock has. */
+/** The delay when the retry schedule died, gave none within its time, or gave one that no clock has. */
 const deadScheduleMillis = 60_000
 const scheduleTimeoutMillis = 1_000
 
 const isDelay = (millis: number): boolean => millis >= 0 && millis <= maxDelayMillis
 
-/** Somebody's schedule: its defect must not become the worker's. */
+/** A schedule is the user's code: its defect must not become the worker's. */
 const delayOf = (kind: Handler<never>["kind"], attempt: number): Effect.Effect<number> =>
   retryDelayMillis(kind.retry, attempt).pipe(
     Effect.timeout(scheduleTimeoutMillis),

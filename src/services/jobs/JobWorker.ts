@@ -28,13 +28,16 @@ export interface WorkerOptions {
   readonly maxClaim?: number
   /** A worker that has not beaten for so long is declared dead by the others; at least three beats. @default 4 seconds */
   readonly lease?: Duration.Input
-  /** Time between heartbeats; they also find dead workers and due jobs. @default 500 millis, or an eighth of the lease if that is shorter */
+  /**
+   * Time between heartbeats; they also find dead workers and due jobs.
+   * @default 500 millis, or an eighth of the lease if that is shorter
+   */
   readonly beat?: Duration.Input
   /** How often an idle worker looks without being woken. @default 1 second */
   readonly poll?: Duration.Input
   /**
-   * How long a drain waits for running handlers before it interrupts them, how long it then waits again, and how long those that cannot be interrupted
-   * still have (a second at least) before they are left behind. @default 10 seconds
+   * How long a drain waits for running handlers before it interrupts them, how long it then waits again, and how long those that cannot be
+   * interrupted still have (a second at least) before they are left behind. @default 10 seconds
    */
   readonly drainGrace?: Duration.Input
   /** What to enqueue on a timetable; see `JobCron.make`. */

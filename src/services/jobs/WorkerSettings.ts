@@ -48,7 +48,7 @@ export const of = (where: string, options: WorkerOptions): WorkerSettings => {
   }
 }
 
-/** A beat that is a little late must not be missed, and who looks for the dead has to be well himself: that takes a few beats in a lease. */
+/** A lease takes a few beats: one that is a little late must not cost it, and a worker that declares others dead has to beat itself. */
 const minBeats = 3
 
 /** Fails when so many beats do not fit in a lease. */

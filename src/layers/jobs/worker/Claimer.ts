@@ -73,7 +73,7 @@ export class Claimer<R> {
 
   // ------------------------------------------------------------------ events
 
-  /** There is room for more jobs. */
+  /** There may be room for more jobs. */
   freed(): void {
     this.feed(freed)
   }
@@ -103,16 +103,21 @@ export class Claimer<R> {
     })
   }
 
+  /** Jobs are freed far more often than something fits: the loop is woken only when there is something else to do. */
   private feed(event: ClaimPolicy.Event): void {
     const before = this.state
-    const after = ClaimPolicy.next(before, event, this.rules)
+    let after = ClaimPolicy.next(before, event, this.rules)
+    if (after._tag === "Looking") {
+      after = ClaimPolicy.next(after, { _tag: "Fits", requests: this.requests, isAtRest: this.isAtRest }, this.rules)
+    }
     if (after === before) return
     this.state = after
-    if (before.memory.isAwaited && !after.memory.isAwaited) {
-      for (const idler of this.idlers.splice(0)) Deferred.doneUnsafe(idler, Exit.void)
-    }
+    if (after._tag === "Full") this.parts.tally.claims.full()
     if (after._tag === "Closed") this.closed.openUnsafe()
+    const answered = before.memory.isAwaited && !after.memory.isAwaited ? this.idlers.splice(0) : []
     this.changed.openUnsafe()
+    // Last, as whoever waits goes on at once and may ask again.
+    for (const idler of answered) Deferred.doneUnsafe(idler, Exit.void)
   }
 
   // ----------------------------------------------------------------- actions
@@ -120,6 +125,7 @@ export class Claimer<R> {
   /** Claims until it is closed. */
   get run(): Effect.Effect<void, never, R> {
     return Effect.gen({ self: this }, function*() {
+      this.ready()
       while (this.state._tag !== "Closed") {
         this.changed.closeUnsafe()
         yield* this.act(this.state)
@@ -129,8 +135,6 @@ export class Claimer<R> {
 
   private act(state: ClaimPolicy.State): Effect.Effect<void, never, R> {
     switch (state._tag) {
-      case "Looking":
-        return this.look
       case "Asking":
         return this.ask(state.requests)
       case "Announcing":
@@ -145,18 +149,12 @@ export class Claimer<R> {
     }
   }
 
-  private get look(): Effect.Effect<void> {
-    return Effect.map(Clock.currentTimeMillis, (nowMillis) => {
-      const requests = this.requests(nowMillis)
-      this.feed({ _tag: "Fits", requests, isAtRest: this.isAtRest })
-      if (this.state._tag === "Full") this.parts.tally.claims.full()
-    })
-  }
-
   private ask(requests: ReadonlyArray<ClaimPolicy.Request>): Effect.Effect<void, never, R> {
     return Effect.gen({ self: this }, function*() {
       const { member, runner, store, tally } = this.parts
-      tally.claims.wants(yield* Clock.currentTimeMillis)
+      const beforeMillis = yield* Clock.currentTimeMillis
+      tally.claims.wants(beforeMillis)
+      this.measure(beforeMillis)
       const claimed = yield* Effect.exit(Effect.suspend(() => store.claim(member.worker, ++this.last, requests)))
       if (Exit.isFailure(claimed)) return yield* this.failed("claiming", claimed.cause)
       const nowMillis = yield* Clock.currentTimeMillis
@@ -206,10 +204,10 @@ export class Claimer<R> {
   }
 
   /** How many jobs of each queue fit now. */
-  private requests(nowMillis: number): ReadonlyArray<ClaimPolicy.Request> {
+  private get requests(): ReadonlyArray<ClaimPolicy.Request> {
     const { backlog, runner, settings: { maxClaim }, settler } = this.parts
     const { freeSlots, freeTransactions } = runner
-    const ahead = Math.ceil(this.pace(nowMillis) * aheadMillis)
+    const ahead = Math.ceil(this.ratePerMilli * aheadMillis)
     const room = maxClaim * 4 - backlog.waiting - settler.size
     // At speed, many small claims cost more than fewer large ones.
     const least = Math.max(1, Math.min(ahead, maxClaim) / 2)
@@ -221,16 +219,14 @@ export class Claimer<R> {
     return requests
   }
 
-  /** Jobs settled in a millisecond, lately. */
-  private pace(nowMillis: number): number {
+  /** Finds out how many jobs are settled in a millisecond, lately. */
+  private measure(nowMillis: number): void {
     const { settled } = this.parts.tally
     const elapsedMillis = nowMillis - this.measuredAtMillis
-    if (elapsedMillis >= paceMillis) {
-      const rate = (settled - this.settledThen) / elapsedMillis
-      this.ratePerMilli = this.measuredAtMillis === 0 ? 0 : (this.ratePerMilli + rate) / 2
-      this.measuredAtMillis = nowMillis
-      this.settledThen = settled
-    }
-    return this.ratePerMilli
+    if (elapsedMillis < paceMillis) return
+    const rate = (settled - this.settledThen) / elapsedMillis
+    this.ratePerMilli = this.measuredAtMillis === 0 ? 0 : (this.ratePerMilli + rate) / 2
+    this.measuredAtMillis = nowMillis
+    this.settledThen = settled
   }
 }

@@ -21,7 +21,7 @@ export interface RunnerParts<R> {
   readonly backlog: Backlog<R>
   readonly attempts: Attempts<R>
   readonly settler: Settler
-  /** A slot is free, or took the next jobs out of the backlog: there is room for more. */
+  /** A slot or a transaction is free, or will be if nothing follows: there may be room for more jobs. */
   readonly onFreed: () => void
 }
 
@@ -166,10 +166,11 @@ export class Runner<R> {
           if (Exit.isFailure(exit)) yield* attempts.interrupted(unit, exit.cause)
           // An interruption that came too late for its unit must not hit the next one.
           if (Exit.isFailure(exit) || unit.stop !== undefined) break
+          // Said before the slot is given up: what a claim brings at once is run in it.
+          this.parts.onFreed()
           const following = this.take()
           if (following === undefined) break
           this.begin(slot, following)
-          this.parts.onFreed()
         }
         this.close(slot)
         yield* this.dispatch()

@@ -28,8 +28,8 @@ export interface SessionParts<R> {
 type End = "drained" | "lost" | { readonly interrupted: string }
 
 /**
- * One membership of one worker: claims, runs and settles until it drains or its lease is lost. Its parts share their state from one thread and
- * between yields only, so they need no locks.
+ * One membership of one worker: claims, runs and settles until it drains or its lease is lost. Its parts touch their state from one thread
+ * and between yields only, so they need no locks.
  *
  * ```
  *   Claimer ── jobs ──▶ Runner (Backlog, Attempts) ── verdicts ──▶ Settler
@@ -80,7 +80,10 @@ export class Session<R> {
     })
   }
 
-  /** Starts a task without which there is no session. The group ends with its defect; its interruption, which nobody plans, ends the session. */
+  /**
+   * Starts a task without which there is no session. Its defect ends the group. It never ends by itself, and nobody here interrupts it: an
+   * interruption ends the session.
+   */
   private vital(name: string, task: Effect.Effect<void, never, R>): Effect.Effect<void, TaskGroup.GroupClosed, R> {
     const watched = Effect.onExit(task, (exit) =>
       Effect.sync(() => {
@@ -119,7 +122,10 @@ export class Session<R> {
     this.conclude("lost")
   }
 
-  /** After a defect: jobs that were claimed and had not begun go back, and no attempt is counted. Those that had begun count, as when a worker dies. */
+  /**
+   * After a defect: gives back the jobs that were claimed and had not begun; no attempt of theirs is counted. Jobs that had begun count, as when
+   * a worker dies.
+   */
   get giveBack(): Effect.Effect<void> {
     const { member, store } = this.parts
     return Effect.matchCauseEffect(store.giveBackUnknown(member.worker, this.claimer.claims, this.begunAtEnd ?? []), {
@@ -148,7 +154,9 @@ export class Session<R> {
     return Effect.andThen(this.runner.stopAll("Lost"), Effect.sync(() => this.conclude("lost")))
   }
 
-  /** Claims no more, gives back what has not started, lets handlers finish for the grace, then interrupts them; ends when all of it is settled. */
+  /**
+   * Claims no more, gives back what has not started, lets handlers finish for the grace, then interrupts them. Ends when everything is settled.
+   */
   get drain(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
       const { settings: { drainGraceMillis, leaseMillis }, tally } = this.parts

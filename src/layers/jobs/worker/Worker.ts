@@ -52,7 +52,7 @@ class Worker<R> {
       ),
       Effect.retry(rejoin),
       Effect.repeat({ until: (why) => why === "drained" }),
-      // A defect is nobody's plan, but a worker that sits idle for ever helps nobody: it is logged, and there is another session after a while.
+      // A defect is logged, and another session begins after a while: a worker that stays away helps nobody.
       Supervisor.run({ name: `worker ${this.settings.label}`, maxRestarts: Infinity }),
       // It never gives up.
       Effect.orDie,

@@ -1,0 +1,129 @@
+/** What a worker does at its edges, on virtual time: timeouts to the millisecond, a drain that waits for no tick, room for a queue that was left out. */
+import { assert, it } from "@effect/vitest"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, Queue, Schema, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { layerMemory } from "../../../../src/layers/jobs/MemoryJobQueue.ts"
+import * as Worker from "../../../../src/layers/jobs/worker/Worker.ts"
+import * as Job from "../../../../src/services/jobs/Job.ts"
+import type { Handler } from "../../../../src/services/jobs/JobHandler.ts"
+import * as JobHandler from "../../../../src/services/jobs/JobHandler.ts"
+import { JobQueue } from "../../../../src/services/jobs/JobQueue.ts"
+import { JobStore } from "../../../../src/services/jobs/JobStore.ts"
+import { JobWorker, type WorkerOptions } from "../../../../src/services/jobs/JobWorker.ts"
+
+type Store = JobStore["Service"]
+
+/** Starts a worker on the memory store, changed like this. */
+const start = <const H extends ReadonlyArray<Handler<never>>>(
+  handlers: H,
+  options: WorkerOptions,
+  change: (store: Store) => Partial<Store> = () => ({})
+) =>
+  Effect.gen(function*() {
+    const store = yield* JobStore
+    const scope = yield* Scope.make()
+    const layer = Layer.provide(
+      Worker.layer(handlers, options),
+      Layer.succeed(JobStore, { ...store, ...change(store) })
+    )
+    const context = yield* Scope.provide(Layer.build(layer), scope)
+    return { worker: Context.get(context, JobWorker), close: Scope.close(scope, Exit.void) }
+  })
+
+const Endless = Job.make("session.endless", { payload: Schema.Int, timeout: "250 millis", maxAttempts: 1 })
+const Short = Job.make("session.short", { payload: Schema.Int, timeout: "37 millis", maxAttempts: 1 })
+const Other = Job.make("session.other", { payload: Schema.Int })
+
+it.effect("an attempt is interrupted when its time is over, to the millisecond, however others are timed", () =>
+  Effect.gen(function*() {
+    const queue = yield* JobQueue
+    const clock = yield* TestClock.testClockWith(Effect.succeed)
+    const ends = yield* Queue.unbounded<readonly [kind: string, atMillis: number]>()
+    const handlerOf = (kind: typeof Endless | typeof Short) =>
+      JobHandler.plain(
+        kind,
+        () => Effect.onInterrupt(Effect.never, () => Queue.offer(ends, [kind.name, clock.currentTimeMillisUnsafe()]))
+      )
+    const { close } = yield* start([handlerOf(Endless), handlerOf(Short)], { poll: "10 millis" })
+    yield* queue.enqueue(Endless, 0)
+    yield* TestClock.adjust(100)
+    yield* queue.enqueue(Short, 0)
+    yield* TestClock.adjust(136 - 100)
+    assert.strictEqual(yield* Queue.size(ends), 0)
+    for (let i = 0; i < 300; i++) yield* TestClock.adjust(1)
+    const took = new Map(yield* Queue.takeAll(ends))
+    assert.isTrue((took.get(Short.name) ?? 0) >= 137 && (took.get(Short.name) ?? 0) <= 150, String([...took]))
+    assert.isTrue((took.get(Endless.name) ?? 0) >= 250 && (took.get(Endless.name) ?? 0) <= 263, String([...took]))
+    yield* close
+  }).pipe(Effect.provide(layerMemory)))
+
+it.effect("a drain with nothing to wait for takes no time", () =>
+  Effect.gen(function*() {
+    const queue = yield* JobQueue
+    const { close, worker } = yield* start([JobHandler.plain(Other, () => Effect.void)], {})
+    yield* queue.enqueue(Other, 1)
+    yield* TestClock.adjust("2 seconds")
+    // The clock stands still.
+    yield* worker.drain
+    yield* close
+  }).pipe(Effect.provide(layerMemory)))
+
+it.effect("a drain ends with the last handler", () =>
+  Effect.gen(function*() {
+    const queue = yield* JobQueue
+    const gate = yield* Deferred.make<void>()
+    const started = yield* Deferred.make<void>()
+    const { close, worker } = yield* start([
+      JobHandler.plain(Other, () => Effect.andThen(Deferred.succeed(started, undefined), Deferred.await(gate)))
+    ], { drainGrace: "1 hour" })
+    const id = yield* queue.enqueue(Other, 1)
+    yield* TestClock.adjust("2 seconds")
+    yield* Deferred.await(started)
+    const draining = yield* Effect.forkChild(worker.drain, { startImmediately: true })
+    yield* TestClock.adjust("30 seconds")
+    assert.isUndefined(draining.pollUnsafe())
+    yield* Deferred.succeed(gate, undefined)
+    // The clock stands still.
+    yield* Fiber.join(draining)
+    assert.strictEqual((yield* queue.ended(id)).state, "succeeded")
+    yield* close
+  }).pipe(Effect.provide(layerMemory)))
+
+it.effect("what a claim brings to a worker that drains goes back, and does not run", () =>
+  Effect.gen(function*() {
+    const queue = yield* JobQueue
+    const gate = yield* Deferred.make<void>()
+    const asked = yield* Deferred.make<void>()
+    let ran = 0
+    let isGated = false
+    const { close, worker } = yield* start(
+      [JobHandler.plain(Other, () => Effect.sync(() => void ran++))],
+      { poll: "1 second", drainGrace: "1 hour" },
+      (store) => ({
+        claim: (worker, nth, requests) =>
+          Effect.tap(store.claim(worker, nth, requests), (jobs) =>
+            isGated && jobs.length > 0
+              ? Effect.andThen(Deferred.succeed(asked, undefined), Deferred.await(gate))
+              : Effect.void)
+      })
+    )
+    yield* TestClock.adjust("2 seconds")
+    isGated = true
+    const ids = yield* queue.enqueueMany(Other, [1, 2, 3])
+    yield* TestClock.adjust("2 seconds")
+    yield* Deferred.await(asked)
+    const draining = yield* Effect.forkChild(worker.drain, { startImmediately: true })
+    yield* TestClock.adjust("1 minute")
+    assert.isUndefined(draining.pollUnsafe(), "it waits for the answer")
+    yield* Deferred.succeed(gate, undefined)
+    yield* TestClock.adjust("1 second")
+    assert.isDefined(draining.pollUnsafe())
+    assert.strictEqual(ran, 0)
+    const infos = yield* Effect.forEach(ids, queue.find)
+    assert.deepStrictEqual(infos.map((info) => info._tag === "Some" ? [info.value.state, info.value.attempt] : []), [
+      ["ready", 0],
+      ["ready", 0],
+      ["ready", 0]
+    ])
+    yield* close
+  }).pipe(Effect.provide(layerMemory)))
