@@ -157,14 +157,17 @@ class Session implements Peer {
 
   private answer(unit: Buffer): void {
     const { faults: { breakage }, random } = this.server
-    if (random.chance(breakage.before)) {
+    const text = this.textOf(unit)
+    // Around a commit it hurts most.
+    const weight = text === "COMMIT" ? 10 : 1
+    if (random.chance(weight * breakage.before)) {
       return this.wire.endedByServer(new Error("the connection broke before the statement"))
     }
-    const reply = this.server.execute(this, unit)
+    const reply = this.server.execute(this, unit, text)
     this.status = statusOf(reply)
     this.server.kernel.trace(`${this.wire.process.name} ${this.status} ${digest(reply)}`)
     this.watchIdle()
-    if (random.chance(breakage.after)) {
+    if (random.chance(weight * breakage.after)) {
       return this.wire.endedByServer(new Error("the connection broke after the statement"))
     }
     this.wire.toClient(reply)
@@ -172,7 +175,7 @@ class Session implements Peer {
   }
 
   /** The SQL of a unit, also when it was prepared earlier. */
-  textOf(unit: Buffer): string {
+  private textOf(unit: Buffer): string {
     const strings = (message: Buffer) => message.subarray(5).toString("latin1").split("\0", 2)
     return messagesOf(unit).flatMap((message) => {
       const [first = "", second = ""] = strings(message)
@@ -357,10 +360,9 @@ export class PgliteServer implements Server {
     this.pumpAll()
   }
 
-  execute(session: Session, unit: Buffer): Buffer {
+  execute(session: Session, unit: Buffer, text: string): Buffer {
     this.statements++
     this.tellTime(session)
-    const text = session.textOf(unit)
     const channel = /\bLISTEN "?(\w+)"?/.exec(text)?.[1]
     if (channel !== undefined) session.channels.add(channel)
     const code = this.faults.injected(this.random)

@@ -53,7 +53,7 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     file: "JobSettler.ts",
     from: "if (error.reason === \"Unavailable\") return batch",
     to: "if (error.reason === \"Unavailable\") return []",
-    seeds: 20
+    seeds: 60
   },
   {
     name: "the worker is never told that it was declared dead",
@@ -88,8 +88,8 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     scene: "jobs",
     level: "memory",
     file: "MemoryJobQueue.ts",
-    from: "Queue.offerUnsafe(member.signals, { _tag: \"Wake\" })",
-    to: "Queue.offerUnsafe(member.signals, { _tag: \"Cancel\", id: \"0\" as never })",
+    from: "if (member.idle && member.options.queues.some((queue) => touched.has(queue))) {",
+    to: "if (touched.size < 0) {",
     seeds: 5
   },
   {
@@ -207,8 +207,8 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     scene: "fetch",
     level: "memory",
     file: "HostGate.ts",
-    from: "this.askedUntilMillis = Math.max(",
-    to: "this.askedUntilMillis = Math.min(0, ",
+    from: "if (askedMillis !== undefined) this.askedUntilMillis",
+    to: "if (askedMillis === -1) this.askedUntilMillis",
     seeds: 10
   },
   {

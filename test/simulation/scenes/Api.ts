@@ -23,6 +23,9 @@ const products = 5
 /** Accounts that only transfers of the clients move: each movement is a version. */
 const purses: ReadonlySet<string> = new Set(["purse-1", "purse-2", "purse-3", "purse-4"])
 
+/** So long after the last fault nobody is told of trouble any more. */
+const recoveredMillis = 30_000
+
 /** What the clients know. */
 class Notes {
   isOpen = false
@@ -144,8 +147,9 @@ class Client {
       const before = this.someAnswer()
       // A refusal leaves its key free: asked again, it may well be done.
       if (before === undefined || before.answer.status === 422) return
-      const { json, status } = yield* this.ask(before)
+      const { headers, json, status } = yield* this.ask(before)
       const was = before.answer
+      if (headers["idempotent-replayed"] !== "true") this.wrong(`${before.key} is answered again, and not as a replay`)
       if (status !== was.status || json["id"] !== was.json["id"]) {
         this.wrong(`${before.key} was answered ${was.status} ${was.json["id"]}, and again ${status} ${json["id"]}`)
       }
@@ -210,8 +214,7 @@ class Client {
       if (answer.status >= 500 && !isTrouble(answer)) {
         this.wrong(`${request.method} ${request.path} is answered ${answer.status}: ${JSON.stringify(answer.json)}`)
       }
-      // What went wrong before the end may be told for a little longer.
-      if (isTrouble(answer) && world.strikes.size === 0) {
+      if (isTrouble(answer) && world.kernel.nowMillis > world.endMillis + recoveredMillis) {
         this.wrong(`${request.method} ${request.path} is answered ${answer.status}, and nothing is wrong`)
       }
       return isTrouble(answer) ? Effect.fail(`answered ${answer.status}`) : Effect.succeed(answer)
