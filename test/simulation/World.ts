@@ -75,6 +75,7 @@ export class World {
       this.network.heal(process)
       process.setClock()
       if (process.frozenUntil !== Infinity) process.thaw()
+      if (process.isStopping) process.kill()
       if (!process.isAlive || process.frozenUntil === Infinity) this.slots[slot] = this.start(slot)
     }
     this.kernel.tell("all is healed")
@@ -89,7 +90,7 @@ export class World {
   private start(slot: number): Process {
     const process = new Process(this.kernel, `p${slot}.${this.generation++}`)
     this.all.push(process)
-    if (this.hasPlanned("jump")) process.skewMillis = (process.random.float() - 0.5) * 20_000
+    if (!this.isHealed && this.hasPlanned("jump")) process.skewMillis = (process.random.float() - 0.5) * 20_000
     this.kernel.tell(`${process.name} starts`)
     this.play.boot(this, process, slot)
     return process

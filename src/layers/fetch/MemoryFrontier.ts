@@ -169,6 +169,8 @@ const lease = (store: Store, member: Member, { closedHosts, limit }: FetchDemand
 }
 
 const supply = (store: Store, member: Member, demand: FetchDemand, nowMillis: number): FetchSupply => {
+  // Nobody would give back what is leased to one that has left.
+  if (!store.members.has(member)) return { _tag: "Done" }
   let nextDueMillis = Infinity
   for (const entry of store.deferred) {
     const due = dueMillis(entry)

@@ -226,8 +226,12 @@ export class JobEngine<R> {
   private announce(idle: boolean): Effect.Effect<void> {
     return Effect.matchEffect(this.member.idle(idle), {
       onSuccess: () => Effect.sync(() => void (this.isIdle = idle)),
-      // Not announced means not woken: the poll finds the jobs.
-      onFailure: (error) => Effect.logDebug("jobs: could not announce idleness", error)
+      // Not announced means not woken: the poll finds the jobs. What the store believes now is not known, so it is told again before the next sleep.
+      onFailure: (error) =>
+        Effect.andThen(
+          Effect.sync(() => void (this.isIdle = false)),
+          Effect.logDebug("jobs: could not announce idleness", error)
+        )
     })
   }
 
