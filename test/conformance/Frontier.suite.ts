@@ -248,6 +248,22 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
     )
 
     it(
+      "leases nothing to who has closed it",
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const left = yield* openIn(scope, "left")
+        yield* left.add(urlsOf(3).map((url) => target(url)))
+        yield* Scope.close(scope, Exit.void)
+        // One answers that nothing is left to do, the other that it is closed.
+        yield* Effect.exit(left.source.pull({ limit: 3, closedHosts: noHosts })).pipe(
+          Effect.timeoutOption("500 millis")
+        )
+        const run = yield* (yield* Frontier).open("left")
+        assert.deepStrictEqual(yield* run.counts, { pending: 3, leased: 0, done: 0, failed: 0, deferred: 0 })
+      })
+    )
+
+    it(
       "shares a run: a host is worked on by one at a time, and both end",
       Effect.gen(function*() {
         const frontier = yield* Frontier

@@ -45,7 +45,7 @@ export class World {
     for (let slot = 0; slot < slots; slot++) this.slots.push(this.start(slot))
     for (const strike of this.strikes.values()) this.kernel.after(strike.atMillis, undefined, () => this.strike(strike))
     const random = this.kernel.random.fork()
-    const rate = random.pick([0, 1, 1, 5])
+    const rate = random.pick([0, 1, 1, 10])
     this.store.control.breakage(rate * random.float() * 0.001, rate * random.float() * 0.002)
   }
 
@@ -75,6 +75,7 @@ export class World {
       this.network.heal(process)
       process.setClock()
       if (process.frozenUntil !== Infinity) process.thaw()
+      if (process.isStopping) process.kill()
       if (!process.isAlive || process.frozenUntil === Infinity) this.slots[slot] = this.start(slot)
     }
     this.kernel.tell("all is healed")
@@ -89,6 +90,7 @@ export class World {
   private start(slot: number): Process {
     const process = new Process(this.kernel, `p${slot}.${this.generation++}`)
     this.all.push(process)
+    if (!this.isHealed && this.hasPlanned("jump")) process.skewMillis = (process.random.float() - 0.5) * 20_000
     this.kernel.tell(`${process.name} starts`)
     this.play.boot(this, process, slot)
     return process

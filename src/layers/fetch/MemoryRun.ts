@@ -166,6 +166,8 @@ const lease = (run: MemoryRun, member: Member, { closedHosts, limit }: FetchDema
 }
 
 export const pull = (run: MemoryRun, member: Member, demand: FetchDemand, nowMillis: number): FetchSupply => {
+  // Nobody would give back what is leased to one that has left.
+  if (!run.members.has(member)) return { _tag: "Done" }
   let nextDueMillis = Infinity
   for (const entry of run.deferred) {
     const due = dueMillis(entry)

@@ -34,8 +34,11 @@ export interface Request {
 
 /** What all states remember. */
 export interface Memory {
-  /** What the store knows of us: it wakes us when we sleep. "Unheard" is a sleeper whose announcement failed: the poll finds the jobs. */
-  readonly known: "Awake" | "Asleep" | "Unheard"
+  /**
+   * What the store knows of us: it wakes us when we sleep. "Unheard" is a sleeper whose announcement failed: the poll finds the jobs.
+   * "Unsure" is one that woke up and got no answer to that word: it says it again, and says anew that it sleeps.
+   */
+  readonly known: "Awake" | "Asleep" | "Unheard" | "Unsure"
   /** Claims since we fell asleep that were there to catch a job whose transaction was committing meanwhile. */
   readonly probes: number
   /** When the first of the latest claims found jobs; undefined when the last one found none. */
@@ -228,14 +231,14 @@ const answered = (
   if (jobs > 0) {
     const busySinceMillis = memory.busySinceMillis ?? nowMillis
     const busy = { ...memory, busySinceMillis }
-    return memory.known === "Asleep" && nowMillis - busySinceMillis > busyMillis
+    return memory.known !== "Awake" && memory.known !== "Unheard" && nowMillis - busySinceMillis > busyMillis
       ? { _tag: "Announcing", memory: busy, isAsleep: false }
       : look(busy)
   }
   if (isStale) return look(memory)
   const isNothing = requests.length === rules.queues && isAtRest
   const idle = { ...memory, busySinceMillis: undefined, isAwaited: memory.isAwaited && !isNothing }
-  if (memory.known === "Awake") return { _tag: "Announcing", memory: idle, isAsleep: true }
+  if (memory.known === "Awake" || memory.known === "Unsure") return { _tag: "Announcing", memory: idle, isAsleep: true }
   const queues = requests.map(({ queue }) => queue)
   const rest: Resting = { _tag: "Resting", queues, ...pause(idle, nowMillis, rules) }
   // Room for a queue that was left out may have come while the claim was on its way.
@@ -255,5 +258,5 @@ const pause = (memory: Memory, nowMillis: number, { pollMillis }: Rules): Pick<R
 /** A store that was not told that we woke up wakes us once too often. */
 const announced = (memory: Memory, isAsleep: boolean, isHeard: boolean): Memory => {
   if (isAsleep) return { ...memory, known: isHeard ? "Asleep" : "Unheard", probes: 0 }
-  return isHeard ? { ...memory, known: "Awake" } : memory
+  return { ...memory, known: isHeard ? "Awake" : "Unsure" }
 }

@@ -175,6 +175,12 @@ describe("a claim", () => {
     assert.strictEqual(step(untold, jobs(2000))._tag, "Announcing")
   })
 
+  it("without an answer to the word that we woke up, that we sleep is said anew: the store may have taken that word", () => {
+    const busy = step(asking(), jobs(1000), events["all fits"], jobs(1200), events["all fits"])
+    const untold = step(busy, jobs(1201), events.unheard, events["all fits"])
+    assert.deepInclude(step(untold, none()), { _tag: "Announcing", isAsleep: true })
+  })
+
   it("answers who waits for idleness when it asked all queues after the question, found nothing, and nothing is under way", () => {
     const isAwaited = (state: State) => state.memory.isAwaited
     const waiting = step(whole, events.awaited, events["all fits"])

@@ -13,6 +13,7 @@ const budgets = [3, 17, 200, 2048] as const
 
 export class Process implements Runner {
   isAlive = true
+  isStopping = false
   frozenUntil = 0
   /** How far its wall clock is off, and how much further it goes with each millisecond. */
   skewMillis = 0
@@ -92,6 +93,7 @@ export class Process implements Runner {
 
   /** SIGTERM: what it was started with is interrupted, and may take its time over it. */
   stop(): void {
+    this.isStopping = true
     this.enter(() => this.main?.interruptUnsafe())
   }
 

@@ -1,5 +1,5 @@
 /** The services of a memory store as a process has them that is not the store: every member is a call through the network. */
-import { Context, Effect, Exit, Layer, Queue, Scope, Stream } from "effect"
+import { Context, Effect, Exit, Layer, Queue, type Scope, Stream } from "effect"
 import { Frontier, FrontierError, type Run } from "../../../src/services/fetch/Frontier.ts"
 import { FetchKeys, FetchKeysError } from "../../../src/services/http/FetchKeys.ts"
 import * as JobAdmin from "../../../src/services/jobs/JobAdmin.ts"
@@ -14,7 +14,7 @@ import { OrdersStoreError } from "../../../src/services/orders/OrdersError.ts"
 import type { Calls } from "../kernel/Calls.ts"
 import type { Process } from "../kernel/Process.ts"
 import { EffectTable, type FetchServices, type JobServices, type ShopServices } from "./Level.ts"
-import type { MemoryStore, Session } from "./MemoryStore.ts"
+import { Lasting, type MemoryStore, type Session } from "./MemoryStore.ts"
 
 /** The transaction that this fiber is in. */
 const Current = Context.Reference<Session | undefined>("test/simulation/CurrentSession", {
@@ -32,12 +32,26 @@ const asking = (calls: Calls) => (operation: string) => <A, E>(what: Effect.Effe
     Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(jobLost(operation)("no answer")) })
   )
 
-/** Closes something over there, as far as that can be said. */
-const closing = (calls: Calls, scope: Scope.Closeable) =>
-  calls.call("leave", Scope.close(scope, Exit.void), () => undefined).pipe(
-    Effect.timeoutOption("2 seconds"),
-    Effect.ignore
-  )
+/** Opens something over there that is left when this scope closes; and when this process is killed, if `isMissed`. */
+const lasting = <A, E>(
+  store: MemoryStore,
+  calls: Calls,
+  isMissed: boolean,
+  open: (lasting: Lasting) => Effect.Effect<A, E>
+): Effect.Effect<A, E, Scope.Scope> =>
+  Effect.gen(function*() {
+    const lasting = new Lasting()
+    const close = () => store.process.run(lasting.close)
+    const forget = isMissed ? calls.onHangUp(close) : () => {}
+    // Before it is opened: its answer may get lost.
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        forget()
+        calls.tell(close)
+      })
+    )
+    return yield* open(lasting)
+  })
 
 /** Runs the effect in a session of its own, which is kept when it succeeds and undone otherwise. */
 const inSession = <A, E, R>(
@@ -88,8 +102,8 @@ const jobStore = (store: MemoryStore, calls: Calls): JobStore["Service"] => {
     tick: (worker, entries) => ask("tick")(base.tick(worker, entries)),
     join: (options) =>
       Effect.gen(function*() {
-        const { scope, value: member } = yield* ask("join")(store.lasting(base.join(options)))
-        yield* Effect.addFinalizer(() => closing(calls, scope))
+        // Who is killed does not leave: the others miss it by its heartbeat.
+        const member = yield* lasting(store, calls, false, (kept) => ask("join")(kept.open(base.join(options))))
         const signals = yield* Queue.sliding<Signal>(1024)
         const pump = Effect.forever(
           Effect.map(Queue.take(member.signals), (signal) => calls.hearFrom(() => Queue.offerUnsafe(signals, signal)))
@@ -224,12 +238,10 @@ export const fetches = (store: MemoryStore, process: Process): Layer.Layer<Fetch
   return Layer.merge(
     Layer.succeed(Frontier, {
       open: (name, options) =>
-        Effect.gen(function*() {
-          const { scope, value } = yield* ask("open")(store.lasting(frontier.open(name, options)))
-          calls.onHangUp(() => store.process.run(Scope.close(scope, Exit.void)))
-          yield* Effect.addFinalizer(() => closing(calls, scope))
-          return runOf(value)
-        }),
+        Effect.map(
+          lasting(store, calls, true, (kept) => ask("open")(kept.open(frontier.open(name, options)))),
+          runOf
+        ),
       runs: ask("runs")(frontier.runs),
       find: (name) => ask("find")(frontier.find(name)),
       tags: (name) => ask("tags")(frontier.tags(name)),

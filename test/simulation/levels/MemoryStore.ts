@@ -82,6 +82,19 @@ export class Session {
   }
 }
 
+/** Something over there that lasts until its owner leaves it: also one that never learned that it was made. */
+export class Lasting {
+  private readonly scope = Scope.makeUnsafe()
+
+  open<A, E>(what: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> {
+    return Scope.provide(what, this.scope)
+  }
+
+  get close(): Effect.Effect<void> {
+    return Scope.close(this.scope, Exit.void)
+  }
+}
+
 export class MemoryStore {
   readonly process: Process
   readonly services: Context.Context<Services>
@@ -151,16 +164,6 @@ export class MemoryStore {
       this.sessions.add(session)
       fiber.addObserver(() => this.sessions.delete(session))
       return session
-    })
-  }
-
-  /** Something that lasts until its owner leaves, or is known to be dead. */
-  lasting<A, E>(
-    what: Effect.Effect<A, E, Scope.Scope>
-  ): Effect.Effect<{ readonly value: A; readonly scope: Scope.Closeable }, E> {
-    return Effect.gen(function*() {
-      const scope = yield* Scope.make()
-      return { value: yield* Scope.provide(what, scope), scope }
     })
   }
 

@@ -5,6 +5,7 @@
 import { registerHooks } from "node:module"
 import { basename } from "node:path"
 import { fileURLToPath } from "node:url"
+import type * as Suite from "../Suite.ts"
 
 export interface CodeMutant {
   readonly name: string
@@ -53,7 +54,7 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     file: "JobSettler.ts",
     from: "if (error.reason === \"Unavailable\") return batch",
     to: "if (error.reason === \"Unavailable\") return []",
-    seeds: 20
+    seeds: 60
   },
   {
     name: "the worker is never told that it was declared dead",
@@ -88,8 +89,8 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     scene: "jobs",
     level: "memory",
     file: "MemoryJobQueue.ts",
-    from: "Queue.offerUnsafe(member.signals, { _tag: \"Wake\" })",
-    to: "Queue.offerUnsafe(member.signals, { _tag: \"Cancel\", id: \"0\" as never })",
+    from: "if (member.idle && member.options.queues.some((queue) => touched.has(queue))) {",
+    to: "if (touched.size < 0) {",
     seeds: 5
   },
   {
@@ -207,8 +208,8 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     scene: "fetch",
     level: "memory",
     file: "HostGate.ts",
-    from: "this.askedUntilMillis = Math.max(",
-    to: "this.askedUntilMillis = Math.min(0, ",
+    from: "if (askedMillis !== undefined) this.askedUntilMillis",
+    to: "if (askedMillis === -1) this.askedUntilMillis",
     seeds: 10
   },
   {
@@ -250,7 +251,9 @@ export const install = (): () => void => {
       const mutant = mutantOf(url)
       const loaded = next(url, context)
       if (mutant === undefined || basename(fileURLToPath(url)) !== mutant.file) return loaded
-      const text = String(loaded.source)
+      const text = typeof loaded.source === "string"
+        ? loaded.source
+        : new TextDecoder().decode(loaded.source ?? undefined)
       if (text.split(mutant.from).length !== 2) {
         throw new Error(`the mutant "${mutant.name}" does not fit ${mutant.file}`)
       }
@@ -262,8 +265,8 @@ export const install = (): () => void => {
 }
 
 /** Every scene and level, over the code with this fault in it. */
-export const load = async (mutant: CodeMutant): Promise<typeof import("../Suite.ts")> => {
-  const suite: typeof import("../Suite.ts") = await import(`../Suite.ts?${mark}=${mutants.indexOf(mutant)}`)
+export const load = async (mutant: CodeMutant): Promise<typeof Suite> => {
+  const suite: typeof Suite = await import(`../Suite.ts?${mark}=${mutants.indexOf(mutant)}`)
   if (!applied.has(mutant)) throw new Error(`the mutant "${mutant.name}" names ${mutant.file}, which nothing imports`)
   return suite
 }

@@ -1,6 +1,7 @@
 /** Goes after mutants: plays seed after seed until one is wrong. */
+import type { Level } from "../levels/Level.ts"
 import type { PgliteServer } from "../levels/PgliteServer.ts"
-import { run, type Verdict } from "../Scene.ts"
+import { run, type Scene, type Verdict } from "../Scene.ts"
 import * as Suite from "../Suite.ts"
 import * as CodeMutants from "./CodeMutants.ts"
 import * as SqlMutants from "./SqlMutants.ts"
@@ -15,21 +16,31 @@ export interface Catch {
   readonly verdict: Verdict | undefined
 }
 
-type Suite = typeof Suite
+/** Where to look for one. */
+interface Ground {
+  readonly mutant: { readonly name: string; readonly scene: string; readonly seeds: number }
+  readonly where: string
+  readonly scenes: typeof Suite.scenes
+  readonly level: Level
+  readonly seconds: number
+  /** Whether that seed is well without the mutant: one that is not has found nothing. */
+  readonly isWell: (seed: number) => boolean
+}
 
-const hunt = (
-  suite: Suite,
-  mutant: { readonly name: string; readonly scene: string; readonly seeds: number },
-  where: string,
-  level: ReturnType<Suite["pglite"]>,
-  seconds: number
-): Catch => {
-  const scene = suite.scenes.find(({ name }) => name === mutant.scene)
-  if (scene === undefined) throw new Error(`there is no scene ${mutant.scene}`)
+const sceneOf = (scenes: typeof Suite.scenes, name: string): Scene => {
+  const scene = scenes.find((each) => each.name === name)
+  if (scene === undefined) throw new Error(`there is no scene ${name}`)
+  return scene
+}
+
+const hunt = ({ isWell, level, mutant, scenes, seconds, where }: Ground): Catch => {
+  const scene = sceneOf(scenes, mutant.scene)
   const told = { name: mutant.name, where, seeds: mutant.seeds }
   for (let seed = 1; seed <= mutant.seeds; seed++) {
     const verdict = run(scene, level, { seed, seconds })
-    if (verdict.wrong.length > 0) return { ...told, played: seed, verdict }
+    if (verdict.wrong.length === 0) continue
+    if (!isWell(seed)) throw new Error(`seed ${seed} of ${mutant.scene} is wrong without "${mutant.name}" too`)
+    return { ...told, played: seed, verdict }
   }
   return { ...told, played: mutant.seeds, verdict: undefined }
 }
@@ -37,7 +48,13 @@ const hunt = (
 /** Hunts a mutant of the schema. */
 export const ofSql = (server: PgliteServer, mutant: SqlMutants.Mutant, seconds: number): Catch => {
   const mend = SqlMutants.apply(server, mutant)
-  const caught = hunt(Suite, mutant, `pglite ${mutant.scene}, ${mutant.of}`, Suite.pglite(server), seconds)
+  const level = Suite.pglite(server)
+  const isWell = (seed: number): boolean => {
+    mend()
+    return run(sceneOf(Suite.scenes, mutant.scene), level, { seed, seconds }).wrong.length === 0
+  }
+  const where = `pglite ${mutant.scene}, ${mutant.of}`
+  const caught = hunt({ mutant, where, scenes: Suite.scenes, level, seconds, isWell })
   mend()
   return caught
 }
@@ -48,10 +65,16 @@ export const ofCode = async (
   mutant: CodeMutants.CodeMutant,
   seconds: number
 ): Promise<Catch> => {
-  const suite = await CodeMutants.load(mutant)
-  if (mutant.level === "pglite" && server === undefined) throw new Error(`${mutant.name} needs a server`)
-  const level = mutant.level === "memory" || server === undefined ? suite.memory : suite.pglite(server)
-  return hunt(suite, mutant, `${mutant.level} ${mutant.scene}, ${mutant.file}`, level, seconds)
+  const broken = await CodeMutants.load(mutant)
+  const levelOf = (suite: typeof Suite): Level => {
+    if (mutant.level === "memory") return suite.memory
+    if (server === undefined) throw new Error(`${mutant.name} needs a server`)
+    return suite.pglite(server)
+  }
+  const isWell = (seed: number): boolean =>
+    run(sceneOf(Suite.scenes, mutant.scene), levelOf(Suite), { seed, seconds }).wrong.length === 0
+  const where = `${mutant.level} ${mutant.scene}, ${mutant.file}`
+  return hunt({ mutant, where, scenes: broken.scenes, level: levelOf(broken), seconds, isWell })
 }
 
 /** A line of the table. */

@@ -23,6 +23,9 @@ const products = 5
 /** Accounts that only transfers of the clients move: each movement is a version. */
 const purses: ReadonlySet<string> = new Set(["purse-1", "purse-2", "purse-3", "purse-4"])
 
+/** So long after the last fault nobody is told of trouble any more. */
+const recoveredMillis = 30_000
+
 /** What the clients know. */
 class Notes {
   isOpen = false
@@ -76,16 +79,27 @@ class Client {
     this.notes = notes
     this.name = name
     this.process = world.bystander(name)
+  }
+
+  begin(): void {
     this.process.run(this.life)
   }
 
   private get life(): Effect.Effect<void> {
     const { notes, process: { random }, world } = this
-    const moves = [this.order, this.transfer, this.transfer, this.look, this.look, this.repeat, this.reuse] as const
+    const moves = [
+      () => this.order(),
+      () => this.transfer(),
+      () => this.transfer(),
+      () => this.look(),
+      () => this.look(),
+      () => this.repeat(),
+      () => this.reuse()
+    ] as const
     return Effect.gen({ self: this }, function*() {
       while (!notes.isOpen) yield* Effect.sleep("50 millis")
       while (world.kernel.nowMillis < world.endMillis) {
-        yield* Effect.forkChild(Effect.ignore(random.pick(moves).call(this)))
+        yield* Effect.forkChild(Effect.ignore(random.pick(moves)()))
         yield* Effect.sleep(random.float() * 1500)
       }
       return yield* Effect.never
@@ -126,7 +140,10 @@ class Client {
     return Effect.gen({ self: this }, function*() {
       const beganAt = kernel.nowMillis
       const { json, status } = yield* this.ask({ method: "GET", path: `/v1/accounts/${account}` })
-      if (status !== 200) return this.wrong(`${account} is there, and is answered ${status}`)
+      if (status !== 200) {
+        this.wrong(`${account} is there, and is answered ${status}`)
+        return
+      }
       const { balance, version } = json
       notes.looks.push({
         account,
@@ -144,10 +161,12 @@ class Client {
       const before = this.someAnswer()
       // A refusal leaves its key free: asked again, it may well be done.
       if (before === undefined || before.answer.status === 422) return
-      const { json, status } = yield* this.ask(before)
+      const { headers, json, status } = yield* this.ask(before)
       const was = before.answer
-      if (status !== was.status || json["id"] !== was.json["id"]) {
-        this.wrong(`${before.key} was answered ${was.status} ${was.json["id"]}, and again ${status} ${json["id"]}`)
+      if (headers["idempotent-replayed"] !== "true") this.wrong(`${before.key} is answered again, and not as a replay`)
+      const [first, again] = [String(was.json["id"]), String(json["id"])]
+      if (status !== was.status || again !== first) {
+        this.wrong(`${before.key} was answered ${was.status} ${first}, and again ${status} ${again}`)
       }
     })
   }
@@ -210,8 +229,7 @@ class Client {
       if (answer.status >= 500 && !isTrouble(answer)) {
         this.wrong(`${request.method} ${request.path} is answered ${answer.status}: ${JSON.stringify(answer.json)}`)
       }
-      // What went wrong before the end may be told for a little longer.
-      if (isTrouble(answer) && world.strikes.size === 0) {
+      if (isTrouble(answer) && world.kernel.nowMillis > world.endMillis + recoveredMillis) {
         this.wrong(`${request.method} ${request.path} is answered ${answer.status}, and nothing is wrong`)
       }
       return isTrouble(answer) ? Effect.fail(`answered ${answer.status}`) : Effect.succeed(answer)
@@ -251,7 +269,7 @@ export const scene: Scene = {
       },
       begin: (world) => {
         open(world, notes)
-        for (let at = 0; at < clients; at++) new Client(world, notes, `client${at}`)
+        for (let at = 0; at < clients; at++) new Client(world, notes, `client${at}`).begin()
       },
       accepted: () => notes.answered,
       check: (store) => check(store, notes)

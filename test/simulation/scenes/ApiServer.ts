@@ -1,6 +1,7 @@
 /** `serve` as a simulated process: the routes of the API without a socket. What would be a connection is a call through the network. */
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Duration, Effect, Layer, Logger, Schedule } from "effect"
+import * as NodeHttpPlatform from "@effect/platform-node/NodeHttpPlatform"
+import { Duration, Effect, FileSystem, Layer, Logger, Path, Schedule } from "effect"
+import * as Etag from "effect/http/Etag"
 import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpRouter from "effect/http/HttpRouter"
@@ -31,7 +32,9 @@ type App = (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<HttpS
 
 const settings = { token: undefined, maxBodyBytes: 65_536, deadline: Duration.seconds(10) }
 
-/** The longest that a server waits for its database when it starts. */
+const files = FileSystem.layerNoop({})
+
+/** What does not come up is started again. */
 const again = Schedule.spaced("500 millis")
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
@@ -52,7 +55,8 @@ export class ApiServer {
       Layer.provide([store.shop(process), store.fetches(process)]),
       Layer.provide(Layer.succeed(ApiSettings, settings)),
       Layer.provide(Layer.succeed(Readiness, Readiness.of({ problem: Effect.undefined }))),
-      Layer.provide(NodeHttpServer.layerHttpServices),
+      // Nothing is served from files.
+      Layer.provide([Layer.provide(NodeHttpPlatform.layer, files), Etag.layerWeak, files, Path.layer]),
       Layer.provideMerge(Logger.layer([]))
     )
     const serving = Effect.scoped(Effect.gen({ self: this }, function*() {

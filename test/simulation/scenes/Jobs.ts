@@ -2,7 +2,7 @@
  * The job wing (queue, workers, and whatever store there is), three workers and a producer, under strikes. The checker knows nothing of how it works: only
  * what was accepted, and what became of it.
  */
-import { Clock, Effect, Layer, Logger, Schedule, Schema } from "effect"
+import { Effect, Layer, Logger, Schedule, Schema } from "effect"
 import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
@@ -46,7 +46,7 @@ const probeAfterMillis = 35_000
 /** Long before they would look by themselves, which they do every second. */
 const wakeMillis = 450
 
-const handlersOf = ({ random }: Process, done: Map<number, number>) =>
+const handlersOf = ({ random }: Process, done: Map<number, number>, nowMillis: () => number) =>
   Effect.map(EffectTable, (table) => {
     const pause = (rarely: number, millis: number) =>
       Effect.suspend(() => Effect.sleep(random.float() * (random.chance(rarely) ? millis : 20)))
@@ -65,14 +65,16 @@ const handlersOf = ({ random }: Process, done: Map<number, number>) =>
           const wanted = items.flatMap(({ payload: { n } }) => [n % shelves, (n * 7 + 1) % shelves])
           yield* table.write(items.map(({ payload: { n } }) => ({ n, kind: "shelves", key: null })), wanted)
         }), { maxSize: 8, settle: "first" }),
-      JobHandler.transactional(Keyed, ({ n }) =>
-        Effect.andThen(pause(0.1, 3000), table.write([{ n, kind: "keyed", key: n % keys }]))),
+      JobHandler.transactional(
+        Keyed,
+        ({ n }) => Effect.andThen(pause(0.1, 3000), table.write([{ n, kind: "keyed", key: n % keys }]))
+      ),
       JobHandler.plain(Plain, ({ n }) =>
         Effect.gen(function*() {
           if (n < firstProbe) {
             yield* pause(0.1, 3000)
           }
-          done.set(n, yield* Clock.currentTimeMillis)
+          done.set(n, nowMillis())
         }))
     ]
   })
@@ -95,7 +97,7 @@ interface Ledger {
 const work = (world: World, process: Process, { done }: Ledger): void => {
   const worker = Layer.unwrap(
     Effect.map(
-      handlersOf(process, done),
+      handlersOf(process, done, () => world.kernel.nowMillis),
       (handlers) => Worker.layer(handlers, { concurrency: 4, transactions: 2, label: process.name })
     )
   ).pipe(

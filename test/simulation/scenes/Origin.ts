@@ -151,6 +151,8 @@ export class Origin {
         return Effect.andThen(soon, Effect.suspend(() => flaky(request, page, random)))
       case "elsewhere":
         return Effect.andThen(soon, Effect.suspend(() => this.sentOn(request, url)))
+      default:
+        return host.temperament satisfies never
     }
   }
 

@@ -5,6 +5,7 @@ import { TestClock } from "effect/testing"
 import { layerMemory } from "../../../../src/layers/jobs/MemoryJobQueue.ts"
 import * as Worker from "../../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../../src/services/jobs/Job.ts"
+import { JobQueueError } from "../../../../src/services/jobs/JobError.ts"
 import type { Handler } from "../../../../src/services/jobs/JobHandler.ts"
 import * as JobHandler from "../../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../../src/services/jobs/JobQueue.ts"
@@ -125,5 +126,32 @@ it.effect("what a claim brings to a worker that drains goes back, and does not r
       ["ready", 0],
       ["ready", 0]
     ])
+    yield* close
+  }).pipe(Effect.provide(layerMemory)))
+
+it.effect("a worker whose word that it is busy got no answer is woken all the same when it sleeps again", () =>
+  Effect.gen(function*() {
+    const queue = yield* JobQueue
+    const told: Array<boolean> = []
+    const done: Array<number> = []
+    const lost = new JobQueueError({ operation: "idle", reason: "Unavailable", detail: "the answer is lost" })
+    const handler = JobHandler.plain(Other, (n) => Effect.map(Effect.sleep("150 millis"), () => void done.push(n)))
+    const { close } = yield* start([handler], { concurrency: 1, maxClaim: 1, poll: "1 hour" }, (store) => ({
+      join: (joining) =>
+        Effect.map(store.join(joining), (member) => ({
+          ...member,
+          idle: (isIdle) => {
+            told.push(isIdle)
+            return Effect.andThen(member.idle(isIdle), isIdle ? Effect.void : Effect.fail(lost))
+          }
+        }))
+    }))
+    yield* TestClock.adjust("1 second")
+    yield* queue.enqueueMany(Other, [1, 2, 3, 4, 5])
+    yield* TestClock.adjust("2 seconds")
+    assert.deepStrictEqual([told.includes(false), done], [true, [1, 2, 3, 4, 5]])
+    yield* queue.enqueue(Other, 6)
+    yield* TestClock.adjust("1 second")
+    assert.deepStrictEqual(done, [1, 2, 3, 4, 5, 6])
     yield* close
   }).pipe(Effect.provide(layerMemory)))
