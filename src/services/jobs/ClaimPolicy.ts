@@ -200,7 +200,7 @@ const stepped = (state: State, event: Step, rules: Rules): State => {
       return event._tag === "Answered" || event._tag === "Failed" || event._tag === "Reconciled"
         ? { _tag: "Closed", memory }
         : state
-    case "Closed":
+    default:
       return state
   }
 }

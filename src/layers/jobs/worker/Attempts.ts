@@ -84,7 +84,7 @@ export class Attempts<R> {
       case "LeaseLost":
         tally.lost++
         return Effect.logWarning(`jobs: lease lost, rolled back: ${jobs[0]?.kind} ${jobs[0]?.id}`)
-      case "Failed":
+      default:
         return this.failed(work, end.cause)
     }
   }

@@ -156,7 +156,10 @@ export class Claimer<R> {
       tally.claims.wants(beforeMillis)
       this.measure(beforeMillis)
       const claimed = yield* Effect.exit(Effect.suspend(() => store.claim(member.worker, ++this.last, requests)))
-      if (Exit.isFailure(claimed)) return yield* this.failed("claiming", claimed.cause)
+      if (Exit.isFailure(claimed)) {
+        yield* this.failed("claiming", claimed.cause)
+        return
+      }
       const nowMillis = yield* Clock.currentTimeMillis
       tally.claims.answered(nowMillis)
       const jobs = claimed.value

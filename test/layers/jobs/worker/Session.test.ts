@@ -6,10 +6,11 @@ import { layerMemory } from "../../../../src/layers/jobs/MemoryJobQueue.ts"
 import * as Worker from "../../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../../src/services/jobs/Job.ts"
 import { JobQueueError } from "../../../../src/services/jobs/JobError.ts"
+import { JobLeaseLost } from "../../../../src/services/jobs/JobError.ts"
 import type { Handler } from "../../../../src/services/jobs/JobHandler.ts"
 import * as JobHandler from "../../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../../src/services/jobs/JobQueue.ts"
-import { JobStore } from "../../../../src/services/jobs/JobStore.ts"
+import { JobStore, type Signal } from "../../../../src/services/jobs/JobStore.ts"
 import { JobWorker, type WorkerOptions } from "../../../../src/services/jobs/JobWorker.ts"
 
 type Store = JobStore["Service"]
@@ -153,5 +154,36 @@ it.effect("a worker whose word that it is busy got no answer is woken all the sa
     yield* queue.enqueue(Other, 6)
     yield* TestClock.adjust("1 second")
     assert.deepStrictEqual(done, [1, 2, 3, 4, 5, 6])
+const Keyed = Job.make("session.keyed", { payload: Schema.Int, key: () => "k" })
+
+it.effect("what waited behind a key runs when the transaction before it commits, without a wake-up and before the poll", () =>
+  Effect.gen(function*() {
+    const queue = yield* JobQueue
+    const signals = yield* Queue.unbounded<Signal>()
+    let ran = 0
+    const handler = JobHandler.transactional(Keyed, () => Effect.delay(Effect.sync(() => void ran++), "1 second"), {
+      maxGroup: 1
+    })
+    const { close } = yield* start([handler], { poll: "1 hour" }, (store) => ({
+      join: (joining) => Effect.map(store.join(joining), (member) => ({ ...member, signals }))
+    }))
+    yield* queue.enqueueMany(Keyed, [1, 2, 3])
+    yield* Queue.offer(signals, { _tag: "Wake" })
+    yield* TestClock.adjust("5 seconds")
+    assert.strictEqual(ran, 3)
+    yield* close
+  }).pipe(Effect.provide(layerMemory)))
+
+it.effect("a transaction whose lease is lost is counted, and its job is left to whoever has it", () =>
+  Effect.gen(function*() {
+    const queue = yield* JobQueue
+    const { close, worker } = yield* start([JobHandler.transactional(Other, () => Effect.void)], {}, () => ({
+      settleAll: (_, settlements) => Effect.fail(new JobLeaseLost({ ids: settlements.map(({ job }) => job.id) }))
+    }))
+    const id = yield* queue.enqueue(Other, 1)
+    yield* TestClock.adjust("2 seconds")
+    assert.strictEqual((yield* worker.status).lost, 1)
+    const info = yield* queue.find(id)
+    assert.strictEqual(info._tag === "Some" ? info.value.state : "gone", "running")
     yield* close
   }).pipe(Effect.provide(layerMemory)))
