@@ -188,10 +188,10 @@ export const mutants: ReadonlyArray<CodeMutant> = [
   {
     name: "an outcome is taken from whoever brings it",
     scene: "fetch",
-    level: "memory",
-    file: "MemoryFrontier.ts",
-    from: "entry.state !== \"leased\" || entry.lane.owner !== member) return false",
-    to: "entry.state === \"pending\") return false",
+    level: "pglite",
+    file: "FrontierStatements.ts",
+    from: "select id from sluice.fetch_member where id = $2 for no key update\n      ), recorded as (",
+    to: "select $2::int4 as id\n      ), recorded as (",
     seeds: 60
   },
   {
