@@ -1,6 +1,6 @@
 /**
- * The memory layers of the house as a server of their own: a simulated process that never dies, whose clock is the store's, and which others call
- * through the network. A transaction is a session on it, as in a database: it ends with who began it.
+ * The memory layers of the house as a server of their own: a simulated process that never dies, whose clock is the store's, and which
+ * others call through the network. A transaction is a session on it, as in a database: it ends with who began it.
  */
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Logger, Queue, Scope } from "effect"
 import * as MemoryFrontier from "../../../src/layers/fetch/MemoryFrontier.ts"

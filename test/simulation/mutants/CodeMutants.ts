@@ -1,6 +1,6 @@
 /**
- * The code broken on purpose, one line at a time. Every module of the house is loaded anew for a mutant, with one text in it replaced: `Suite.ts?mutant=3`
- * imports only what is marked so as well.
+ * The code broken on purpose, one line at a time. Every module of the house is loaded anew for a mutant, with one text in it replaced:
+ * `Suite.ts?mutant=3` imports only what is marked so as well.
  */
 import { registerHooks } from "node:module"
 import { basename } from "node:path"
