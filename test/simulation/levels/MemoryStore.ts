@@ -153,7 +153,8 @@ export class MemoryStore {
       const work = Effect.gen(function*() {
         for (let isLast = false; !isLast;) {
           const step = yield* Effect.timeout(Queue.take(steps), idleMillis)
-          yield* step.what
+          // As in a database: who hangs up is missed when the statement under way has ended.
+          yield* Effect.uninterruptible(step.what)
           isLast = step.isLast
         }
       })
@@ -165,6 +166,12 @@ export class MemoryStore {
       fiber.addObserver(() => this.sessions.delete(session))
       return session
     })
+  }
+
+  /** A statement that wants what somebody else has locked, now and then. */
+  get waitForOthers(): Effect.Effect<void> {
+    const { random } = this.process
+    return Effect.suspend(() => random.chance(0.05) ? Effect.sleep(random.float() * 9000) : Effect.void)
   }
 
   get control(): Control {

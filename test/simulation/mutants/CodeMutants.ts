@@ -72,7 +72,7 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     file: "MemoryJobQueue.ts",
     from: "if (held === 0) members.delete(id)",
     to: "members.delete(id)",
-    seeds: 100
+    seeds: 20
   },
   {
     name: "what is enqueued is there twice, now and then",
