@@ -1,6 +1,6 @@
 /**
- * What goes wrong, as a list made from the seed before the world begins: it can be printed, and played again with some of it left out. Each seed
- * switches some kinds on, and makes some of them frequent (swarm testing), so that rare pairs meet.
+ * What goes wrong, as a list made from the seed before the world begins: it can be printed, and played again with some of it left out.
+ * Each seed switches some kinds on, and makes some of them frequent (swarm testing), so that rare pairs meet.
  */
 import type { SeededRandom } from "./kernel/Random.ts"
 import { type Trouble, troubles } from "./levels/Level.ts"

@@ -1,5 +1,6 @@
 /**
- * `npm run simulate -- --seed N [--runs K] [--scene jobs,orders,fetch,api|all] [--level memory|pglite|all] [--seconds S] [--trace] [--without i,j] [--mutants sql|code|all [--only TEXT] [--max-seeds N]]`
+ * `npm run simulate -- --seed N [--runs K] [--scene jobs,orders,fetch,api|all] [--level memory|pglite|all] [--seconds S] [--trace]
+ * [--without i,j] [--mutants sql|code|all [--only TEXT] [--max-seeds N]]`
  */
 import { parseArgs } from "node:util"
 import { escapes, install } from "./kernel/Escapes.ts"

@@ -1,6 +1,6 @@
 /**
- * Whole worlds from a seed: the real wings over a simulated network and virtual time, killed, frozen, cut off, over a store that is ill. `npm run simulate --
- * --seed N --scene S --level L --trace` tells the story of one.
+ * Whole worlds from a seed: the real wings over a simulated network and virtual time, killed, frozen, cut off, over a store that is ill.
+ * `npm run simulate -- --seed N --scene S --level L --trace` tells the story of one.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { afterAll, beforeAll } from "vitest"
@@ -59,7 +59,7 @@ describe("simulation", () => {
         const other = hashOf(1002)
         assert.strictEqual(hashOf(1001), once)
         assert.notStrictEqual(other, once)
-      })
+      }, 600_000)
     }
   }
 

@@ -1,6 +1,6 @@
 /**
- * What in `src` does not run on virtual time: timers, clocks and chance that do not come from Effect. Each has a reason; one that is new has none yet, and
- * one that is gone is taken off the list.
+ * What in `src` does not run on virtual time: timers, clocks and chance that do not come from Effect. Each has a reason; one that is new
+ * has none yet, and one that is gone is taken off the list.
  */
 import { assert, it } from "@effect/vitest"
 import { globSync, readFileSync } from "node:fs"

@@ -1,7 +1,7 @@
 /**
- * Whether a history could have happened one transaction after the other, in an order that agrees with the clock on the wall (strict serializability).
- * Which transaction depends on which is seen from the versions that each read and wrote, as Elle does (Kingsbury and Alvaro, "Elle: Inferring Isolation
- * Anomalies from Experimental Observations", 2020): a cycle of such dependencies has no order.
+ * Whether a history could have happened one transaction after the other, in an order that agrees with the clock on the wall (strict
+ * serializability). Which transaction depends on which is seen from the versions that each read and wrote, as Elle does (Kingsbury and
+ * Alvaro, "Elle: Inferring Isolation Anomalies from Experimental Observations", 2020): a cycle of such dependencies has no order.
  */
 
 /** One version of an object: 0 is what was there at the beginning, each write makes the next. */

@@ -1,6 +1,6 @@
 /**
- * Calls from one simulated process to another, as a client of a service sees them: what is asked arrives late, is done over there, and its answer may
- * get lost. Nobody is told of what is held by a link that is cut.
+ * Calls from one simulated process to another, as a client of a service sees them: what is asked arrives late, is done over there, and
+ * its answer may get lost. Nobody is told of what is held by a link that is cut.
  */
 import { Effect, Exit, type Fiber } from "effect"
 import type { Network } from "./Network.ts"

@@ -1,6 +1,6 @@
 /**
- * What reaches past Effect for the real world's time or chance while a simulated process runs: it gets the simulation's, and is counted by the place
- * that asked.
+ * What reaches past Effect for the real world's time or chance while a simulated process runs: it gets the simulation's, and is counted
+ * by the place that asked.
  */
 import crypto from "node:crypto"
 import { syncBuiltinESMExports } from "node:module"

@@ -1,6 +1,6 @@
 /**
- * Virtual time: what can happen next, and which of it does. Between processes the seed chooses; within a process tasks keep their order, as in
- * production. Nothing here waits, and nothing here asks a real clock.
+ * Virtual time: what can happen next, and which of it does. Between processes the seed chooses; within a process tasks keep their order,
+ * as in production. Nothing here waits, and nothing here asks a real clock.
  */
 import { SeededRandom } from "./Random.ts"
 

@@ -1,6 +1,6 @@
 /**
- * Connections between simulated processes and a server: bytes of one direction arrive late and in order, are held while the link is cut, and are lost
- * when the connection breaks.
+ * Connections between simulated processes and a server: bytes of one direction arrive late and in order, are held while the link is cut,
+ * and are lost when the connection breaks.
  */
 import { EventEmitter } from "node:events"
 import type { Kernel } from "./Kernel.ts"

@@ -1,6 +1,6 @@
 /**
- * A simulated process: an Effect scheduler, clock and random of its own. `kill` is kill -9 (nothing of it ever runs again, no finalizer either), `freeze`
- * is SIGSTOP. Its clock may differ from the others' and drift; its monotonic clock does not.
+ * A simulated process: an Effect scheduler, clock and random of its own. `kill` is kill -9 (nothing of it ever runs again, no finalizer
+ * either), `freeze` is SIGSTOP. Its clock may differ from the others' and drift; its monotonic clock does not.
  */
 import { Clock, Context, Duration, Effect, type Fiber, Random } from "effect"
 import * as Scheduler from "effect/Scheduler"

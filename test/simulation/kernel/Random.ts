@@ -1,4 +1,7 @@
-/** Chance from a seed: sfc32 (Chris Doty-Humphrey, PractRand). One stream for each thing that draws, so that a draw more here moves nothing there. */
+/**
+ * Chance from a seed: sfc32 (Chris Doty-Humphrey, PractRand). One stream for each thing that draws, so that a draw more here moves nothing
+ * there.
+ */
 export class SeededRandom {
   private a: number
   private b = 0x243f6a88

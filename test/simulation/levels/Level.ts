@@ -1,6 +1,6 @@
 /**
- * Where the state of a simulated world is kept, and how its processes reach it. One suite of scenes plays on each: over the memory layers of the house
- * (fast: the engine and its protocol), over a real Postgres in process (all of it, down to the bytes and the SQL).
+ * Where the state of a simulated world is kept, and how its processes reach it. One suite of scenes plays on each: over the memory layers
+ * of the house (fast: the engine and its protocol), over a real Postgres in process (all of it, down to the bytes and the SQL).
  */
 import { Context, type Effect, type Layer } from "effect"
 import type { Frontier } from "../../../src/services/fetch/Frontier.ts"

@@ -146,7 +146,7 @@ const effectTable = (store: MemoryStore, calls: Calls): EffectTable["Service"] =
               store.effects.push(...rows)
               store.shelved += shelves.length
             })
-            : session.do(Effect.sync(() => {
+            : session.do(Effect.map(store.waitForOthers, () => {
               session.effects.push(...rows)
               session.shelves.push(...shelves)
             }))

@@ -1,6 +1,6 @@
 /**
- * The memory layers of the house as a server of their own: a simulated process that never dies, whose clock is the store's, and which others call
- * through the network. A transaction is a session on it, as in a database: it ends with who began it.
+ * The memory layers of the house as a server of their own: a simulated process that never dies, whose clock is the store's, and which
+ * others call through the network. A transaction is a session on it, as in a database: it ends with who began it.
  */
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Logger, Queue, Scope } from "effect"
 import * as MemoryFrontier from "../../../src/layers/fetch/MemoryFrontier.ts"
@@ -153,7 +153,8 @@ export class MemoryStore {
       const work = Effect.gen(function*() {
         for (let isLast = false; !isLast;) {
           const step = yield* Effect.timeout(Queue.take(steps), idleMillis)
-          yield* step.what
+          // As in a database: who hangs up is missed when the statement under way has ended.
+          yield* Effect.uninterruptible(step.what)
           isLast = step.isLast
         }
       })
@@ -165,6 +166,12 @@ export class MemoryStore {
       fiber.addObserver(() => this.sessions.delete(session))
       return session
     })
+  }
+
+  /** A statement that wants what somebody else has locked, now and then. */
+  get waitForOthers(): Effect.Effect<void> {
+    const { random } = this.process
+    return Effect.suspend(() => random.chance(0.05) ? Effect.sleep(random.float() * 9000) : Effect.void)
   }
 
   get control(): Control {

@@ -1,7 +1,7 @@
 /**
- * A Postgres of one real session (PGlite) that many simulated connections share: a transaction has it for itself, everybody else waits. The SQL is
- * real, the time is the simulation's: `now()` and its kin, and what a single session cannot have (session locks, timeouts of other sessions), are
- * shadowed by functions of the schema `sim`, which stands before `pg_catalog` in the search path.
+ * A Postgres of one real session (PGlite) that many simulated connections share: a transaction has it for itself, everybody else waits.
+ * The SQL is real, the time is the simulation's: `now()` and its kin, and what a single session cannot have (session locks, timeouts of
+ * other sessions), are shadowed by functions of the schema `sim`, which stands before `pg_catalog` in the search path.
  */
 import { PGlite } from "@electric-sql/pglite"
 import { Schema } from "effect"
@@ -92,7 +92,10 @@ export class PgliteServer implements Server {
     return session
   }
 
-  /** A statement of the checker's own, outside of the simulation. Its columns are JSON's: what is larger than a double is asked for as text. */
+  /**
+   * A statement of the checker's own, outside of the simulation. Its columns are JSON's: what is larger than a double is asked for as
+   * text.
+   */
   rows<Row>(row: Schema.Codec<Row>, sql: string): ReadonlyArray<Row> {
     const [text] = cellsOf(this.raw(query(`select coalesce(json_agg(t), '[]')::text from (${sql}) t`)))
     return Schema.decodeUnknownSync(Schema.Array(row))(JSON.parse(text ?? "[]"))

@@ -1,6 +1,6 @@
 /**
- * The code broken on purpose, one line at a time. Every module of the house is loaded anew for a mutant, with one text in it replaced: `Suite.ts?mutant=3`
- * imports only what is marked so as well.
+ * The code broken on purpose, one line at a time. Every module of the house is loaded anew for a mutant, with one text in it replaced:
+ * `Suite.ts?mutant=3` imports only what is marked so as well.
  */
 import { registerHooks } from "node:module"
 import { basename } from "node:path"
@@ -72,7 +72,7 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     file: "MemoryJobQueue.ts",
     from: "if (held === 0) members.delete(id)",
     to: "members.delete(id)",
-    seeds: 100
+    seeds: 20
   },
   {
     name: "what is enqueued is there twice, now and then",
@@ -188,10 +188,10 @@ export const mutants: ReadonlyArray<CodeMutant> = [
   {
     name: "an outcome is taken from whoever brings it",
     scene: "fetch",
-    level: "memory",
-    file: "MemoryFrontier.ts",
-    from: "entry.state !== \"leased\" || entry.lane.owner !== member) return false",
-    to: "entry.state === \"pending\") return false",
+    level: "pglite",
+    file: "FrontierStatements.ts",
+    from: "select id from sluice.fetch_member where id = $2 for no key update\n      ), recorded as (",
+    to: "select $2::int4 as id\n      ), recorded as (",
     seeds: 60
   },
   {

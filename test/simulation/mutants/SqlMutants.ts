@@ -1,5 +1,6 @@
 /**
- * The schema broken on purpose, one line at a time: each must be found within so many seeds. One that is not found is an invariant that is missing.
+ * The schema broken on purpose, one line at a time: each must be found within so many seeds. One that is not found is an invariant that
+ * is missing.
  */
 import { Schema } from "effect"
 import type { PgliteServer } from "../levels/PgliteServer.ts"

@@ -1,6 +1,6 @@
 /**
- * The API: two servers, a worker, and clients that ask with their keys until they are answered. What they were told must be so, for everybody and for
- * ever; what they saw of the ledger must have an order.
+ * The API: two servers, a worker, and clients that ask with their keys until they are answered. What they were told must be so, for
+ * everybody and for ever; what they saw of the ledger must have an order.
  */
 import { Effect, Layer, Logger, Schedule } from "effect"
 import { cash, currency, customerId, seed, sku } from "../../../src/programs/orders/Seed.ts"

@@ -1,6 +1,6 @@
 /**
- * The job wing (queue, workers, and whatever store there is), three workers and a producer, under strikes. The checker knows nothing of how it works: only
- * what was accepted, and what became of it.
+ * The job wing (queue, workers, and whatever store there is), three workers and a producer, under strikes. The checker knows nothing of
+ * how it works: only what was accepted, and what became of it.
  */
 import { Effect, Layer, Logger, Schedule, Schema } from "effect"
 import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"

@@ -1,6 +1,6 @@
 /**
- * The orders wing as it is: two workers and two processes that accept orders and move money, each asked again with its key until it has answered, and a
- * payment provider that sometimes charges and loses its answer.
+ * The orders wing as it is: two workers and two processes that accept orders and move money, each asked again with its key until it has
+ * answered, and a payment provider that sometimes charges and loses its answer.
  */
 import { Effect, Layer, Logger, Schedule } from "effect"
 import { customerId, seed, sku } from "../../../src/programs/orders/Seed.ts"

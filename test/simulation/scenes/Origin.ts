@@ -1,6 +1,6 @@
 /**
- * The web as a fetch process meets it, on virtual time: hosts that are slow, dead, unknown, that reset connections, cut bodies short, send elsewhere, and
- * those that ask not to be asked for a while. It counts who asks what, and when.
+ * The web as a fetch process meets it, on virtual time: hosts that are slow, dead, unknown, that reset connections, cut bodies short,
+ * send elsewhere, and those that ask not to be asked for a while. It counts who asks what, and when.
  */
 import { Effect, Layer, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
@@ -72,7 +72,10 @@ export class Origin {
     this.hosts.set(name, { temperament, patience: 4, shutUntil: 0 })
   }
 
-  /** A run has recorded an outcome: what is done is not asked for again, and what it knows of the host is known to whoever works on it next. */
+  /**
+   * A run has recorded an outcome: what is done is not asked for again, and what it knows of the host is known to whoever works on it
+   * next.
+   */
   told(run: string, url: string, isDone: boolean, isShut: boolean): void {
     if (isDone) this.done.add(`${run} ${url}`)
     const { host } = new URL(url)
