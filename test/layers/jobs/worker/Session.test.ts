@@ -154,6 +154,9 @@ it.effect("a worker whose word that it is busy got no answer is woken all the sa
     yield* queue.enqueue(Other, 6)
     yield* TestClock.adjust("1 second")
     assert.deepStrictEqual(done, [1, 2, 3, 4, 5, 6])
+    yield* close
+  }).pipe(Effect.provide(layerMemory)))
+
 const Keyed = Job.make("session.keyed", { payload: Schema.Int, key: () => "k" })
 
 it.effect("what waited behind a key runs when the transaction before it commits, without a wake-up and before the poll", () =>
