@@ -1,7 +1,8 @@
 /**
- * Orders: placed, read and listed over HTTP beside peers that do one statement for one request, and beside services that have one request at a time
- * (`orders/http.ts`); and worked off in batches against one by one. All on one durable embedded server.
- * The peers in Node are installed into bench/peers when they are first needed; wrk and those in Python come from the system, or their rows are empty.
+ * Orders: placed, read and listed over HTTP beside peers that do one statement for one request, and beside services
+ * that have one request at a time (`orders/http.ts`); and worked off in batches against one by one. All on one durable
+ * embedded server. The peers in Node are installed into bench/peers when they are first needed; wrk and those in Python
+ * come from the system, or their rows are empty.
  */
 import { Effect, Layer } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"

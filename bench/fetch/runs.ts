@@ -1,6 +1,7 @@
 /**
- * The command line as its users run it: every outcome recorded in the embedded Postgres, at ten thousand, two hundred thousand and a million URLs, and the time that a
- * single URL takes beside curl. Nothing is pinned: client, Postgres and server share the machine.
+ * The command line as its users run it: every outcome recorded in the embedded Postgres, at ten thousand, two hundred
+ * thousand and a million URLs, and the time that a single URL takes beside curl. Nothing is pinned: client, Postgres
+ * and server share the machine.
  */
 import { spawn, spawnSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -71,7 +72,10 @@ const timeOf = (command: string, args: ReadonlyArray<string>, directory: string)
   return performance.now() - started
 }
 
-/** Two tables: recorded runs beside `rawPerSecond`, the rate of raw undici in the same run of the benchmark; and the start of the program. */
+/**
+ * Two tables: recorded runs beside `rawPerSecond`, the rate of raw undici in the same run of the benchmark; and the
+ * start of the program.
+ */
 export const runs = async (url: string, rawPerSecond: number, rounds: number): Promise<string> => {
   const directory = mkdtempSync(join(tmpdir(), "sluice-bench-runs-"))
   try {

@@ -1,6 +1,7 @@
 /**
- * Orders over HTTP: read, listed and placed, beside peers that do one statement for one request, and beside a service that has one request at a time. Each
- * contender in a process of its own, one after the other in each round, so that a slow minute of the machine is everyone's.
+ * Orders over HTTP: read, listed and placed, beside peers that do one statement for one request, and beside a service
+ * that has one request at a time. Each contender in a process of its own, one after the other in each round, so that a
+ * slow minute of the machine is everyone's.
  */
 import { join } from "node:path"
 import type { BenchOptions } from "../main.ts"

@@ -1,6 +1,7 @@
 /**
- * Who belongs to the fleet, and what the statements of those may do who no longer do: a job that is running is held by a worker whose row exists, and a
- * worker's row goes only when nothing running names it. Each test says when each statement comes, so that nothing is left to chance.
+ * Who belongs to the fleet, and what the statements of those may do who no longer do: a job that is running is held by
+ * a worker whose row exists, and a worker's row goes only when nothing running names it. Each test says when each
+ * statement comes, so that nothing is left to chance.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, type Layer, Option, Schema, Scope } from "effect"

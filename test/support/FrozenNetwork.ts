@@ -1,4 +1,7 @@
-/** A relay before the test's database: a network that stops passing bytes without ending a connection, as a frozen server or a lost link does. */
+/**
+ * A relay before the test's database: a network that stops passing bytes without ending a connection, as a frozen
+ * server or a lost link does.
+ */
 import { Context, Effect, Layer, Redacted } from "effect"
 import type { AddressInfo } from "node:net"
 import { connect, createServer, type Socket } from "node:net"

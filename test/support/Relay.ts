@@ -1,6 +1,7 @@
 /**
- * A wire between a client and Postgres that can be told to be slow, deaf or cut: what a connection sends or is answered waits here, arrives late, after its
- * sender has died, or never. A connection is seized by a text in what it sends (its client must not prepare statements: only then is SQL on the wire).
+ * A wire between a client and Postgres that can be told to be slow, deaf or cut: what a connection sends or is answered
+ * waits here, arrives late, after its sender has died, or never. A connection is seized by a text in what it sends (its
+ * client must not prepare statements: only then is SQL on the wire).
  */
 import { Effect, type Scope } from "effect"
 import { connect as dial, createServer, type Server, type Socket } from "node:net"

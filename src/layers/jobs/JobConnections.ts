@@ -1,6 +1,7 @@
 /**
- * The connections of the workers themselves. Handlers may take every connection of the pool, and wait in all of them: a worker that could not beat meanwhile
- * would be declared dead, and one that could not settle would do its work for nothing.
+ * The connections of the workers themselves. Handlers may take every connection of the pool, and wait in all of them: a
+ * worker that could not beat meanwhile would be declared dead, and one that could not settle would do its work for
+ * nothing.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Exit, type Scope } from "effect"
@@ -13,11 +14,17 @@ import { operation } from "./JobSql.ts"
 const maxControl = 4
 /** A statement of a worker gives up a lock after this: what is locked holds up only itself. In milliseconds. */
 const lockMillis = 2_000
-/** Without an answer for so long a connection is taken for lost; twice as long each time, as it may be the server that is slow. In milliseconds. */
+/**
+ * Without an answer for so long a connection is taken for lost; twice as long each time, as it may be the server that
+ * is slow. In milliseconds.
+ */
 const patienceFirstMillis = 10_000
 const patienceMaxMillis = 160_000
 
-/** Runs statements as one operation of a worker, which has an answer in bounded time: a host that is cut off would wait for one for a quarter of an hour. */
+/**
+ * Runs statements as one operation of a worker, which has an answer in bounded time: a host that is cut off would wait
+ * for one for a quarter of an hour.
+ */
 export type Ask = (name: string) => <A, E, R>(
   self: Effect.Effect<A, E, R>
 ) => Effect.Effect<A, Exclude<E, SqlError> | JobQueueError, R>

@@ -1,7 +1,10 @@
 import type { RedriveFilter } from "../../services/jobs/JobStore.ts"
 import { type Row, uniqueOf } from "./MemoryJobRow.ts"
 
-/** The dead letters that a filter means, oldest first: which may run again, and how many a unique text holds back, a live job's or an older one's of them. */
+/**
+ * The dead letters that a filter means, oldest first: which may run again, and how many a unique text holds back, a
+ * live job's or an older one's of them.
+ */
 export const redrivable = (
   dead: Iterable<Row>,
   uniques: Iterable<string>,

@@ -11,7 +11,10 @@ import * as StoreFailure from "./StoreFailure.ts"
 
 /** How orders are accepted. */
 export interface Options {
-  /** Transactions with accepted orders at the same time. One is faster than several: while it is written, the next one gathers. @default 1 */
+  /**
+   * Transactions with accepted orders at the same time. One is faster than several: while it is written, the next one
+   * gathers. @default 1
+   */
   readonly flushes?: number | undefined
   /** Orders in one of them at most. @default 500 */
   readonly maxBatch?: number | undefined

@@ -1,6 +1,6 @@
 /**
- * Orders by id, those that are asked for at the same time in one statement: a statement costs the server far more than a row of it. Alone, a lookup does
- * not wait for company.
+ * Orders by id, those that are asked for at the same time in one statement: a statement costs the server far more than
+ * a row of it. Alone, a lookup does not wait for company.
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Exit, type Scope } from "effect"

@@ -1,6 +1,7 @@
 /**
- * What accepting remembers of accounts and products, so that a batch of orders needs no look at them first. Accounts keep their currency for ever; what is
- * remembered of a product is checked by the statement that writes, and forgotten when it is not so any more.
+ * What accepting remembers of accounts and products, so that a batch of orders needs no look at them first. Accounts
+ * keep their currency for ever; what is remembered of a product is checked by the statement that writes, and forgotten
+ * when it is not so any more.
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect } from "effect"

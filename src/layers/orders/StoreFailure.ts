@@ -43,8 +43,9 @@ const isConflict = (error: unknown): boolean =>
 const maxLockMillis = 2000
 
 /**
- * Gives the statements of a transaction no more time than the caller has left, and less to wait for locks: the server stops them by itself, even when this
- * process is frozen or gone. Without a deadline it does nothing, and the pool's own timeout holds.
+ * Gives the statements of a transaction no more time than the caller has left, and less to wait for locks: the server
+ * stops them by itself, even when this process is frozen or gone. Without a deadline it does nothing, and the pool's
+ * own timeout holds.
  */
 const untilDeadline = (sql: SqlClient.SqlClient): Effect.Effect<void, SqlError> =>
   Effect.withFiber((fiber) => {
@@ -63,8 +64,8 @@ export const again = (operation: string) =>
   Effect.retry(named(operation)(self), { schedule: conflictSchedule, times: conflictTries, while: isConflict })
 
 /**
- * One transaction, run again after a deadlock or a serialization failure. Inside a caller's transaction it only joins: after such a failure that
- * transaction is lost as a whole, and its owner has to run it again.
+ * One transaction, run again after a deadlock or a serialization failure. Inside a caller's transaction it only joins:
+ * after such a failure that transaction is lost as a whole, and its owner has to run it again.
  */
 export const transact = (sql: SqlClient.SqlClient, operation: string) =>
 <A, E, R>(

@@ -1,4 +1,7 @@
-/** Columns of a batch as array parameters of a known type, for `unnest`: a list of nulls or an empty one says nothing about its type by itself. */
+/**
+ * Columns of a batch as array parameters of a known type, for `unnest`: a list of nulls or an empty one says nothing
+ * about its type by itself.
+ */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import { Result } from "effect"
 

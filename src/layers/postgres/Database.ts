@@ -52,11 +52,14 @@ export interface Options {
   readonly poolMax?: number | undefined
   /** Connections for point reads at most. @default 4 */
   readonly readPoolMax?: number | undefined
-  /** After this a statement is cancelled by the server, and a transaction ended that pauses between two; zero for never. @default "60 seconds" */
+  /**
+   * After this a statement is cancelled by the server, and a transaction ended that pauses between two; zero for never.
+   * @default "60 seconds"
+   */
   readonly statementTimeout?: Duration.Input | undefined
   /**
-   * Whether connections go through a transaction pooler such as PgBouncer: nothing is then prepared by name, and no statement timeout is asked for when a
-   * connection starts.
+   * Whether connections go through a transaction pooler such as PgBouncer: nothing is then prepared by name, and no
+   * statement timeout is asked for when a connection starts.
    *
    * @default false
    */

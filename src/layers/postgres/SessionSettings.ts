@@ -1,6 +1,6 @@
 /**
- * What every session asks of its server: that it ends by itself what a process leaves behind. A process that is killed, frozen or cut off holds the locks of
- * its open transaction for as long as the server lets it.
+ * What every session asks of its server: that it ends by itself what a process leaves behind. A process that is killed,
+ * frozen or cut off holds the locks of its open transaction for as long as the server lets it.
  */
 import * as PgConnection from "@effect/sql-pg/PgConnection"
 import { Effect } from "effect"
@@ -9,7 +9,10 @@ import * as SqlFailure from "../../services/postgres/SqlFailure.ts"
 
 export type SessionSettings = Readonly<Record<string, string>>
 
-/** Seconds of silence before the server asks a host for a sign of life, between two asks, and asks without an answer: about eleven seconds. No effect on a socket file. */
+/**
+ * Seconds of silence before the server asks a host for a sign of life, between two asks, and asks without an answer:
+ * about eleven seconds. No effect on a socket file.
+ */
 const keepAlive = { tcp_keepalives_idle: "5", tcp_keepalives_interval: "2", tcp_keepalives_count: "3" }
 /** So long the server waits for a host to take what it was sent, in milliseconds; `keepAlive` holds only while nothing is on its way. */
 const userTimeout = { tcp_user_timeout: "11000" }

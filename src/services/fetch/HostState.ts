@@ -39,7 +39,10 @@ const keepMaxMillis = 30 * 24 * keepMillis
 export const shutUntilMillis = ({ blockedUntilMillis, openUntilMillis, restsUntilMillis }: HostState): number =>
   Math.max(blockedUntilMillis, openUntilMillis, restsUntilMillis ?? 0)
 
-/** When a state that is noted now is stale, in Unix milliseconds: an hour from now or from the end of its block, at most 30 days from now. */
+/**
+ * When a state that is noted now is stale, in Unix milliseconds: an hour from now or from the end of its block, at most
+ * 30 days from now.
+ */
 export const staleAtMillis = (state: HostState, nowMillis: number): number =>
   Math.min(nowMillis + keepMaxMillis, Math.max(nowMillis, shutUntilMillis(state)) + keepMillis)
 

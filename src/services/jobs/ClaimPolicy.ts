@@ -17,9 +17,10 @@
  *   Draining leads from everywhere to Closed; from Asking and Reconciling through Closing, which waits for their answer.
  *   Looking takes no time: the claimer answers with Fits at once.
  *
- * What holds by its shape: there is one claim at a time, as only its own answer leaves Asking. A claim without an answer may have taken jobs
- * all the same, and is reconciled before the next. For a job that becomes ready while a claim is on its way there is another claim. Every
- * state but Full has an end of its own (Resting lasts a poll at most), and a slot that is freed ends Full.
+ * What holds by its shape: there is one claim at a time, as only its own answer leaves Asking. A claim without an
+ * answer may have taken jobs all the same, and is reconciled before the next. For a job that becomes ready while a
+ * claim is on its way there is another claim. Every state but Full has an end of its own (Resting lasts a poll at
+ * most), and a slot that is freed ends Full.
  *
  * Rejected: a claim for each event (many small claims cost the store more than few large ones); a timer that claims at a fixed pace (it is
  * late when there is work and busy when there is none); flags beside the loop (there were nine, and in some of their combinations a wake-up

@@ -21,8 +21,9 @@ export const thrown = (error: unknown): string => {
 }
 
 /**
- * Runs an effect in a fiber of its own and waits for its end. What JavaScript code returns may only look like an effect: the runtime then ends
- * the fiber on the spot and skips its handlers and finalizers, which must not be those of the caller. An effect that interrupts itself has died.
+ * Runs an effect in a fiber of its own and waits for its end. What JavaScript code returns may only look like an
+ * effect: the runtime then ends the fiber on the spot and skips its handlers and finalizers, which must not be those of
+ * the caller. An effect that interrupts itself has died.
  */
 export const confined = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.uninterruptibleMask((restore) =>

@@ -31,8 +31,9 @@ export class JobAdmin extends Context.Service<JobAdmin, {
   /** What `redrive` with the same filter would take at this moment. */
   readonly preview: (filter: RedriveFilter) => Effect.Effect<RedrivePreview, JobOptionInvalid | JobQueueError>
   /**
-   * Makes dead letters live again with fresh attempts, oldest first, at a rate when one is given; answers their ids. A dead letter stays dead
-   * when a live job, or an older dead letter, has its unique text; when it was the only id asked for, that is `JobHeldBack`.
+   * Makes dead letters live again with fresh attempts, oldest first, at a rate when one is given; answers their ids. A
+   * dead letter stays dead when a live job, or an older dead letter, has its unique text; when it was the only id asked
+   * for, that is `JobHeldBack`.
    */
   readonly redrive: (
     filter: RedriveFilter,

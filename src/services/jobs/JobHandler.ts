@@ -152,8 +152,9 @@ export const transactional = <N extends string, P, S, F, X extends Effect.Effect
  *
  * It answers one result per job in the order of `items`, or nothing.
  *
- * With `settle: "first"` the transaction begins with the fenced settle, and what the handler answers is not kept: for handlers that take locks
- * which others wait for, so that those are not held while jobs are settled. Until the commit a cancellation of such a job waits.
+ * With `settle: "first"` the transaction begins with the fenced settle, and what the handler answers is not kept: for
+ * handlers that take locks which others wait for, so that those are not held while jobs are settled. Until the commit a
+ * cancellation of such a job waits.
  *
  * @default maxSize 500, settle "last"
  */

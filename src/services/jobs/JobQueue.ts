@@ -49,9 +49,9 @@ export class JobQueue extends Context.Service<JobQueue, {
   ) => Effect.Effect<"cancelled" | "requested" | "finished", JobNotFound | JobQueueError>
   readonly find: (id: JobId) => Effect.Effect<Option.Option<JobInfo>, JobQueueError>
   /**
-   * Waits until a job has ended. Looks every 50 ms; put your own timeout around it. A success of a kind with `history: "none"` leaves nothing
-   * to be found: a job that was there when the wait began, and is gone, has succeeded (its result and times are not known); a job that was not
-   * there is `JobNotFound`.
+   * Waits until a job has ended. Looks every 50 ms; put your own timeout around it. A success of a kind with `history:
+   * "none"` leaves nothing to be found: a job that was there when the wait began, and is gone, has succeeded (its
+   * result and times are not known); a job that was not there is `JobNotFound`.
    */
   readonly ended: (id: JobId) => Effect.Effect<JobInfo, JobNotFound | JobQueueError>
   /** What ends from now on, over all processes, about a quarter of a second after it happened. */

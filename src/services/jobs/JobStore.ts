@@ -19,8 +19,8 @@ export interface NewJob {
 }
 
 /**
- * A job that now belongs to a worker. (`id`, worker, `fence`) is the fence of everything done with it: it never comes again, unlike the number
- * of an attempt, which a worker may give back.
+ * A job that now belongs to a worker. (`id`, worker, `fence`) is the fence of everything done with it: it never comes
+ * again, unlike the number of an attempt, which a worker may give back.
  */
 export interface ClaimedJob {
   readonly id: JobId
@@ -133,8 +133,9 @@ export class JobStore extends Context.Service<JobStore, {
     limits?: TransactionLimits
   ) => Effect.Effect<A, E | JobQueueError, R>
   /**
-   * Takes up to `limit` ready jobs of each queue, best first. A queue that is paused or has used up its rate gives none, and a worker that left
-   * or was declared dead gets none. A worker numbers its claims, from 1: `nth` is the fence of the jobs that this one takes.
+   * Takes up to `limit` ready jobs of each queue, best first. A queue that is paused or has used up its rate gives
+   * none, and a worker that left or was declared dead gets none. A worker numbers its claims, from 1: `nth` is the
+   * fence of the jobs that this one takes.
    */
   readonly claim: (
     worker: number,
@@ -180,7 +181,10 @@ export interface JobFilter {
   readonly limit?: number
 }
 
-/** Jobs, newest first. A store looks at a bounded number of jobs: when few of them match, a page is short, or empty, and yet not the last. */
+/**
+ * Jobs, newest first. A store looks at a bounded number of jobs: when few of them match, a page is short, or empty, and
+ * yet not the last.
+ */
 export interface JobPage {
   readonly jobs: ReadonlyArray<JobInfo>
   /** Everything down to this id has been looked at: `before` of the next page. Undefined when nothing is left. */
@@ -205,8 +209,8 @@ export interface QueueStats {
 }
 
 /**
- * A job that is running for nobody, since its worker is lost. The next heartbeat of any worker takes it back, unless somebody has it locked: then it stays
- * as long as that takes.
+ * A job that is running for nobody, since its worker is lost. The next heartbeat of any worker takes it back, unless
+ * somebody has it locked: then it stays as long as that takes.
  */
 export interface StuckJob {
   readonly id: JobId

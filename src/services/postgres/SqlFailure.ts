@@ -5,7 +5,8 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 /**
  * What a caller branches on.
  *
- * - `Unavailable`: the server was not there, is starting, stopping, full, out of memory or read only. Nothing is wrong with the statement: try again later.
+ * - `Unavailable`: the server was not there, is starting, stopping, full, out of memory or read only. Nothing is wrong
+ *   with the statement: try again later.
  * - `Conflict`: another transaction was in the way (deadlock, serialization failure, lock timeout). Run the whole transaction again.
  * - `TimedOut`: the statement took longer than it may, or was cancelled. What it did is undone; it may well succeed another time.
  * - `Rejected`: the statement itself is wrong, or its data. Again it would fail again.
@@ -84,8 +85,8 @@ export const reasonOf = (error: SqlError): Reason => {
 export const isData = (error: SqlError): boolean => /^(22|23|54)/.test(codeOf(error))
 
 /**
- * The first database error of a cause. A connection that breaks inside a transaction also breaks its ROLLBACK, which Effect's client reports as a defect:
- * that is an outage, and not a bug.
+ * The first database error of a cause. A connection that breaks inside a transaction also breaks its ROLLBACK, which
+ * Effect's client reports as a defect: that is an outage, and not a bug.
  */
 export const find = (cause: Cause.Cause<unknown>): SqlError | undefined => {
   for (const reason of cause.reasons) {

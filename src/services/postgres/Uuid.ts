@@ -1,4 +1,7 @@
-/** Ids that ascend with time: UUID version 7 (RFC 9562 section 5.7), from the fiber's own clock and randomness, so that tests can repeat them. */
+/**
+ * Ids that ascend with time: UUID version 7 (RFC 9562 section 5.7), from the fiber's own clock and randomness, so that
+ * tests can repeat them.
+ */
 import { Clock, Effect, type Fiber, Random } from "effect"
 
 const bytes = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))

@@ -94,8 +94,8 @@ export const at = (instant: DateTime.DateTime | number, options?: Options) =>
   open(() => InvalidOption.instantMillis("Deadline.at instant", instant), () => self, options)
 
 /**
- * Puts the effect under a deadline that is only told, and not enforced: for hot paths whose waiting is bounded by what they wait for, which asks
- * {@link remainingMillisUnsafe}. It costs no timer and no fiber.
+ * Puts the effect under a deadline that is only told, and not enforced: for hot paths whose waiting is bounded by what
+ * they wait for, which asks {@link remainingMillisUnsafe}. It costs no timer and no fiber.
  */
 export const marked = (millis: number) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {

@@ -35,7 +35,10 @@ export interface Options<Request, Answer, E> {
    * this at once, where holding it back would only make it late.
    */
   readonly whenFull: "wait" | ((request: Request) => E)
-  /** Whether a failed flush says nothing about its requests one by one (no connection, say): each gets the failure. Else each is tried alone. */
+  /**
+   * Whether a failed flush says nothing about its requests one by one (no connection, say): each gets the failure. Else
+   * each is tried alone.
+   */
   readonly isCommon: (error: E) => boolean
   /**
    * What a request fails with when the deadline of its caller has come. It may still be written: nobody is told any more.

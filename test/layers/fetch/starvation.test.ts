@@ -1,5 +1,6 @@
 /**
- * Hosts that can do nothing (shut, full, silent, without their robots.txt) beside hosts that can: those go on as if the others were not there.
+ * Hosts that can do nothing (shut, full, silent, without their robots.txt) beside hosts that can: those go on as if the
+ * others were not there.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Duration, Effect, Exit, Fiber, Layer, Result, Stream } from "effect"

@@ -1,6 +1,6 @@
 /**
- * What came over the network is guarded whoever fetches it: the address policy goes with the URL, through redirects, retries and robots.txt,
- * through the database and into other processes.
+ * What came over the network is guarded whoever fetches it: the address policy goes with the URL, through redirects,
+ * retries and robots.txt, through the database and into other processes.
  */
 import { assert, layer } from "@effect/vitest"
 import { Duration, Effect, Layer } from "effect"

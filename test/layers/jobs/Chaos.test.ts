@@ -1,6 +1,7 @@
 /**
- * Workers and their server under everything that may happen to them, the lost machine among it: frozen and then killed without ever being thawed. After each
- * strike and at the end the invariant of the schema holds; at the end all that was accepted has ended.
+ * Workers and their server under everything that may happen to them, the lost machine among it: frozen and then killed
+ * without ever being thawed. After each strike and at the end the invariant of the schema holds; at the end all that
+ * was accepted has ended.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, it } from "@effect/vitest"

@@ -1,6 +1,6 @@
 /**
- * Statements that arrive when nobody waits for them any more, and answers that never arrive: each statement of a worker is held on the wire until the worker
- * has been declared dead, or its answer is, and then the jobs are looked at.
+ * Statements that arrive when nobody waits for them any more, and answers that never arrive: each statement of a worker
+ * is held on the wire until the worker has been declared dead, or its answer is, and then the jobs are looked at.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"

@@ -1,6 +1,7 @@
 /**
- * The table of transitions at the head of `0002_transitions.sql` says what the functions do: operations at random are watched by triggers that write down
- * each change of a state and the function that made it. Each that is seen stands in the table, and each that stands there is seen.
+ * The table of transitions at the head of `0002_transitions.sql` says what the functions do: operations at random are
+ * watched by triggers that write down each change of a state and the function that made it. Each that is seen stands in
+ * the table, and each that stands there is seen.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it, layer } from "@effect/vitest"

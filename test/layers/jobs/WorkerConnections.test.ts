@@ -1,4 +1,7 @@
-/** What a worker needs to live and to settle, handlers cannot take from it; and who is silent is found within his lease, or the lease is refused. */
+/**
+ * What a worker needs to live and to settle, handlers cannot take from it; and who is silent is found within his lease,
+ * or the lease is refused.
+ */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Schema } from "effect"

@@ -341,7 +341,10 @@ describe("an interrupted attach", () => {
     }))
 })
 
-/** Whether other users can run the programs of this checkout: below a directory of mode 700, such as /root or one of `mktemp -d`, nobody else can. */
+/**
+ * Whether other users can run the programs of this checkout: below a directory of mode 700, such as /root or one of
+ * `mktemp -d`, nobody else can.
+ */
 const isOpenToOthers = spawnSync(process.execPath, ["--version"], { uid: 1, gid: 1, cwd: "/" }).status === 0 &&
   spawnSync("test", ["-r", userProgram], { uid: 1, gid: 1, cwd: "/" }).status === 0
 

@@ -1,4 +1,7 @@
-/** Every command as people run it: what it says to a wrong command line and without a database, and what it shows of itself while it runs. */
+/**
+ * Every command as people run it: what it says to a wrong command line and without a database, and what it shows of
+ * itself while it runs.
+ */
 import { assert, layer } from "@effect/vitest"
 import { Deferred, Effect, Queue, type Scope } from "effect"
 import { type ClientRequest, createServer, request } from "node:http"

@@ -1,6 +1,7 @@
 /**
- * Exactly once: clients that send the same orders again and again, while workers are killed, stopped and continued, backends are terminated and the server is
- * killed. At the end every accepted order has ended in one way, with two ledger sides when it was paid, and nothing was made or lost.
+ * Exactly once: clients that send the same orders again and again, while workers are killed, stopped and continued,
+ * backends are terminated and the server is killed. At the end every accepted order has ended in one way, with two
+ * ledger sides when it was paid, and nothing was made or lost.
  */
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Queue, Random, Ref, Schedule, type Scope } from "effect"

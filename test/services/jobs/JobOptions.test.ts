@@ -1,4 +1,7 @@
-/** Every option and argument of the jobs wing with what it should not be: refused by name before anything is stored, or stored and read back as it was. */
+/**
+ * Every option and argument of the jobs wing with what it should not be: refused by name before anything is stored, or
+ * stored and read back as it was.
+ */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Duration, Effect, Exit, Layer, Option, Result, Schedule, Schema } from "effect"
@@ -50,7 +53,10 @@ const values: Record<string, unknown> = {
 
 type Services = JobQueue | JobAdmin | PgClient.PgClient
 
-/** One option: applied with a value it stores something, and reads back what the value became; `undefined` says that there is nothing to read. */
+/**
+ * One option: applied with a value it stores something, and reads back what the value became; `undefined` says that
+ * there is nothing to read.
+ */
 interface Point {
   readonly option: string
   readonly apply: (value: never) => Effect.Effect<unknown, unknown, Services>

@@ -1,4 +1,7 @@
-/** Group commit: nobody waits for company, everybody goes with the next flush, a bad one fails alone, and everyone is answered once, whatever happens. */
+/**
+ * Group commit: nobody waits for company, everybody goes with the next flush, a bad one fails alone, and everyone is
+ * answered once, whatever happens.
+ */
 import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Latch, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"

@@ -1,4 +1,7 @@
-/** Chains of tens of thousands (100,000 in a long run) and nests of thousands that run synchronously: the stack holds some 1,200 of them. */
+/**
+ * Chains of tens of thousands (100,000 in a long run) and nests of thousands that run synchronously: the stack holds
+ * some 1,200 of them.
+ */
 import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
 import * as Deadline from "../../../src/services/tasks/Deadline.ts"

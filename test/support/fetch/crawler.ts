@@ -1,6 +1,6 @@
 /**
- * A process that fetches one page of each of many hosts and says how each ended: `<hosts> <port> <concurrency> <name server or -> <directory
- * or ->`. Hosts are addresses of 127.0.0.0/8, or names if there is a name server.
+ * A process that fetches one page of each of many hosts and says how each ended: `<hosts> <port> <concurrency> <name
+ * server or -> <directory or ->`. Hosts are addresses of 127.0.0.0/8, or names if there is a name server.
  */
 import { Duration, Effect, Layer, Stream } from "effect"
 import * as FileBodyStore from "../../../src/layers/fetch/FileBodyStore.ts"

@@ -1,5 +1,6 @@
 /**
- * A process that saves bodies until it is killed or done: `saver.ts DIRECTORY URL COUNT` prints how its outcomes ended, and with which codes.
+ * A process that saves bodies until it is killed or done: `saver.ts DIRECTORY URL COUNT` prints how its outcomes ended,
+ * and with which codes.
  */
 import { Duration, Effect, Layer, Stream } from "effect"
 import * as FileBodyStore from "../../../src/layers/fetch/FileBodyStore.ts"

@@ -8,8 +8,8 @@ const aloneFirstMillis = 5_000
 const aloneMaxMillis = 600_000
 
 /**
- * Claimed jobs of one kind that wait for a slot. It says how many of them share a transaction: fewer after a group failed, more while groups
- * succeed.
+ * Claimed jobs of one kind that wait for a slot. It says how many of them share a transaction: fewer after a group
+ * failed, more while groups succeed.
  */
 export class KindLane<R> {
   readonly handler: Handler<R>

@@ -123,8 +123,8 @@ export class Session<R> {
   }
 
   /**
-   * After a defect: gives back the jobs that were claimed and had not begun; no attempt of theirs is counted. Jobs that had begun count, as when
-   * a worker dies.
+   * After a defect: gives back the jobs that were claimed and had not begun; no attempt of theirs is counted. Jobs that
+   * had begun count, as when a worker dies.
    */
   get giveBack(): Effect.Effect<void> {
     const { member, store } = this.parts
@@ -155,7 +155,8 @@ export class Session<R> {
   }
 
   /**
-   * Claims no more, gives back what has not started, lets handlers finish for the grace, then interrupts them. Ends when everything is settled.
+   * Claims no more, gives back what has not started, lets handlers finish for the grace, then interrupts them. Ends
+   * when everything is settled.
    */
   get drain(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {

@@ -26,9 +26,9 @@ const pauseMaxMillis = 5_000
 const maxRefused = 3
 
 /**
- * Group commit of verdicts: those that come while a batch is being written go into the next one. A verdict that was taken is written,
- * however long that takes. Only a verdict that can never be stored (with a result that the database cannot hold, say) is replaced: its job ends
- * as dead.
+ * Group commit of verdicts: those that come while a batch is being written go into the next one. A verdict that was
+ * taken is written, however long that takes. Only a verdict that can never be stored (with a result that the database
+ * cannot hold, say) is replaced: its job ends as dead.
  */
 export class Settler {
   /** Taken and not written. */

@@ -1,4 +1,7 @@
-/** What a worker does at its edges, on virtual time: timeouts to the millisecond, a drain that waits for no tick, room for a queue that was left out. */
+/**
+ * What a worker does at its edges, on virtual time: timeouts to the millisecond, a drain that waits for no tick, room
+ * for a queue that was left out.
+ */
 import { assert, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, Queue, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"

@@ -1,4 +1,7 @@
-/** What becomes of a verdict that the store refuses: it is written later, or dead when its data can never be stored; and it holds up nobody. */
+/**
+ * What becomes of a verdict that the store refuses: it is written later, or dead when its data can never be stored; and
+ * it holds up nobody.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Schema, Scope } from "effect"
 import { SqlError, UnknownError } from "effect/sql/SqlError"

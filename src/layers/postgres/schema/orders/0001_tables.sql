@@ -60,8 +60,9 @@ create table sluice.products (
   constraint products_room check (on_hand::bigint + reserved <= 2000000000)
 ) with (fillfactor = 50);
 
--- Room for an order's next state beside it: all orders of a page are settled in one transaction or in few, so nothing can be pruned in between, and with less
--- than half of the page free the last of them would move to another page and add an entry to every index.
+-- Room for an order's next state beside it: all orders of a page are settled in one transaction or in few, so nothing
+-- can be pruned in between, and with less than half of the page free the last of them would move to another page and
+-- add an entry to every index.
 create table sluice.orders (
   id uuid primary key,
   key text collate "C" not null unique,
@@ -83,9 +84,9 @@ create table sluice.orders (
 
 create index orders_of_customer on sluice.orders (customer_id, id);
 
--- Lists by status have no index on the status: it would change with every step of every order, and take the cheap kind of update (HOT) from the whole
--- table: a quarter of all orders per second, measured. What is rare and looked for has indexes that the usual order never touches; the rest is found
--- among the latest orders.
+-- Lists by status have no index on the status: it would change with every step of every order, and take the cheap kind
+-- of update (HOT) from the whole table: a quarter of all orders per second, measured. What is rare and looked for has
+-- indexes that the usual order never touches; the rest is found among the latest orders.
 create index orders_failed on sluice.orders (id) where failure is not null;
 
 create index orders_cancelled on sluice.orders (id) where cancelled;

@@ -1,7 +1,8 @@
 -- What orders do in one statement.
 
--- Balances and stock in one statement that takes its locks in the one order (accounts, products; each by id) just before it needs them. The plans never
--- depend on statistics, as those of the job queue. Money and stock that have no row to be on are an error, never left out.
+-- Balances and stock in one statement that takes its locks in the one order (accounts, products; each by id) just
+-- before it needs them. The plans never depend on statistics, as those of the job queue. Money and stock that have no
+-- row to be on are an error, never left out.
 create function sluice.write_books(accounts text[], balances bigint[], helds bigint[],
   skus text[], on_hands integer[], reserveds integer[], solds integer[]) returns void
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
@@ -70,9 +71,10 @@ select coalesce(a.currency, 'none') as currency, count(a.id) as accounts, coales
 from sluice.accounts a full join e on e.account = a.id full join p on p.from_account = coalesce(a.id, e.account)
 group by a.currency;
 
--- A batch of orders with their jobs in one statement. The caller has priced them from what it remembers of the catalog, and says what that was: when a
--- product is not so any more, nothing is written and `stale` names it. `known` are the orders whose keys were there before.
--- The caller sorts by key, so that two batches with the same keys never wait for each other in a circle.
+-- A batch of orders with their jobs in one statement. The caller has priced them from what it remembers of the catalog,
+-- and says what that was: when a product is not so any more, nothing is written and `stale` names it. `known` are the
+-- orders whose keys were there before. The caller sorts by key, so that two batches with the same keys never wait for
+-- each other in a circle.
 create function sluice.order_accept(
   ids uuid[], keys text[], customers text[], items text[], totals bigint[], currencies text[], payments text[], notes text[],
   queues text[], kinds text[], payloads text[], priorities integer[], attempts integer[],
