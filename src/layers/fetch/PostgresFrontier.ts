@@ -39,46 +39,61 @@ const summaryOf = (row: FrontierStatements.RunRow): Frontier.RunSummary => ({
   }
 })
 
+/** What is done about one run: its statements, through the outages of the database. */
+interface Access {
+  readonly statements: FrontierStatements.FrontierStatements
+  readonly outage: Outage
+}
+
+const findRow = Effect.fnUntraced(function*(
+  { outage, statements }: Access,
+  name: string
+): Effect.fn.Return<FrontierStatements.RunRow, Frontier.FrontierError | Frontier.RunNotFound> {
+  const row = yield* outage.through("find", () => statements.runNamed(name))
+  return row ?? (yield* new Frontier.RunNotFound({ name }))
+})
+
+/** Makes recorded URLs pending again, in bounded transactions. */
+const reopen = Effect.fnUntraced(function*(
+  { outage, statements }: Access,
+  run: number,
+  filter: Frontier.OutcomeFilter | "due"
+) {
+  let count = reopenBatch
+  while (count === reopenBatch) {
+    count = yield* outage.through("reopen", () => statements.reopen(run, filter, reopenBatch), reopenWithin)
+  }
+})
+
+const countsOf = Effect.fnUntraced(function*({ outage, statements }: Access, id: number, name: string) {
+  const row = yield* outage.through("counts", () => statements.run(id))
+  if (row !== undefined) return summaryOf(row).counts
+  const cause = new Frontier.RunNotFound({ name })
+  return yield* new Frontier.FrontierError({ operation: "counts", reason: "Rejected", cause })
+})
+
 const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
   const sql = yield* PgClient.PgClient
   const statements = FrontierStatements.make(sql)
 
   const outageOf = (subject: string, options?: Frontier.FindOptions) =>
     new Outage({ subject, patience: Duration.fromInputUnsafe(options?.patience ?? patience) })
-
-  const findRow = Effect.fnUntraced(function*(
-    outage: Outage,
-    name: string
-  ): Effect.fn.Return<FrontierStatements.RunRow, Frontier.FrontierError | Frontier.RunNotFound> {
-    const row = yield* outage.through("find", () => statements.runNamed(name))
-    return row ?? (yield* new Frontier.RunNotFound({ name }))
-  })
-
-  /** Makes recorded URLs pending again, in bounded transactions. */
-  const reopen = Effect.fnUntraced(function*(outage: Outage, run: number, filter: Frontier.OutcomeFilter | "due") {
-    let count = reopenBatch
-    while (count === reopenBatch) {
-      count = yield* outage.through("reopen", () => statements.reopen(run, filter, reopenBatch), reopenWithin)
-    }
-  })
-
-  const countsOf = Effect.fnUntraced(function*(outage: Outage, id: number, name: string) {
-    const row = yield* outage.through("counts", () => statements.run(id))
-    if (row !== undefined) return summaryOf(row).counts
-    const cause = new Frontier.RunNotFound({ name })
-    return yield* new Frontier.FrontierError({ operation: "counts", reason: "Rejected", cause })
+  const accessOf = (name: string, options?: Frontier.FindOptions): Access => ({
+    statements,
+    outage: outageOf(`run ${name}`, options)
   })
 
   const open = Effect.fn("PostgresFrontier.open")(
     function*(name: string, options?: Frontier.OpenOptions) {
-      const outage = outageOf(`run ${name}`, options)
+      const access = accessOf(name, options)
+      const { outage } = access
       const id = yield* outage.through("open", () => statements.open(name))
       // Insert or update: there is a row.
       if (id === undefined) return yield* Effect.die(`run ${name} has no row`)
       yield* outage.through("open", () => statements.sweep(sweepMax))
-      if (options?.retryFailed !== undefined) yield* reopen(outage, id, options.retryFailed)
-      const counts = countsOf(outage, id, name)
-      return yield* openRun({ sql, statements, outage, id, name, counts, reopenDue: reopen(outage, id, "due") })
+      if (options?.retryFailed !== undefined) yield* reopen(access, id, options.retryFailed)
+      const counts = countsOf(access, id, name)
+      return yield* openRun({ sql, ...access, id, name, counts, reopenDue: reopen(access, id, "due") })
     },
     // Whoever had an empty run open drops it when it leaves, perhaps between our finding it and our joining it.
     Effect.retry({
@@ -88,7 +103,8 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
   )
 
   const outcomes = (name: string, filter: Frontier.OutcomeFilter = {}) => {
-    const outage = outageOf(`run ${name}`)
+    const access = accessOf(name)
+    const { outage } = access
     const pages = ({ id }: FrontierStatements.RunRow) =>
       Stream.paginate(
         0,
@@ -99,12 +115,13 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
           return [rows.map(outcomeOf), Option.map(Option.fromUndefinedOr(last), ({ seq }) => seq)] as const
         })
       )
-    return Stream.unwrap(Effect.map(findRow(outage, name), pages))
+    return Stream.unwrap(Effect.map(findRow(access, name), pages))
   }
 
   const tags = Effect.fnUntraced(function*(name: string) {
-    const outage = outageOf(`run ${name}`)
-    const row = yield* findRow(outage, name)
+    const access = accessOf(name)
+    const { outage } = access
+    const row = yield* findRow(access, name)
     // What is done is counted already: only failures are looked at, in their own index.
     const failures = yield* outage.through("tags", () => statements.tags(row.id))
     const { done } = summaryOf(row).counts
@@ -117,7 +134,7 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
     runs: Effect.suspend(() => outageOf("the list of runs").through("runs", () => statements.runs(runsMax))).pipe(
       Effect.map((rows) => rows.map(summaryOf))
     ),
-    find: (name, options) => Effect.map(findRow(outageOf(`run ${name}`, options), name), summaryOf),
+    find: (name, options) => Effect.map(findRow(accessOf(name, options), name), summaryOf),
     tags
   })
 })

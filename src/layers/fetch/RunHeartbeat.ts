@@ -28,6 +28,24 @@ export interface HeartbeatOptions {
   readonly reopenDue: Effect.Effect<void, FrontierError>
 }
 
+/** Notes how far lanes are whose head has moved on, so that whoever has them next begins near there. */
+const checkpoint = (member: RunMembership) =>
+  Effect.suspend(() => {
+    const membership = member.current
+    const behind = Array.from(membership.book.lanes.values()).filter((lane) =>
+      lane.phase !== "leaving" && headOf(lane) - lane.savedHead > checkpointRows
+    )
+    if (behind.length === 0) return Effect.void
+    const heads = behind.map(headOf)
+    const parking = member.options.statements.park(membership.id, behind, heads)
+    return Effect.map(answeredWithin(answerWithin)(parking), (rows) => {
+      if (rows.length === 0) return
+      behind.forEach((lane, index) => {
+        lane.savedHead = heads[index] ?? lane.savedHead
+      })
+    })
+  })
+
 /** Beats until it is interrupted; `ready` when the lock was held for the first time. A lost session is replaced. */
 export const beatForever = (
   { member, reopenDue, sql }: HeartbeatOptions,
@@ -71,22 +89,7 @@ export const beatForever = (
       membership.book.lookAgain()
       member.announce()
     }
-    yield* checkpoint
-  })
-
-  const checkpoint = Effect.suspend(() => {
-    const membership = member.current
-    const behind = Array.from(membership.book.lanes.values()).filter((lane) =>
-      lane.phase !== "leaving" && headOf(lane) - lane.savedHead > checkpointRows
-    )
-    if (behind.length === 0) return Effect.void
-    const heads = behind.map(headOf)
-    return Effect.map(answeredWithin(answerWithin)(statements.park(membership.id, behind, heads)), (rows) => {
-      if (rows.length === 0) return
-      behind.forEach((lane, index) => {
-        lane.savedHead = heads[index] ?? lane.savedHead
-      })
-    })
+    yield* checkpoint(member)
   })
 
   return session.pipe(
