@@ -1,11 +1,9 @@
 /** The whole API on a router: routes, gate, health, documents. */
-import { Layer } from "effect"
-import type * as FileSystem from "effect/FileSystem"
+import { type FileSystem, Layer, type Path } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as Etag from "effect/http/Etag"
 import type * as HttpPlatform from "effect/http/HttpPlatform"
 import type * as HttpRouter from "effect/http/HttpRouter"
-import type * as Path from "effect/Path"
 import type { Frontier } from "../../services/fetch/Frontier.ts"
 import { ServedApi } from "../../services/http/Api.ts"
 import type { ApiSettings } from "../../services/http/ApiSettings.ts"

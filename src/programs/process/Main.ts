@@ -2,8 +2,7 @@
  * How a Sluice process lives and leaves: signals, drain, exit codes, the task tree on request. Entrypoints hand their
  * whole program to `run` and do nothing else.
  */
-import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Queue, type Scope } from "effect"
-import * as Runtime from "effect/Runtime"
+import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Queue, Runtime, type Scope } from "effect"
 import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 

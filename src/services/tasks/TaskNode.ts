@@ -1,5 +1,4 @@
-import { Clock, Context, type Effect, Result } from "effect"
-import type * as Fiber from "effect/Fiber"
+import { Clock, Context, type Effect, type Fiber, Result } from "effect"
 import * as CallStack from "./CallStack.ts"
 
 /** What a node of the live tree stands for. */

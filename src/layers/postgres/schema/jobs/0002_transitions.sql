@@ -429,7 +429,8 @@ begin
   delete from sluice.job j where j.id = the_id;
   insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
     error)
-  values (seen.id, 'cancelled', seen.attempt, seen.max_attempts, seen.priority, seen.worker, seen.queue, seen.kind, seen.run_at, seen.enqueued_at, seen.started_at, now(),
+  values (seen.id, 'cancelled', seen.attempt, seen.max_attempts, seen.priority, seen.worker, seen.queue, seen.kind,
+    seen.run_at, seen.enqueued_at, seen.started_at, now(),
     seen.key, seen.payload, seen.error);
   insert into sluice.job_delta (queue, ready, running, scheduled, blocked, cancelled)
   values (seen.queue, -(seen.state = 'ready')::integer, -(seen.state = 'running')::integer, -(seen.state = 'scheduled')::integer,

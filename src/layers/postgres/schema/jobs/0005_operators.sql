@@ -84,7 +84,8 @@ end $$;
 -- What a redrive would take at this moment, how many are held back, and the first ten.
 create function sluice.job_preview(of_queue text, of_kind text, of_reason text, of_ids bigint[], most integer, out matched integer, out held integer,
   out first bigint[]) language sql stable as $$
-  select count(*) filter (where c.n < most)::integer, count(*) filter (where c.is_held)::integer, array_agg(c.id order by c.id) filter (where c.n < least(most, 10))
+  select count(*) filter (where c.n < most)::integer, count(*) filter (where c.is_held)::integer,
+    array_agg(c.id order by c.id) filter (where c.n < least(most, 10))
   from sluice.job_redrivable(of_queue, of_kind, of_reason, of_ids, most) c
 $$;
 
