@@ -32,8 +32,6 @@ const answer = (summary: RunSummary, isReplayed: boolean) =>
 /** Who asks is told that there is no database, and does not wait for it. */
 const patience = "2 seconds"
 
-const unavailable = () => Effect.fail(new Problem.Unavailable())
-
 const make = Effect.gen(function*() {
   const frontier = yield* Frontier
   const queue = yield* JobQueue
@@ -56,8 +54,8 @@ const make = Effect.gen(function*() {
       return summary
     })).pipe(
       Effect.catchTags({
-        FrontierError: unavailable,
-        RunNotFound: unavailable,
+        // The run was open: only whoever drops the tables takes it away.
+        RunNotFound: () => Effect.fail(new Problem.Unavailable()),
         // What is put into the job was checked by the same patterns.
         JobPayloadInvalid: (error) => Effect.die(error),
         JobOptionInvalid: (error) => Effect.die(error)
@@ -97,7 +95,7 @@ export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "fetches">, never
         getFetch: ({ params }) =>
           Effect.mapError(
             frontier.find(params.name, { patience }),
-            (error) => error._tag === "RunNotFound" ? new Problem.FetchNotFound() : new Problem.Unavailable()
+            (error) => error._tag === "RunNotFound" ? new Problem.FetchNotFound() : problemOf(error)
           )
       })
     })

@@ -8,6 +8,7 @@ import { HttpServerError } from "effect/http/HttpServerError"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type { FrontierError } from "../../services/fetch/Frontier.ts"
 import type { FetchKeysError } from "../../services/http/FetchKeys.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
@@ -19,7 +20,7 @@ import * as Addresses from "./Addresses.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
-type StoreError = OrdersError.OrdersStoreError | JobQueueError | FetchKeysError
+type StoreError = OrdersError.OrdersStoreError | JobQueueError | FetchKeysError | FrontierError
 
 /** A failure of a store: what a caller may do about it is all that is told. */
 const ofStore = ({ reason }: StoreError): Problem.Unavailable | Problem.DeadlineExceeded | Problem.Internal => {
@@ -64,6 +65,7 @@ const of = {
   OrdersStoreError: ofStore,
   JobQueueError: ofStore,
   FetchKeysError: ofStore,
+  FrontierError: ofStore,
   KeyReused: () => new Problem.IdempotencyKeyReused(),
   KeyInFlight: () => new Problem.IdempotencyKeyInFlight(),
   OrderRefused: (error: OrdersError.OrderRefused) =>

@@ -1,11 +1,13 @@
 /** The API over a real socket, on the memory layers: what each answer is, to the header. */
 import { assert, it, layer as withLayer } from "@effect/vitest"
 import { Duration, Effect, Layer, Redacted, Schema } from "effect"
+import * as MemoryFrontier from "../../../src/layers/fetch/MemoryFrontier.ts"
 import * as Addresses from "../../../src/layers/http/Addresses.ts"
 import * as Bodies from "../../../src/layers/http/Bodies.ts"
 import { waitSeconds } from "../../../src/layers/http/RequestHeaders.ts"
 import * as SandboxPaymentProvider from "../../../src/layers/orders/SandboxPaymentProvider.ts"
 import * as OrderWorker from "../../../src/programs/work/OrderWorker.ts"
+import { Frontier, FrontierError } from "../../../src/services/fetch/Frontier.ts"
 import { FetchKeys, FetchKeysError } from "../../../src/services/http/FetchKeys.ts"
 import * as Problem from "../../../src/services/http/Problem.ts"
 import { Readiness } from "../../../src/services/http/Readiness.ts"
@@ -372,6 +374,35 @@ it.live("a key in flight and an outage have Retry-After behind the router, too",
       ).pipe(Effect.provide(app))
       isProblem(answer, status, type)
       assert.strictEqual(answer.headers.get("retry-after"), "1")
+    }
+  }))
+
+it.live("a frontier that fails is told by its reason, whether a run is begun or read", () =>
+  Effect.gen(function*() {
+    const told = { Unavailable: 503, Conflict: 503, TimedOut: 504, Rejected: 500 } as const
+    for (const reason of ["Unavailable", "Conflict", "TimedOut", "Rejected"] as const) {
+      const failure = new FrontierError({ operation: "find", reason, cause: "test" })
+      const frontier = Layer.effect(
+        Frontier,
+        Effect.map(Frontier, (real) =>
+          Frontier.of({ ...real, open: () => Effect.fail(failure), find: () => Effect.fail(failure) }))
+      ).pipe(Layer.provide(MemoryFrontier.layer))
+      const app = Harness.serve().pipe(
+        Layer.provide(Layer.merge(Harness.ready, frontier)),
+        Layer.provideMerge(Harness.memory)
+      )
+      const answers = yield* Effect.flatMap(Harness.baseUrl, (base) =>
+        Effect.all([
+          post(`${base}/v1/fetches`, { urls: ["https://example.com/"] }),
+          request(`${base}/v1/fetches/spring`)
+        ])).pipe(Effect.provide(app))
+      assert.deepStrictEqual(
+        answers.map(({ status }) =>
+          status
+        ),
+        [told[reason], told[reason]],
+        reason
+      )
     }
   }))
 
