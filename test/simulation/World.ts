@@ -100,7 +100,11 @@ export class World {
     if (this.isHealed) return
     const { control } = this.store
     const { forMillis, kind } = strike
-    const hit = strike.slots.flatMap((slot) => this.slots[slot]?.isAlive === true ? [this.slots[slot]] : [])
+    const hit = strike.slots.flatMap((slot) => {
+      const process = this.slots[slot]
+      // What is frozen for good has nothing more to lose.
+      return process?.isAlive === true && process.frozenUntil !== Infinity ? [process] : []
+    })
     this.kernel.tell(`${Nemesis.describe(strike)}: ${hit.map(({ name }) => name).join(", ")}`)
     if (kind === "restart") return control.restart(forMillis)
     if (kind === "hang") return control.hang(forMillis)

@@ -2,7 +2,7 @@
  * A simulated process: an Effect scheduler, clock and random of its own. `kill` is kill -9 (nothing of it ever runs again, no finalizer
  * either), `freeze` is SIGSTOP. Its clock may differ from the others' and drift; its monotonic clock does not.
  */
-import { Clock, Context, Duration, Effect, type Fiber, Random } from "effect"
+import { Clock, Context, Duration, Effect, type Fiber, Logger, Random } from "effect"
 import * as Scheduler from "effect/Scheduler"
 import * as Escapes from "./Escapes.ts"
 import type { Kernel, Runner } from "./Kernel.ts"
@@ -51,6 +51,8 @@ export class Process implements Runner {
     }
     this.context = Context.make(Scheduler.Scheduler, scheduler).pipe(
       Context.add(Clock.Clock, this.clock()),
+      // What it says of itself goes nowhere: the checkers look at what it does.
+      Context.add(Logger.CurrentLoggers, new Set()),
       Context.add(Random.Random, {
         nextIntUnsafe: () => this.random.u32(),
         nextDoubleUnsafe: () => this.random.float()

@@ -2,7 +2,7 @@
  * The memory layers of the house as a server of their own: a simulated process that never dies, whose clock is the store's, and which
  * others call through the network. A transaction is a session on it, as in a database: it ends with who began it.
  */
-import { Context, Deferred, Effect, Exit, Fiber, Layer, Logger, Queue, Scope } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, Queue, Scope } from "effect"
 import * as MemoryFrontier from "../../../src/layers/fetch/MemoryFrontier.ts"
 import * as MemoryFetchKeys from "../../../src/layers/http/MemoryFetchKeys.ts"
 import * as MemoryJobQueue from "../../../src/layers/jobs/MemoryJobQueue.ts"
@@ -22,8 +22,7 @@ const services = Layer.mergeAll(MemoryLedger.layer, MemoryCatalog.layer, MemoryO
   Layer.provideMerge(OrdersStore.layer),
   Layer.provideMerge(MemoryJobQueue.layerMemory),
   Layer.merge(MemoryFrontier.layer),
-  Layer.merge(MemoryFetchKeys.layer),
-  Layer.provideMerge(Logger.layer([]))
+  Layer.merge(MemoryFetchKeys.layer)
 )
 
 export type Services = JobServices | ShopServices | FetchServices | OrdersStore.MemoryStore

@@ -26,7 +26,7 @@ export const watchSql = `prepare sim_watch as
       <> (coalesce(r.ready, 0), coalesce(r.running, 0), coalesce(r.scheduled, 0), coalesce(r.blocked, 0))
   union all
   select format('%s jobs of %s run under key %s at once', count(*), kind, key) from sluice.job
-    where state = 1 and key is not null group by kind, key having count(*) > max(key_limit)
+    where state = 'running' and key is not null group by kind, key having count(*) > max(key_limit)
   union all
   select format('%s: the balances sum to %s', currency, sum(balance)) from sluice.accounts group by currency having sum(balance) <> 0
   union all

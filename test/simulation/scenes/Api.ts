@@ -2,7 +2,7 @@
  * The API: two servers, a worker, and clients that ask with their keys until they are answered. What they were told must be so, for
  * everybody and for ever; what they saw of the ledger must have an order.
  */
-import { Effect, Layer, Logger, Schedule } from "effect"
+import { Effect, Layer, Schedule } from "effect"
 import { cash, currency, customerId, seed, sku } from "../../../src/programs/orders/Seed.ts"
 import * as OrderWorker from "../../../src/programs/work/OrderWorker.ts"
 import { Ledger } from "../../../src/services/orders/Ledger.ts"
@@ -40,7 +40,7 @@ class Notes {
   readonly told: Array<Request & { readonly key: string; readonly answer: Answer }> = []
 }
 
-const appOf = (world: World, process: Process) => Layer.provideMerge(world.store.shop(process), Logger.layer([]))
+const appOf = (world: World, process: Process) => world.store.shop(process)
 
 const work = (world: World, process: Process, charges: Provider.Charges): void => {
   const worker = OrderWorker.layer().pipe(

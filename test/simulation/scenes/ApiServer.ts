@@ -1,6 +1,6 @@
 /** `serve` as a simulated process: the routes of the API without a socket. What would be a connection is a call through the network. */
 import * as NodeHttpPlatform from "@effect/platform-node/NodeHttpPlatform"
-import { Duration, Effect, FileSystem, Layer, Logger, Path, Schedule } from "effect"
+import { Duration, Effect, FileSystem, Layer, Path, Schedule } from "effect"
 import * as Etag from "effect/http/Etag"
 import * as HttpBody from "effect/http/HttpBody"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -56,8 +56,7 @@ export class ApiServer {
       Layer.provide(Layer.succeed(ApiSettings, settings)),
       Layer.provide(Layer.succeed(Readiness, Readiness.of({ problem: Effect.undefined }))),
       // Nothing is served from files.
-      Layer.provide([Layer.provide(NodeHttpPlatform.layer, files), Etag.layerWeak, files, Path.layer]),
-      Layer.provideMerge(Logger.layer([]))
+      Layer.provide([Layer.provide(NodeHttpPlatform.layer, files), Etag.layerWeak, files, Path.layer])
     )
     const serving = Effect.scoped(Effect.gen({ self: this }, function*() {
       const app = yield* HttpRouter.toHttpEffect(routes)

@@ -1,5 +1,5 @@
 /** The fetch wing: three processes fetch the same lists, run after run, from hosts of every temperament. */
-import { Duration, Effect, Layer, Logger, Result, Schedule, Stream } from "effect"
+import { Duration, Effect, Layer, Result, Schedule, Stream } from "effect"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import { fetchRun } from "../../../src/programs/fetch/FetchRun.ts"
 import { RunMeter } from "../../../src/programs/fetch/RunMeter.ts"
@@ -96,7 +96,7 @@ const fetchAll = (world: World, process: Process, { lists, origin }: Web): void 
     Layer.provide(HttpFetcher.layer, origin.client(process, clocksAreRight))
   )
   process.run(
-    program.pipe(Effect.provide(Layer.provideMerge(app, Logger.layer([]))), Effect.retry(Schedule.spaced("500 millis")))
+    program.pipe(Effect.provide(app), Effect.retry(Schedule.spaced("500 millis")))
   )
 }
 

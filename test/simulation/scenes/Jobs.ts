@@ -2,7 +2,7 @@
  * The job wing (queue, workers, and whatever store there is), three workers and a producer, under strikes. The checker knows nothing of
  * how it works: only what was accepted, and what became of it.
  */
-import { Effect, Layer, Logger, Schedule, Schema } from "effect"
+import { Effect, Layer, Schedule, Schema } from "effect"
 import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
@@ -101,8 +101,7 @@ const work = (world: World, process: Process, { done }: Ledger): void => {
       (handlers) => Worker.layer(handlers, { concurrency: 4, transactions: 2, label: process.name })
     )
   ).pipe(
-    Layer.provide(world.store.jobs(process)),
-    Layer.provideMerge(Logger.layer([]))
+    Layer.provide(world.store.jobs(process))
   )
   process.run(Effect.retry(Layer.launch(worker), Schedule.spaced("500 millis")))
 }
@@ -147,7 +146,7 @@ const produce = (world: World, { done, promised }: Ledger): void => {
       }
     }
   })
-  const app = Layer.provideMerge(world.store.jobs(process), Logger.layer([]))
+  const app = world.store.jobs(process)
   process.run(Effect.provide(Effect.andThen(program, probe), app))
 }
 
@@ -185,7 +184,7 @@ const operate = (world: World, strike: Strike, { cancelled, promised }: Ledger):
   process.run(
     Effect.provide(
       Effect.ignore(process.random.pick(moves)),
-      Layer.provideMerge(world.store.jobs(process), Logger.layer([]))
+      world.store.jobs(process)
     )
   )
 }

@@ -2,7 +2,7 @@
  * The orders wing as it is: two workers and two processes that accept orders and move money, each asked again with its key until it has
  * answered, and a payment provider that sometimes charges and loses its answer.
  */
-import { Effect, Layer, Logger, Schedule } from "effect"
+import { Effect, Layer, Schedule } from "effect"
 import { customerId, seed, sku } from "../../../src/programs/orders/Seed.ts"
 import * as OrderWorker from "../../../src/programs/work/OrderWorker.ts"
 import { Ledger } from "../../../src/services/orders/Ledger.ts"
@@ -28,7 +28,7 @@ interface Books {
   readonly wrong: Array<string>
 }
 
-const appOf = (world: World, process: Process) => Layer.provideMerge(world.store.shop(process), Logger.layer([]))
+const appOf = (world: World, process: Process) => world.store.shop(process)
 
 const work = (world: World, process: Process, slot: number, charges: Provider.Charges): void => {
   const worker = OrderWorker.layer({ picking: slot === 0 ? "200 millis" : 0 }).pipe(
