@@ -1,4 +1,5 @@
 /** What checkers see of a Postgres: at the end, and after every single transaction. */
+import { Schema } from "effect"
 import { type BookAccount, type Inspection, stock } from "./Level.ts"
 import type { PgliteServer } from "./PgliteServer.ts"
 
@@ -24,6 +25,9 @@ export const watchSql = `prepare sim_watch as
     where (coalesce(c.ready, 0), coalesce(c.running, 0), coalesce(c.scheduled, 0), coalesce(c.blocked, 0))
       <> (coalesce(r.ready, 0), coalesce(r.running, 0), coalesce(r.scheduled, 0), coalesce(r.blocked, 0))
   union all
+  select format('%s jobs of %s run under key %s at once', count(*), kind, key) from sluice.job
+    where state = 'running' and key is not null group by kind, key having count(*) > max(key_limit)
+  union all
   select format('%s: the balances sum to %s', currency, sum(balance)) from sluice.accounts group by currency having sum(balance) <> 0
   union all
   select format('%s: %s units in all', sku, on_hand + reserved + sold) from sluice.products
@@ -47,24 +51,28 @@ export const makeWatch = () => {
     })
 }
 
-interface AccountRow {
-  readonly id: string
-  readonly currency: string
-  readonly balance: string
-  readonly version: number
-}
+const { Boolean, Int, NullOr, String, Struct } = Schema
 
-interface EntryRow {
-  readonly account: string
-  readonly source: string
-  readonly amount: string
-}
+const AccountRow = Struct({ id: String, currency: String, balance: String, version: Int })
+const EntryRow = Struct({ account: String, source: String, amount: String })
+const JobRow = Struct({ id: String, kind: String, state: String, attempt: Int, worker: NullOr(Int) })
+const DeadRow = Struct({ id: String, problem: String })
+const CounterRow = Struct({ queue: String, running: Int, ready: Int })
+const EffectRow = Struct({ n: Int, kind: String, key: NullOr(Int) })
+const SumRow = Struct({ all: Int })
+const ProductRow = Struct({ sku: String, units: Int, reserved: Int })
+const OrderRow = Struct({ id: String, key: String, status: String, payment: String, total: String })
+const TransferRow = Struct({ key: String, id: String })
+const CountsRow = Struct({ pending: Int, leased: Int, deferred: Int })
+const OutcomeRow = Struct({ url: String, ok: Boolean, tag: NullOr(String) })
 
-const accountsOf = (server: PgliteServer, entries: ReadonlyArray<EntryRow>): ReadonlyArray<BookAccount> => {
+const accountsOf = (
+  server: PgliteServer,
+  entries: ReadonlyArray<typeof EntryRow.Type>
+): ReadonlyArray<BookAccount> => {
   const byAccount = Map.groupBy(entries, ({ account }) => account)
-  return server.rows<AccountRow>("select id, currency, balance::text, version from sluice.accounts order by id").map((
-    { balance, currency, id, version }
-  ) => ({
+  const rows = server.rows(AccountRow, "select id, currency, balance::text, version from sluice.accounts order by id")
+  return rows.map(({ balance, currency, id, version }) => ({
     id,
     currency,
     version,
@@ -76,18 +84,21 @@ const accountsOf = (server: PgliteServer, entries: ReadonlyArray<EntryRow>): Rea
 /** What is committed. */
 export const inspectionOf = (server: PgliteServer): Inspection => ({
   liveJobs: () =>
-    server.rows<{ id: string; kind: string; state: string; attempt: number; worker: number | null }>(
-      "select id::text, kind, state::text, attempt, worker from sluice.job order by sluice.job.id"
-    ),
-  deadJobs: () => server.rows("select id::text, error::text as problem from sluice.job_dead order by job_dead.id"),
+    server.rows(JobRow, "select id::text, kind, state::text, attempt, worker from sluice.job order by sluice.job.id"),
+  deadJobs: () =>
+    server.rows(DeadRow, "select id::text, error::text as problem from sluice.job_dead order by job_dead.id"),
   counters: () =>
-    server.rows(`select queue, sum(running)::int as running, sum(ready)::int as ready from (
-      select queue, running, ready from sluice.job_count union all select queue, running, ready from sluice.job_delta
-    ) c group by queue order by queue`),
-  effects: () => server.rows("select n, kind, key from effects order by id"),
-  shelved: () => server.rows<{ readonly all: number }>("select sum(v)::int as all from shelf")[0]?.all ?? 0,
+    server.rows(
+      CounterRow,
+      `select queue, sum(running)::int as running, sum(ready)::int as ready from (
+        select queue, running, ready from sluice.job_count union all select queue, running, ready from sluice.job_delta
+      ) c group by queue order by queue`
+    ),
+  effects: () => server.rows(EffectRow, "select n, kind, key from effects order by id"),
+  shelved: () => server.rows(SumRow, "select sum(v)::int as all from shelf")[0]?.all ?? 0,
   books: () => {
-    const entries = server.rows<EntryRow>(
+    const entries = server.rows(
+      EntryRow,
       "select account, source::text, amount::text from sluice.ledger_entries order by account, id"
     )
     const accounts = accountsOf(server, entries)
@@ -96,29 +107,36 @@ export const inspectionOf = (server: PgliteServer): Inspection => ({
       accounts,
       strangers: [...new Set(entries.flatMap(({ account }) => known.has(account) ? [] : [account]))],
       products: server.rows(
+        ProductRow,
         "select sku, on_hand + reserved + sold as units, reserved from sluice.products order by sku"
       ),
-      orders: server.rows<{ id: string; key: string; status: string; payment: string; total: string }>(
+      orders: server.rows(
+        OrderRow,
         "select id::text, key, status, payment, total::text from sluice.orders order by sluice.orders.id"
-      ).map((order) => ({ ...order, total: BigInt(order.total) })),
-      transfers: server.rows("select key, id::text from sluice.transfers order by key")
+      ).map(({ id, key, payment, status, total }) => ({ id, key, payment, status, total: BigInt(total) })),
+      transfers: server.rows(TransferRow, "select key, id::text from sluice.transfers order by key")
     }
   },
   run: (name) => {
-    const [counts] = server.rows<{ readonly pending: number; readonly leased: number; readonly deferred: number }>(`
-      select (r.added + m.added - r.done - r.failed - m.taken + m.deferred)::int as pending,
+    const [counts] = server.rows(
+      CountsRow,
+      `select (r.added + m.added - r.done - r.failed - m.taken + m.deferred)::int as pending,
         (m.taken - m.done - m.failed - m.deferred)::int as leased, (r.deferred + m.deferred)::int as deferred
       from sluice.fetch_run r cross join lateral (
         select coalesce(sum(added), 0) as added, coalesce(sum(done), 0) as done, coalesce(sum(failed), 0) as failed,
           coalesce(sum(deferred), 0) as deferred, coalesce(sum(taken), 0) as taken
         from sluice.fetch_member where run_id = r.id
-      ) m where r.name = '${name}'`)
+      ) m where r.name = '${name}'`
+    )
     return {
       pending: 0,
       leased: 0,
       deferred: 0,
       ...counts,
-      outcomes: server.rows(`select url, state = 'done' as ok, tag from sluice.fetch_outcomes where run = '${name}'`)
+      outcomes: server.rows(
+        OutcomeRow,
+        `select url, state = 'done' as ok, tag from sluice.fetch_outcomes where run = '${name}'`
+      )
     }
   }
 })

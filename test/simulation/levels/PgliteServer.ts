@@ -4,10 +4,14 @@
  * shadowed by functions of the schema `sim`, which stands before `pg_catalog` in the search path.
  */
 import { PGlite } from "@electric-sql/pglite"
+import { Schema } from "effect"
 import type { Kernel } from "../kernel/Kernel.ts"
 import type { Peer, Server, Wire } from "../kernel/Network.ts"
 import type { SeededRandom } from "../kernel/Random.ts"
 import type { Trouble } from "./Level.ts"
+import { Session } from "./PgSession.ts"
+import { cellsOf, messagesOf, notification, query, statusOf } from "./PgWire.ts"
+import { ServerFaults } from "./ServerFaults.ts"
 
 const shadows = `
   create schema sim;
@@ -33,233 +37,6 @@ const shadows = `
       when name in ('lock_timeout', 'statement_timeout') then value
       else pg_catalog.set_config(name, value, is_local) end $$;
 `
-
-const query = (sql: string): Buffer => {
-  const body = Buffer.from(`${sql}\0`)
-  const message = Buffer.alloc(5)
-  message[0] = 0x51
-  message.writeInt32BE(4 + body.length, 1)
-  return Buffer.concat([message, body])
-}
-
-const authenticationOk = Buffer.from([0x52, 0, 0, 0, 8, 0, 0, 0, 0])
-const backendKey = Buffer.from([0x4b, 0, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 1])
-const readyForQuery = Buffer.from([0x5a, 0, 0, 0, 5, 0x49])
-const welcome = Buffer.concat([authenticationOk, backendKey, readyForQuery])
-
-const sslRequest = 80_877_103
-
-/** Message types that are answered as a whole: Sync, Query, Terminate. */
-const closers: ReadonlySet<number> = new Set([0x53, 0x51, 0x58])
-const terminate = 0x58
-const notification = 0x41
-const rowDescription = 0x54
-const dataRow = 0x44
-const simpleQuery = 0x51
-const parse = 0x50
-const bind = 0x42
-const errorResponse = 0x45
-
-/** FATAL, before the session has begun. */
-const fatal = (code: string, text: string): Buffer => {
-  const fields = Buffer.from(`SFATAL\0VFATAL\0C${code}\0M${text}\0\0`)
-  const head = Buffer.alloc(5)
-  head[0] = errorResponse
-  head.writeInt32BE(4 + fields.length, 1)
-  return Buffer.concat([head, fields])
-}
-
-/** The messages of a reply. */
-const messagesOf = (bytes: Buffer): ReadonlyArray<Buffer> => {
-  const messages: Array<Buffer> = []
-  for (let at = 0; at + 5 <= bytes.length;) {
-    const end = at + 1 + bytes.readInt32BE(at + 1)
-    messages.push(bytes.subarray(at, end))
-    at = end
-  }
-  return messages
-}
-
-/** The first column of every row, as text; an error is thrown. */
-const cellsOf = (reply: Buffer): ReadonlyArray<string> =>
-  messagesOf(reply).flatMap((message) => {
-    if (message[0] === errorResponse) {
-      throw new Error(`the checker's own statement failed: ${message.toString("latin1")}`)
-    }
-    return message[0] === dataRow ? [message.subarray(11, 11 + message.readInt32BE(7)).toString()] : []
-  })
-
-/** `I` idle, `T` in a transaction, `E` in a failed one: the last byte of ReadyForQuery. */
-const statusOf = (bytes: Buffer): string =>
-  bytes[bytes.length - 6] === 0x5a ? String.fromCharCode(bytes.at(-1) ?? 0) : "I"
-
-/** How often connections break around a statement; its effect is then there or not, and the caller does not know. */
-export interface Breakage {
-  readonly before: number
-  readonly after: number
-}
-
-class Session implements Peer {
-  readonly wire: Wire
-  readonly channels = new Set<string>()
-  status = "I"
-  private readonly server: PgliteServer
-  private unread: Buffer = Buffer.alloc(0)
-  private readonly units: Array<Buffer> = []
-  private hasBegun = false
-  private hasEnded = false
-  private turns = 0
-  /** The SQL of prepared statements, by name. */
-  private readonly prepared = new Map<string, string>()
-  /** What the session asked for when it began; zero for no limit. */
-  private idleMillis = 0
-
-  constructor(server: PgliteServer, wire: Wire) {
-    this.server = server
-    this.wire = wire
-  }
-
-  receive(bytes: Buffer): void {
-    this.unread = Buffer.concat([this.unread, bytes])
-    for (let unit = this.cut(); unit !== undefined; unit = this.cut()) this.units.push(unit)
-    this.pump()
-  }
-
-  closed(): void {
-    this.hasEnded = true
-    this.units.length = 0
-    this.server.leave(this)
-  }
-
-  /** Answers what can be answered now. */
-  pump(): void {
-    while (!this.hasEnded && this.server.isFreeFor(this)) {
-      const unit = this.units.shift()
-      if (unit === undefined) return
-      if (!this.hasBegun) {
-        this.hasBegun = true
-        this.idleMillis = Number(/idle_in_transaction_session_timeout\0(\d+)/.exec(unit.toString("latin1"))?.[1] ?? 0)
-        this.greet()
-      } else if (unit[0] === terminate) this.wire.endedByServer(undefined)
-      else this.answer(unit)
-    }
-  }
-
-  private greet(): void {
-    const { faults } = this.server
-    if (faults.isAway) {
-      return this.wire.endedByServer(Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" }))
-    }
-    const isFull = faults.has("53300")
-    this.wire.toClient(isFull ? fatal("53300", "sorry, too many clients already") : welcome)
-    if (isFull) this.wire.endedByServer(undefined)
-  }
-
-  private answer(unit: Buffer): void {
-    const { faults: { breakage }, random } = this.server
-    if (random.chance(breakage.before)) {
-      return this.wire.endedByServer(new Error("the connection broke before the statement"))
-    }
-    const reply = this.server.execute(this, unit)
-    this.status = statusOf(reply)
-    this.server.kernel.trace(`${this.wire.process.name} ${this.status} ${digest(reply)}`)
-    this.watchIdle()
-    if (random.chance(breakage.after)) {
-      return this.wire.endedByServer(new Error("the connection broke after the statement"))
-    }
-    this.wire.toClient(reply)
-    if (this.status === "I") this.server.pumpAll()
-  }
-
-  /** The SQL of a unit, also when it was prepared earlier. */
-  textOf(unit: Buffer): string {
-    const strings = (message: Buffer) => message.subarray(5).toString("latin1").split("\0", 2)
-    return messagesOf(unit).flatMap((message) => {
-      const [first = "", second = ""] = strings(message)
-      if (message[0] === parse) this.prepared.set(first, second)
-      if (message[0] === bind) return [this.prepared.get(second) ?? ""]
-      return message[0] === simpleQuery ? [first] : []
-    }).join("; ")
-  }
-
-  /** `idle_in_transaction_session_timeout`, as the session has it. */
-  private watchIdle(): void {
-    const turn = ++this.turns
-    if (this.status === "I") return
-    const millis = this.server.idleTimeoutMillis() || this.idleMillis
-    if (millis <= 0) return
-    this.server.kernel.after(millis, undefined, () => {
-      if (this.turns === turn && !this.hasEnded && this.units.length === 0) {
-        this.wire.endedByServer(new Error("terminating connection due to idle-in-transaction timeout"))
-      }
-    })
-  }
-
-  /** The next messages that are answered together. */
-  private cut(): Buffer | undefined {
-    const bytes = this.unread
-    let at = 0
-    while (true) {
-      const isStartup = !this.hasBegun && this.units.length === 0
-      const lengthAt = isStartup ? at : at + 1
-      if (bytes.length < lengthAt + 4) return undefined
-      const end = lengthAt + bytes.readInt32BE(lengthAt)
-      if (bytes.length < end) return undefined
-      const isWhole = isStartup ? bytes.readInt32BE(lengthAt + 4) !== sslRequest : closers.has(bytes[at] ?? 0)
-      at = end
-      if (isWhole) {
-        this.unread = bytes.subarray(at)
-        return bytes.subarray(0, at)
-      }
-    }
-  }
-}
-
-/** Without row descriptions: the numbers of tables differ between databases. */
-const digest = (reply: Buffer): string => {
-  let hash = 0x811c9dc5
-  for (const message of messagesOf(reply)) {
-    if (message[0] !== rowDescription) { for (const byte of message) hash = Math.imul(hash ^ byte, 0x01000193) }
-  }
-  return (hash >>> 0).toString(16)
-}
-
-/** What is wrong with the server now. */
-class ServerFaults {
-  breakage: Breakage = { before: 0, after: 0 }
-  awayUntil = 0
-  hangsUntil = 0
-  private readonly troubles = new Map<Trouble, number>()
-  private readonly nowMillis: () => number
-
-  constructor(nowMillis: () => number) {
-    this.nowMillis = nowMillis
-  }
-
-  get isAway(): boolean {
-    return this.nowMillis() < this.awayUntil
-  }
-
-  get hangs(): boolean {
-    return this.nowMillis() < this.hangsUntil
-  }
-
-  begin(trouble: Trouble, millis: number): void {
-    this.troubles.set(trouble, this.nowMillis() + millis)
-  }
-
-  has(trouble: Trouble): boolean {
-    return this.nowMillis() < (this.troubles.get(trouble) ?? 0)
-  }
-
-  /** The code that a statement fails with instead of being done. */
-  injected(random: SeededRandom): Trouble | undefined {
-    return injectable.find((trouble) => this.has(trouble) && random.chance(0.2))
-  }
-}
-
-/** Told apart from a server that only reads: that one says it by itself. */
-const injectable: ReadonlyArray<Trouble> = ["53100", "40001", "40P01"]
 
 export class PgliteServer implements Server {
   faults: ServerFaults
@@ -316,9 +93,9 @@ export class PgliteServer implements Server {
   }
 
   /** A statement of the checker's own, outside of the simulation. Its columns are JSON's: what is larger than a double is asked for as text. */
-  rows<Row>(sql: string): ReadonlyArray<Row> {
+  rows<Row>(row: Schema.Codec<Row>, sql: string): ReadonlyArray<Row> {
     const [text] = cellsOf(this.raw(query(`select coalesce(json_agg(t), '[]')::text from (${sql}) t`)))
-    return JSON.parse(text ?? "[]")
+    return Schema.decodeUnknownSync(Schema.Array(row))(JSON.parse(text ?? "[]"))
   }
 
   exec(sql: string): void {
@@ -357,10 +134,9 @@ export class PgliteServer implements Server {
     this.pumpAll()
   }
 
-  execute(session: Session, unit: Buffer): Buffer {
+  execute(session: Session, unit: Buffer, text: string): Buffer {
     this.statements++
     this.tellTime(session)
-    const text = session.textOf(unit)
     const channel = /\bLISTEN "?(\w+)"?/.exec(text)?.[1]
     if (channel !== undefined) session.channels.add(channel)
     const code = this.faults.injected(this.random)
