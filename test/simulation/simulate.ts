@@ -5,6 +5,7 @@ import { parseArgs } from "node:util"
 import { escapes, install } from "./kernel/Escapes.ts"
 import { Kernel } from "./kernel/Kernel.ts"
 import type { Level } from "./levels/Level.ts"
+import * as PostgresLevel from "./levels/PostgresLevel.ts"
 import { PgliteServer } from "./levels/PgliteServer.ts"
 import * as CodeMutants from "./mutants/CodeMutants.ts"
 import * as Hunt from "./mutants/Hunt.ts"
@@ -60,8 +61,10 @@ const uninstall = install()
 /** It takes a few seconds to start: only where it is wanted. */
 const server = isWanted("pglite", values.level) ? await PgliteServer.open(new Kernel(0)) : undefined
 if (server !== undefined) Suite.prepare(server)
+const real = isWanted("postgres", values.level) ? await PostgresLevel.start() : undefined
+if (real !== undefined) PostgresLevel.prepare(real.server)
 const begun = performance.now()
-const levels: ReadonlyArray<Level> = [Suite.memory, ...server === undefined ? [] : [Suite.pglite(server)]].filter((
+const levels: ReadonlyArray<Level> = [Suite.memory, ...server === undefined ? [] : [Suite.pglite(server)], ...real === undefined ? [] : [Suite.postgres(real.server)]].filter((
   { name }
 ) => isWanted(name, values.level))
 
@@ -108,4 +111,5 @@ console.log(
 if (values.trace) { for (const [where, times] of escapes) console.log(`escaped: ${where}: ${times}`) }
 uninstall()
 await server?.close()
+await real?.stop()
 process.exitCode = played.wrong > 0 ? 1 : 0
