@@ -32,6 +32,8 @@ export interface Verdict {
   readonly wrong: ReadonlyArray<string>
   readonly accepted: number
   readonly strikes: ReadonlyArray<string>
+  /** The places of the strikes in the plan. */
+  readonly kept: ReadonlyArray<number>
   readonly kinds: ReadonlyArray<Nemesis.Kind>
   readonly statements: number
   readonly steps: number
@@ -55,10 +57,11 @@ export const run = (scene: Scene, level: Level, options: WorldOptions): Verdict 
     wrong,
     accepted: play.accepted(),
     strikes: [...world.strikes].map(([at, strike]) => `${at}: ${Nemesis.describe(strike)}`),
+    kept: [...world.strikes.keys()],
     kinds: [...world.strikes.values()].map(({ kind }) => kind),
     statements: world.store.statements(),
     steps: world.kernel.steps,
-    virtualSeconds: options.seconds + scene.settleSeconds,
+    virtualSeconds: (options.healAfter ?? options.seconds) + scene.settleSeconds,
     hash: (world.kernel.hash >>> 0).toString(16),
     story: world.kernel.story ?? []
   }

@@ -8,10 +8,16 @@ import type { Play } from "./Scene.ts"
 
 export interface WorldOptions {
   readonly seed: number
-  /** How long things go wrong; after that all is healed. */
+  /** How long things go wrong; after that all is healed. The plan is made for so long. */
   readonly seconds: number
+  /** To heal all earlier than the plan ends. */
+  readonly healAfter?: number | undefined
   /** Strikes to leave out, by their place in the plan. */
   readonly without?: ReadonlySet<number> | undefined
+  /** The only strikes to keep, by their place in the plan. */
+  readonly only?: ReadonlySet<number> | undefined
+  /** Slots that stay empty. */
+  readonly absent?: ReadonlySet<number> | undefined
   readonly story?: boolean
 }
 
@@ -31,6 +37,7 @@ export class World {
   private readonly play: Play
   private readonly slots: Array<Process> = []
   private readonly all: Array<Process> = []
+  private readonly absent: ReadonlySet<number>
   private generation = 0
 
   constructor(level: Level, slots: number, play: Play, options: WorldOptions) {
@@ -40,8 +47,11 @@ export class World {
     this.store = level.open(this.kernel, this.network)
     this.play = play
     const plan = Nemesis.plan(this.kernel.random.fork(), slots, options.seconds)
-    this.strikes = new Map([...plan.entries()].filter(([at]) => options.without?.has(at) !== true))
-    this.endMillis = this.kernel.nowMillis + options.seconds * 1000
+    this.strikes = new Map(
+      [...plan.entries()].filter(([at]) => options.without?.has(at) !== true && options.only?.has(at) !== false)
+    )
+    this.absent = options.absent ?? new Set()
+    this.endMillis = this.kernel.nowMillis + (options.healAfter ?? options.seconds) * 1000
     for (let slot = 0; slot < slots; slot++) this.slots.push(this.start(slot))
     for (const strike of this.strikes.values()) this.kernel.after(strike.atMillis, undefined, () => this.strike(strike))
     const random = this.kernel.random.fork()
@@ -89,8 +99,12 @@ export class World {
   private start(slot: number): Process {
     const process = new Process(this.kernel, `p${slot}.${this.generation++}`)
     this.all.push(process)
-    this.kernel.tell(`${process.name} starts`)
-    this.play.boot(this, process, slot)
+    // It is made all the same: what the others draw from the seed does not change.
+    if (this.absent.has(slot)) process.kill()
+    else {
+      this.kernel.tell(`${process.name} starts`)
+      this.play.boot(this, process, slot)
+    }
     return process
   }
 

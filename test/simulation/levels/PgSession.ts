@@ -31,6 +31,12 @@ export interface SessionServer {
   readonly pumpAll: () => void
 }
 
+/** A line of the story. */
+export const mentionStatement = (kernel: Kernel, { wire }: Session, text: string): void => {
+  if (kernel.story === undefined || text === "") return
+  kernel.mention(`${wire.process.name}, connection ${wire.id}: ${text.replaceAll(/\s+/g, " ").trim().slice(0, 100)}`)
+}
+
 export class Session implements Peer {
   readonly wire: Wire
   readonly channels = new Set<string>()

@@ -3,8 +3,9 @@ import { Schema } from "effect"
 import { type BookAccount, type Inspection, stock } from "./Level.ts"
 
 /** How a checker asks. */
-interface Asked {
+export interface Checker {
   readonly rows: <Row>(row: Schema.Codec<Row>, sql: string) => ReadonlyArray<Row>
+  readonly exec: (sql: string) => void
 }
 
 /** Lines of what is wrong between two transactions, and the fences of what runs. */
@@ -71,7 +72,7 @@ const CountsRow = Struct({ pending: Int, leased: Int, deferred: Int })
 const OutcomeRow = Struct({ url: String, ok: Boolean, tag: NullOr(String) })
 
 const accountsOf = (
-  server: Asked,
+  server: Checker,
   entries: ReadonlyArray<typeof EntryRow.Type>
 ): ReadonlyArray<BookAccount> => {
   const byAccount = Map.groupBy(entries, ({ account }) => account)
@@ -86,7 +87,7 @@ const accountsOf = (
 }
 
 /** What is committed. */
-export const inspectionOf = (server: Asked): Inspection => ({
+export const inspectionOf = (server: Checker): Inspection => ({
   liveJobs: () =>
     server.rows(JobRow, "select id::text, kind, state::text, attempt, worker from sluice.job order by sluice.job.id"),
   deadJobs: () =>

@@ -1,6 +1,6 @@
 /** Worlds over a real Postgres: transactions run beside each other, wait for each other's locks, and deadlock. */
 import { Effect, Exit, Scope } from "effect"
-import { mkdtempSync, rmSync, chmodSync } from "node:fs"
+import { chmodSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as EmbeddedPostgres from "../../../src/layers/postgres/EmbeddedPostgres.ts"

@@ -12,7 +12,8 @@ import type { Peer, Server, Wire } from "../kernel/Network.ts"
 import type { SeededRandom } from "../kernel/Random.ts"
 import { Backends, type Done } from "./Backends.ts"
 import type { Trouble } from "./Level.ts"
-import { Session, type SessionServer } from "./PgSession.ts"
+import type { Checker } from "./PgliteInspection.ts"
+import { mentionStatement, Session, type SessionServer } from "./PgSession.ts"
 import * as PgWire from "./PgWire.ts"
 import { ServerFaults } from "./ServerFaults.ts"
 
@@ -89,6 +90,11 @@ interface Waiting {
   isOrphan: boolean
 }
 
+const jsonOf = (sql: string): string => `select coalesce(json_agg(t), '[]')::text from (${sql}) t`
+
+const rowsOf = <Row>(row: Schema.Codec<Row>, [text]: ReadonlyArray<string>): ReadonlyArray<Row> =>
+  Schema.decodeUnknownSync(Schema.Array(row))(JSON.parse(text ?? "[]"))
+
 const micros = (kernel: Kernel): number => Math.floor(kernel.nowMillis * 1000)
 
 const millisOf = (value: string): number => {
@@ -135,7 +141,7 @@ export class PostgresServer implements Server, SessionServer {
     server.askRoot(`drop database if exists ${worldName} with (force)`)
     server.askRoot(`drop database if exists ${templateName} with (force)`)
     server.askRoot(`create database ${templateName}`)
-    server.onTemplate(shadows)
+    server.template.exec(shadows)
     return server
   }
 
@@ -149,14 +155,17 @@ export class PostgresServer implements Server, SessionServer {
     this.askRoot(`alter database ${worldName} rename to ${templateName}`)
   }
 
-  /** Between two worlds: what the next ones begin with. */
-  onTemplate(sql: string): ReadonlyArray<string> {
-    const { id } = this.backends.open(PgWire.startup(parameters(templateName)))
-    try {
-      return this.cells(id, sql)
-    } finally {
-      this.backends.end(id)
+  /** What the next worlds begin with. */
+  get template(): Checker {
+    const ask = (sql: string): ReadonlyArray<string> => {
+      const { id } = this.backends.open(PgWire.startup(parameters(templateName)))
+      try {
+        return this.cells(id, sql)
+      } finally {
+        this.backends.end(id)
+      }
     }
+    return { rows: (row, sql) => rowsOf(row, ask(jsonOf(sql))), exec: (sql) => void ask(sql) }
   }
 
   /** For a world of another seed. */
@@ -181,8 +190,7 @@ export class PostgresServer implements Server, SessionServer {
 
   /** A statement of the checker's own, outside of the simulation. Its columns are JSON's: what is larger than a double is asked for as text. */
   rows<Row>(row: Schema.Codec<Row>, sql: string): ReadonlyArray<Row> {
-    const [text] = this.cells(this.eye, `select coalesce(json_agg(t), '[]')::text from (${sql}) t`)
-    return Schema.decodeUnknownSync(Schema.Array(row))(JSON.parse(text ?? "[]"))
+    return rowsOf(row, this.cells(this.eye, jsonOf(sql)))
   }
 
   exec(sql: string): void {
@@ -229,6 +237,7 @@ export class PostgresServer implements Server, SessionServer {
 
   execute(session: Session, unit: Buffer, text: string): Buffer | undefined {
     this.statements++
+    mentionStatement(this.kernel, session, text)
     const place = this.placeOf(session)
     this.hearChannel(session, text)
     const code = this.faults.injected(this.random)
@@ -378,7 +387,10 @@ export class PostgresServer implements Server, SessionServer {
         }`
       )
       const blocked = new Set(lines.flatMap((line) => line.startsWith("waits ") ? [Number(line.slice(6))] : []))
-      for (const line of this.watch?.(lines.filter((each) => !each.startsWith("waits "))) ?? []) this.wrong.add(line)
+      for (const line of this.watch?.(lines.filter((each) => !each.startsWith("waits "))) ?? []) {
+        if (!this.wrong.has(line)) this.kernel.tell(`WRONG: ${line}`)
+        this.wrong.add(line)
+      }
       const next = this.waiting.find(({ place: { pid } }) => !blocked.has(pid))
       if (next === undefined) return
       this.resume(next)

@@ -109,7 +109,9 @@ const backendOf = (id: number): Backend => {
 const open = async (startup: Uint8Array): Promise<FromThread> => {
   const backend = new Backend(path, startup)
   const { reply, state } = await backend.done()
-  if (state !== "done") return { type: "failed", why: Buffer.from(reply).toString("latin1") || "the server is not there" }
+  if (state !== "done") {
+    return { type: "failed", why: Buffer.from(reply).toString("latin1") || "the server is not there" }
+  }
   const id = ++made
   backends.set(id, backend)
   return { type: "opened", id, pid: backend.pid }

@@ -2,7 +2,7 @@
  * The schema broken on purpose, one line at a time: each must be found within so many seeds. One that is not found is an invariant that is missing.
  */
 import { Schema } from "effect"
-import type { PgliteServer } from "../levels/PgliteServer.ts"
+import type { Checker } from "../levels/PgliteInspection.ts"
 
 export interface Mutant {
   readonly name: string
@@ -107,7 +107,7 @@ export const mutants: ReadonlyArray<Mutant> = [
 ]
 
 /** Breaks the schema; gives back how to mend it. */
-export const apply = (server: PgliteServer, { from, name, of, to }: Mutant): () => void => {
+export const apply = (server: Checker, { from, name, of, to }: Mutant): () => void => {
   const [row] = server.rows(
     Schema.Struct({ text: Schema.String }),
     `select pg_get_functiondef('sluice.${of}'::regproc) as text`
