@@ -13,6 +13,7 @@ import { PgliteServer } from "./levels/PgliteServer.ts"
 import * as PostgresLevel from "./levels/PostgresLevel.ts"
 import * as CodeMutants from "./mutants/CodeMutants.ts"
 import * as Hunt from "./mutants/Hunt.ts"
+import * as PostgresMutants from "./mutants/PostgresMutants.ts"
 import * as SqlMutants from "./mutants/SqlMutants.ts"
 import type { Scene, Verdict } from "./Scene.ts"
 import * as Shrink from "./Shrink.ts"
@@ -24,7 +25,7 @@ import type { WorldOptions } from "./World.ts"
 
 const usage = `npm run simulate -- [--seed N] [--runs K | --hours H] [--jobs N] [--step N]
   [--scene jobs,orders,fetch,api|all] [--level memory,pglite,postgres|all] [--seconds S] [--heal-after S]
-  [--without i,j] [--only-strikes i,j|none] [--absent slot,slot] [--mutant TEXT] [--shrink] [--trace] [--json]
+  [--without i,j] [--only-strikes i,j|none] [--absent slot,slot] [--mutant TEXT] [--first] [--shrink] [--trace] [--json]
   [--failures FILE] [--mutants sql|code|all [--only TEXT] [--max-seeds N]]`
 
 const { values } = parseArgs({
@@ -42,6 +43,7 @@ const { values } = parseArgs({
     "only-strikes": { type: "string" },
     absent: { type: "string", default: "" },
     mutant: { type: "string" },
+    first: { type: "boolean", default: false },
     shrink: { type: "boolean", default: false },
     trace: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
@@ -109,7 +111,7 @@ if (real !== undefined) PostgresLevel.prepare(real.server)
 const load = async (): Promise<typeof Suite> => {
   const wanted = values.mutant
   if (wanted === undefined) return Suite
-  const ofSql = SqlMutants.mutants.find(({ name }) => name.includes(wanted))
+  const ofSql = [...SqlMutants.mutants, ...PostgresMutants.mutants].find(({ name }) => name.includes(wanted))
   if (ofSql !== undefined) {
     if (pglite !== undefined) SqlMutants.apply(pglite, ofSql)
     if (real !== undefined) SqlMutants.apply(real.server.template, ofSql)
@@ -209,7 +211,7 @@ const sweep = async (): Promise<void> => {
   for (let run = 0, seed = Number(values.seed); run < runs; run++, seed += step) {
     for (const level of levels) {
       for (const scene of scenes) {
-        if (stopping.signal.aborted || performance.now() >= end) return
+        if (stopping.signal.aborted || performance.now() >= end || (values.first && tally.wrong > 0)) return
         play(scene, level, seed)
         // Signals are heard here, and lines written.
         await turn()

@@ -8,7 +8,6 @@ import { escapes, install } from "./kernel/Escapes.ts"
 import { Kernel } from "./kernel/Kernel.ts"
 import type { Level } from "./levels/Level.ts"
 import { PgliteServer } from "./levels/PgliteServer.ts"
-import * as PostgresLevel from "./levels/PostgresLevel.ts"
 import * as Hunt from "./mutants/Hunt.ts"
 import * as SqlMutants from "./mutants/SqlMutants.ts"
 import { run } from "./Scene.ts"
@@ -21,27 +20,22 @@ const batchSeeds = isLong ? { memory: 25, pglite: 10 } : { memory: 5, pglite: 2 
 const seconds = isLong ? 90 : 30
 
 let server: PgliteServer
-let real: Awaited<ReturnType<typeof PostgresLevel.start>>
 let uninstall: () => void
 
 beforeAll(async () => {
   uninstall = install()
   server = await PgliteServer.open(new Kernel(0))
   Suite.prepare(server)
-  real = await PostgresLevel.start()
-  PostgresLevel.prepare(real.server)
 })
 
 afterAll(async () => {
   uninstall()
   await server.close()
-  await real.stop()
 })
 
-const levels: Readonly<Record<Level["name"], () => Level>> = {
+const levels: Readonly<Record<"memory" | "pglite", () => Level>> = {
   memory: () => Suite.memory,
-  pglite: () => Suite.pglite(server),
-  postgres: () => Suite.postgres(real.server)
+  pglite: () => Suite.pglite(server)
 }
 
 describe("simulation", () => {

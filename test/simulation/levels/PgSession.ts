@@ -31,10 +31,12 @@ export interface SessionServer {
   readonly pumpAll: () => void
 }
 
-/** A line of the story. */
+/** A statement in a line of the story. */
+export const inLine = (text: string): string => text.replaceAll(/\s+/g, " ").trim().slice(0, 100)
+
 export const mentionStatement = (kernel: Kernel, { wire }: Session, text: string): void => {
   if (kernel.story === undefined || text === "") return
-  kernel.mention(`${wire.process.name}, connection ${wire.id}: ${text.replaceAll(/\s+/g, " ").trim().slice(0, 100)}`)
+  kernel.mention(`${wire.process.name}, connection ${wire.id}: ${inLine(text)}`)
 }
 
 export class Session implements Peer {

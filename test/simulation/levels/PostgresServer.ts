@@ -13,7 +13,7 @@ import type { SeededRandom } from "../kernel/Random.ts"
 import { Backends, type Done } from "./Backends.ts"
 import type { Trouble } from "./Level.ts"
 import type { Checker } from "./PgliteInspection.ts"
-import { mentionStatement, Session, type SessionServer } from "./PgSession.ts"
+import { inLine, mentionStatement, Session, type SessionServer } from "./PgSession.ts"
 import * as PgWire from "./PgWire.ts"
 import { ServerFaults } from "./ServerFaults.ts"
 
@@ -243,7 +243,7 @@ export class PostgresServer implements Server, SessionServer {
     const code = this.faults.injected(this.random)
     const isRefused = code !== undefined && text !== "" && !/\bROLLBACK\b/.test(text)
     if (isRefused) {
-      this.kernel.tell(`${session.wire.process.name} is refused (${code}): ${text.slice(0, 100)}`)
+      this.kernel.tell(`${session.wire.process.name} is refused (${code}): ${inLine(text)}`)
     }
     const done = this.carryOut(place, isRefused ? this.refusal(code, text) : [unit])
     if (done.state === "waits") {
@@ -335,7 +335,7 @@ export class PostgresServer implements Server, SessionServer {
   private setAside(place: Place, text: string): void {
     this.lockWaits++
     const waits: Waiting = { place, expired: undefined, isOrphan: false }
-    this.kernel.tell(`${place.session.wire.process.name} waits for a lock: ${text.slice(0, 100)}`)
+    this.kernel.tell(`${place.session.wire.process.name} waits for a lock: ${inLine(text)}`)
     this.waiting.push(waits)
     process.kill(place.pid, "SIGSTOP")
     const expire = (name: string, millis: number, code: string, why: string): void => {
