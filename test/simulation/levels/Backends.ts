@@ -10,6 +10,10 @@ export interface Step {
   readonly ask?: Uint8Array
   /** How many `ReadyForQuery` it is answered with. */
   readonly replies: number
+  /** How many of those nobody wants to see. */
+  readonly skip?: number
+  /** Only when the one before has ended its transaction. */
+  readonly isForIdle?: boolean
 }
 
 export type ToThread =

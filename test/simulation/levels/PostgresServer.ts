@@ -10,7 +10,7 @@ import { Schema } from "effect"
 import type { Kernel } from "../kernel/Kernel.ts"
 import type { Peer, Server, Wire } from "../kernel/Network.ts"
 import type { SeededRandom } from "../kernel/Random.ts"
-import { Backends, type Done } from "./Backends.ts"
+import { Backends, type Done, type Step } from "./Backends.ts"
 import type { Trouble } from "./Level.ts"
 import type { Checker } from "./PgliteInspection.ts"
 import { inLine, mentionStatement, Session, type SessionServer } from "./PgSession.ts"
@@ -24,7 +24,7 @@ const shadows = `
   create function sim.now() returns timestamptz language sql stable as
     $$ select to_timestamp(current_setting('sim.began')::float8 / 1e6) $$;
   create function sim.clock_timestamp() returns timestamptz language sql volatile as
-    $$ select to_timestamp(last_value::float8 / 1e6) from sim.clock $$;
+    $$ select to_timestamp(greatest(current_setting('sim.now')::float8, last_value) / 1e6) from sim.clock $$;
   create function sim.pg_postmaster_start_time() returns timestamptz language sql stable as
     $$ select timestamptz '2000-01-01' $$;
   create function sim.pg_advisory_xact_lock(place bigint) returns void language plpgsql as $$ begin
@@ -60,7 +60,8 @@ const parameters = (database: string): Readonly<Record<string, string>> => ({
   log_lock_waits: "on",
   deadlock_timeout: "1",
   timezone: "UTC",
-  "sim.began": "0"
+  "sim.began": "0",
+  "sim.now": "0"
 })
 
 const timeouts: ReadonlySet<string> = new Set([
@@ -74,7 +75,7 @@ interface Place {
   readonly session: Session
   readonly backend: number
   readonly pid: number
-  readonly isReadOnly: boolean
+  isReadOnly: boolean
   /** In milliseconds, from how it began. */
   readonly defaults: ReadonlyMap<string, number>
   /** In milliseconds, until the transaction ends. */
@@ -90,12 +91,13 @@ interface Waiting {
   isOrphan: boolean
 }
 
+/** What lets go of locks inside of a transaction. */
+const releases = /ROLLBACK TO|pg_advisory_unlock/i
+
 const jsonOf = (sql: string): string => `select coalesce(json_agg(t), '[]')::text from (${sql}) t`
 
 const rowsOf = <Row>(row: Schema.Codec<Row>, [text]: ReadonlyArray<string>): ReadonlyArray<Row> =>
   Schema.decodeUnknownSync(Schema.Array(row))(JSON.parse(text ?? "[]"))
-
-const micros = (kernel: Kernel): number => Math.floor(kernel.nowMillis * 1000)
 
 const millisOf = (value: string): number => {
   const [, number = "0", unit = "ms"] = /^(\d+)\s*(ms|s|min)?/.exec(value) ?? []
@@ -120,7 +122,6 @@ export class PostgresServer implements Server, SessionServer {
   private readonly root: number
   /** A session of the checker's own in the world's database: it also hears what is notified. */
   private eye: number
-  private toldMicros = -1
   private isRestarting = false
   private readonly channels = new Set<string>()
 
@@ -245,13 +246,14 @@ export class PostgresServer implements Server, SessionServer {
     if (isRefused) {
       this.kernel.tell(`${session.wire.process.name} is refused (${code}): ${inLine(text)}`)
     }
-    const done = this.carryOut(place, isRefused ? this.refusal(code, text) : [unit])
-    if (done.state === "waits") {
+    const [done, seen] = this.carryOut(place, isRefused ? this.refusal(code, text) : [unit])
+    if (done === undefined || done.state === "waits") {
       this.setAside(place, text)
       return undefined
     }
     const reply = this.replyOf(place, done, undefined)
-    this.afterwards()
+    if (seen !== undefined) this.afterwards(seen)
+    else if (releases.test(text)) this.afterwards()
     return reply
   }
 
@@ -308,28 +310,33 @@ export class PostgresServer implements Server, SessionServer {
     this.exec(`listen "${channel}"`)
   }
 
-  /** Nobody else's backend does anything meanwhile: those that wait are stopped. */
-  private carryOut(place: Place, units: ReadonlyArray<Buffer>): Done {
-    const now = micros(this.kernel)
-    const clock = now === this.toldMicros
-      ? []
-      : [{ backend: this.eye, ask: PgWire.query(`select pg_catalog.setval('sim.clock', ${now})`), replies: 1 }]
-    this.toldMicros = now
-    const settings = place.session.status === "I"
-      ? [{
+  /** Does what was asked, and looks around when that has ended a transaction. Nobody else's backend does anything meanwhile: those that wait are stopped. */
+  private carryOut(place: Place, units: ReadonlyArray<Buffer>): ReadonlyArray<Done> {
+    const settings = this.settingsOf(place)
+    return this.backends.walk([
+      {
         backend: place.backend,
-        ask: PgWire.query(
-          `set default_transaction_read_only = ${this.faults.has("25006") ? "on" : "off"}; set sim.began = ${now}`
-        ),
-        replies: 1
-      }]
-      : []
-    const steps = units.map((ask) => ({ backend: place.backend, ask, replies: 1 }))
-    const done = this.backends.walk([...clock, ...settings, ...steps])
-    const last = done.at(-1)
-    if (last === undefined) throw new Error("nothing was done")
-    for (const note of done[0] !== last && clock.length > 0 ? done[0]?.notes ?? [] : []) this.notify(note)
-    return last
+        ask: Buffer.concat([...settings, ...units]),
+        replies: settings.length + units.length,
+        skip: settings.length + units.length - 1
+      },
+      { ...this.look, isForIdle: true }
+    ])
+  }
+
+  /** The time, as the next statement has it, and what else a transaction begins with. */
+  private settingsOf(place: Place): ReadonlyArray<Buffer> {
+    const { status } = place.session
+    if (status === "E") return []
+    const now = Math.floor(this.kernel.nowMillis * 1000)
+    const set = (name: string, value: string) => `pg_catalog.set_config('${name}', '${value}', false)`
+    if (status === "T") return [PgWire.query(`select ${set("sim.now", `${now}`)}`)]
+    const isReadOnly = this.faults.has("25006")
+    const changed = isReadOnly === place.isReadOnly
+      ? ""
+      : `, ${set("default_transaction_read_only", isReadOnly ? "on" : "off")}`
+    place.isReadOnly = isReadOnly
+    return [PgWire.query(`select ${set("sim.now", `${now}`)}, ${set("sim.began", `${now}`)}${changed}`)]
   }
 
   private setAside(place: Place, text: string): void {
@@ -358,6 +365,8 @@ export class PostgresServer implements Server, SessionServer {
   /** Lets one that waited go on, to its answer or to the next lock. */
   private resume(waits: Waiting): void {
     const { place } = waits
+    // What it was told of the time was true when it began.
+    this.exec(`select pg_catalog.setval('sim.clock', ${Math.floor(this.kernel.nowMillis * 1000)})`)
     process.kill(place.pid, "SIGCONT")
     const [done] = this.backends.walk([{ backend: place.backend, replies: 1 }])
     if (done === undefined || done.state === "waits") {
@@ -378,14 +387,9 @@ export class PostgresServer implements Server, SessionServer {
   }
 
   /** A statement is through: what was said is told, what is wrong is noted, and who waited for its locks goes on. */
-  private afterwards(): void {
-    while (true) {
-      const lines = this.cells(
-        this.eye,
-        `${this.watch === undefined ? "select ''" : "execute sim_watch"}${
-          this.waiting.length === 0 ? "" : "; select 'waits ' || pid from pg_locks where not granted"
-        }`
-      )
+  private afterwards(seen?: Done): void {
+    for (let first = seen;; first = undefined) {
+      const lines = first === undefined ? this.heard(this.backends.walk([this.look])[0]) : this.heard(first)
       const blocked = new Set(lines.flatMap((line) => line.startsWith("waits ") ? [Number(line.slice(6))] : []))
       for (const line of this.watch?.(lines.filter((each) => !each.startsWith("waits "))) ?? []) {
         if (!this.wrong.has(line)) this.kernel.tell(`WRONG: ${line}`)
@@ -424,9 +428,23 @@ export class PostgresServer implements Server, SessionServer {
     for (const session of this.sessions) if (session.channels.has(channel)) session.wire.toClient(message)
   }
 
+  /** Asks what is wrong, and who waits for a lock. */
+  private get look(): Step {
+    const waiting = this.waiting.length === 0 ? "" : "; select 'waits ' || pid from pg_locks where not granted"
+    return {
+      backend: this.eye,
+      ask: PgWire.query(`${this.watch === undefined ? "select ''" : "execute sim_watch"}${waiting}`),
+      replies: 1
+    }
+  }
+
   private cells(backend: number, sql: string): ReadonlyArray<string> {
-    const [done] = this.backends.walk([{ backend, ask: PgWire.query(sql), replies: 1 }])
-    if (done === undefined || done.state !== "done") throw new Error(`the checker's own statement waits: ${sql}`)
+    return this.heard(this.backends.walk([{ backend, ask: PgWire.query(sql), replies: 1 }])[0])
+  }
+
+  /** What the checker's own session was told. */
+  private heard(done: Done | undefined): ReadonlyArray<string> {
+    if (done === undefined || done.state !== "done") throw new Error("the checker's own statement waits")
     for (const note of done.notes) this.notify(note)
     return PgWire.cellsOf(Buffer.from(done.reply))
   }
@@ -438,7 +456,6 @@ export class PostgresServer implements Server, SessionServer {
   private enterDatabase(): void {
     this.askRoot(`create database ${worldName} template ${templateName}`)
     this.eye = this.backends.open(PgWire.startup(parameters(worldName))).id
-    this.toldMicros = -1
   }
 
   private leaveDatabase(): void {

@@ -17,6 +17,7 @@ class Backend {
   private notes: Array<Buffer> = []
   private said: Array<string> = []
   private due = 1
+  private skip = 0
   private isWaiting = false
   private changed: () => void = () => {}
 
@@ -32,8 +33,9 @@ class Backend {
   }
 
   /** Asks something that is answered with so many `ReadyForQuery`. */
-  ask(bytes: Uint8Array, replies: number): void {
+  ask(bytes: Uint8Array, replies: number, skip: number): void {
     this.due = replies
+    this.skip = skip
     this.socket.write(bytes)
   }
 
@@ -90,7 +92,8 @@ class Backend {
     }
     if (message[0] === PgWire.keyData) this.pid = message.readInt32BE(5)
     if (message[0] === PgWire.ready) this.due--
-    this.reply.push(message)
+    if (this.skip === 0) this.reply.push(message)
+    else if (message[0] === PgWire.ready) this.skip--
   }
 }
 
@@ -120,8 +123,9 @@ const open = async (startup: Uint8Array): Promise<FromThread> => {
 /** Stops where one waits, or is gone. */
 const walk = async (steps: ReadonlyArray<Step>): Promise<FromThread> => {
   const done: Array<Done> = []
-  for (const { ask, backend, replies } of steps) {
-    if (ask !== undefined) backendOf(backend).ask(ask, replies)
+  for (const { ask, backend, isForIdle = false, replies, skip = 0 } of steps) {
+    if (isForIdle && PgWire.statusOf(Buffer.from(done.at(-1)?.reply ?? none)) !== "I") break
+    if (ask !== undefined) backendOf(backend).ask(ask, replies, skip)
     const last = await backendOf(backend).done()
     done.push(last)
     if (last.state !== "done") break
