@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setImmediate as turn } from "node:timers/promises"
 import { parseArgs } from "node:util"
-import { escapes, install } from "./kernel/Escapes.ts"
+import * as Escapes from "./kernel/Escapes.ts"
 import { Kernel } from "./kernel/Kernel.ts"
 import type { Level } from "./levels/Level.ts"
 import { PgliteServer } from "./levels/PgliteServer.ts"
@@ -100,7 +100,7 @@ if (values.jobs !== undefined) {
   process.exit(tally.wrong > 0 || problems.length > 0 ? 1 : stopping.signal.aborted ? 130 : 0)
 }
 
-const uninstall = install()
+const uninstall = Escapes.install()
 /** They take a few seconds to start: only where they are wanted. */
 const pglite = isWanted("pglite", values.level) ? await PgliteServer.open(new Kernel(0)) : undefined
 if (pglite !== undefined) Suite.prepare(pglite)
@@ -222,8 +222,8 @@ const sweep = async (): Promise<void> => {
 
 await (values.mutants === undefined ? sweep() : hunt())
 say(values.json ? JSON.stringify(tally.summary) : tally.line)
-const ours = [...escapes].filter(([place]) => / src\//.test(place))
-if (values.trace) { for (const [where, times] of escapes) say(`escaped: ${where}: ${times}`) }
+const ours = Escapes.ours()
+if (values.trace) { for (const [where, times] of Escapes.escapes) say(`escaped: ${where}: ${times}`) }
 for (const [where, times] of ours) console.error(`WRONG: src asked the real world: ${where}: ${times}`)
 uninstall()
 await pglite?.close()

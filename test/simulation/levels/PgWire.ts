@@ -62,12 +62,12 @@ export const startup = (parameters: Readonly<Record<string, string>>): Buffer =>
 /** An error without what differs between two runs: the numbers of processes and transactions in a deadlock's details. */
 export const settled = (
   message: Buffer,
-  change: (code: string) => readonly [code: string, text: string] | undefined
+  change: (code: string, text: string) => readonly [code: string, text: string] | undefined
 ): Buffer => {
   if (message[0] !== errorResponse) return message
   const fields = message.subarray(5).toString("utf8").split("\0").filter((field) => field !== "")
   const code = fields.find((field) => field.startsWith("C"))?.slice(1) ?? ""
-  const changed = change(code)
+  const changed = change(code, fields.find((field) => field.startsWith("M"))?.slice(1) ?? "")
   const kept = fields.flatMap((field) => {
     const kind = field[0]
     if (code === "40P01" && (kind === "D" || kind === "H")) return []

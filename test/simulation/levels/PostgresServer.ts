@@ -27,6 +27,14 @@ const shadows = `
     $$ select to_timestamp(greatest(current_setting('sim.now')::float8, last_value) / 1e6) from sim.clock $$;
   create function sim.pg_postmaster_start_time() returns timestamptz language sql stable as
     $$ select timestamptz '2000-01-01' $$;
+  create unlogged table sim.backends (pid int primary key, id int not null);
+  create view sim.pg_locks as
+    select locktype, database, relation, transactionid, classid, objid, objsubid, mode, granted,
+      (select b.id from sim.backends b where b.pid = l.pid) as pid from pg_catalog.pg_locks l;
+  create view sim.pg_stat_activity as
+    select (select b.id from sim.backends b where b.pid = a.pid) as pid, datname, application_name, state, query, timestamptz '2000-01-01' as xact_start,
+      timestamptz '2000-01-01' as query_start, timestamptz '2000-01-01' as state_change
+    from pg_catalog.pg_stat_activity a;
   create function sim.pg_advisory_xact_lock(place bigint) returns void language plpgsql as $$ begin
     if current_setting('lock_timeout') = '0' then perform pg_catalog.pg_advisory_xact_lock(place);
     elsif not pg_catalog.pg_try_advisory_xact_lock(place) then raise lock_not_available using message = 'simulated';
@@ -288,6 +296,10 @@ export class PostgresServer implements Server, SessionServer {
     const { id, pid } = this.backends.open(
       PgWire.startup({ ...Object.fromEntries(kept), ...parameters(worldName) })
     )
+    // Numbers of processes differ between runs: who asks is told the connection's.
+    this.exec(
+      `insert into sim.backends values (${pid}, ${session.wire.id}) on conflict (pid) do update set id = excluded.id`
+    )
     const place: Place = {
       session,
       backend: id,
@@ -407,8 +419,8 @@ export class PostgresServer implements Server, SessionServer {
       if (isLocal === "t") place.locals.set(name, millisOf(value))
     }
     const messages = PgWire.messagesOf(Buffer.from(done.reply)).map((message) =>
-      PgWire.settled(message, (code) => {
-        if (code === "40P01") {
+      PgWire.settled(message, (code, text) => {
+        if (text === "deadlock detected") {
           this.deadlocks++
           this.kernel.tell(`${place.session.wire.process.name} is in a deadlock`)
         }
@@ -430,7 +442,9 @@ export class PostgresServer implements Server, SessionServer {
 
   /** Asks what is wrong, and who waits for a lock. */
   private get look(): Step {
-    const waiting = this.waiting.length === 0 ? "" : "; select 'waits ' || pid from pg_locks where not granted"
+    const waiting = this.waiting.length === 0
+      ? ""
+      : "; select 'waits ' || pid from pg_catalog.pg_locks where not granted"
     return {
       backend: this.eye,
       ask: PgWire.query(`${this.watch === undefined ? "select ''" : "execute sim_watch"}${waiting}`),
