@@ -47,11 +47,17 @@ export const run = (scene: Scene, level: Level, options: WorldOptions): Verdict 
   const play = scene.play()
   const world = new World(level, scene.slots, play, options)
   play.begin(world)
-  world.kernel.runUntil(world.endMillis)
-  world.heal()
-  world.kernel.runUntil(world.endMillis + scene.settleSeconds * 1000)
+  const seen = () => [...world.wrong, ...world.store.wrong]
+  const isFound = () => options.stopsAt !== undefined && seen().some(options.stopsAt)
+  const runUntil = (atMillis: number): void => {
+    const { kernel } = world
+    while (kernel.nowMillis < atMillis && !isFound()) kernel.runUntil(Math.min(atMillis, kernel.nowMillis + 1000))
+  }
+  runUntil(world.endMillis)
+  if (!isFound()) world.heal()
+  runUntil(world.endMillis + scene.settleSeconds * 1000)
   world.stop()
-  const wrong = [...world.wrong, ...world.store.wrong, ...play.check(world.store)]
+  const wrong = isFound() ? seen() : [...seen(), ...play.check(world.store)]
   return {
     seed: options.seed,
     wrong,

@@ -28,6 +28,9 @@ const shapeOf = (line: string): string => line.replaceAll(/[0-9a-f]{8}-[0-9a-f-]
 /** Whether something of the same kind is wrong. */
 const isSame = (of: string, { wrong }: Verdict): boolean => wrong.some((line) => shapeOf(line) === of)
 
+/** For a play that is to show the same, and nothing else. */
+export const stopsAt = ({ wrong: [first = ""] }: Verdict) => (line: string): boolean => shapeOf(line) === shapeOf(first)
+
 export const optionsOf = ({ absent, healAfter, strikes }: Case, { seconds, seed }: WorldOptions): WorldOptions => ({
   seed,
   seconds,

@@ -19,6 +19,8 @@ export interface WorldOptions {
   /** Slots that stay empty. */
   readonly absent?: ReadonlySet<number> | undefined
   readonly story?: boolean
+  /** Ends as soon as this is wrong; what only shows at the end is then not looked for. */
+  readonly stopsAt?: ((line: string) => boolean) | undefined
 }
 
 /** Who has not ended so long after SIGTERM is killed. */

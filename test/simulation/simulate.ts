@@ -149,7 +149,7 @@ const print = (verdict: Verdict, title: string): void => {
 const explain = (scene: Scene, level: Level, found: Verdict): void => {
   const options = { ...base, seed: found.seed }
   const play = (small: Shrink.Case, story: boolean) =>
-    suite.run(scene, level, { ...Shrink.optionsOf(small, options), story })
+    suite.run(scene, level, { ...Shrink.optionsOf(small, options), stopsAt: Shrink.stopsAt(found), story })
   const { small, tries, verdict } = Shrink.shrink((each) => play(each, false), found, {
     seconds: base.healAfter ?? seconds,
     slots: scene.slots
