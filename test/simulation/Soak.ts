@@ -69,7 +69,11 @@ const play = (args: ReadonlyArray<string>, signal: AbortSignal, note: (played: P
       signal.removeEventListener("abort", stop)
       clearTimeout(timer.kill)
       // 1 is for seeds that were wrong: they have been told.
-      resolve({ problem: code === 0 || code === 1 ? undefined : `a process ended with ${code}: ${said}` })
+      resolve({
+        problem: code === 0 || code === 1 || (code === 130 && signal.aborted)
+          ? undefined
+          : `a process ended with ${code}: ${said}`
+      })
     })
   })
 

@@ -23,7 +23,7 @@ import * as Suite from "./Suite.ts"
 import { playedOf, Tally } from "./Tally.ts"
 import type { WorldOptions } from "./World.ts"
 
-const usage = `npm run simulate -- [--seed N] [--runs K | --hours H] [--jobs N] [--step N]
+const usage = `npm run simulate -- [--seed N] [--runs K | --hours H [--jobs N] [--progress S]] [--step N]
   [--scene jobs,orders,fetch,api|all] [--level memory,pglite,postgres|all] [--seconds S] [--heal-after S]
   [--without i,j] [--only-strikes i,j|none] [--absent slot,slot] [--mutant TEXT] [--first] [--shrink] [--trace] [--json]
   [--failures FILE] [--mutants sql|code|all [--only TEXT] [--max-seeds N]]`
@@ -47,6 +47,7 @@ const { values } = parseArgs({
     shrink: { type: "boolean", default: false },
     trace: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
+    progress: { type: "string", default: "30" },
     failures: { type: "string", default: join(tmpdir(), `sluice-simulation-${process.pid}.jsonl`) },
     mutants: { type: "string" },
     "max-seeds": { type: "string", default: "1000" },
@@ -91,7 +92,7 @@ if (values.jobs !== undefined) {
     firstSeed: Number(values.seed),
     args: passed,
     failures: values.failures,
-    progressMillis: 30_000,
+    progressMillis: Number(values.progress) * 1000,
     say: values.json ? (line) => console.error(line) : say
   }, stopping.signal)
   for (const problem of problems) console.error(problem)
