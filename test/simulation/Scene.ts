@@ -1,4 +1,5 @@
 /** What is simulated: processes that do something, and a checker that knows nothing of how. */
+import { epochMillis } from "./kernel/Kernel.ts"
 import type { Process } from "./kernel/Process.ts"
 import type { Level, Store } from "./levels/Level.ts"
 import * as Nemesis from "./Nemesis.ts"
@@ -67,7 +68,7 @@ export const run = (scene: Scene, level: Level, options: WorldOptions): Verdict 
     kinds: [...world.strikes.values()].map(({ kind }) => kind),
     statements: world.store.statements(),
     steps: world.kernel.steps,
-    virtualSeconds: (options.healAfter ?? options.seconds) + scene.settleSeconds,
+    virtualSeconds: (world.kernel.nowMillis - epochMillis) / 1000,
     hash: (world.kernel.hash >>> 0).toString(16),
     story: world.kernel.story ?? []
   }

@@ -21,7 +21,7 @@ const world = (
       kinds: [],
       statements: 0,
       steps: 0,
-      virtualSeconds: 0,
+      virtualSeconds: small.healAfter + 60,
       hash: "",
       story: []
     }

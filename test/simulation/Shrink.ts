@@ -63,7 +63,12 @@ export const shrink = (
     tries++
     const played = play(candidate)
     if (!isSame(wanted, played)) return false
-    small = candidate
+    // What would have come later made no difference.
+    small = {
+      ...candidate,
+      strikes: played.kept,
+      healAfter: Math.min(candidate.healAfter, Math.ceil(played.virtualSeconds))
+    }
     verdict = played
     return true
   }
@@ -96,7 +101,7 @@ export const shrink = (
     }
     return small.absent.length > before
   }
-  for (let isSmaller = true; isSmaller && tries < maxTries;) {
+  for (let isSmaller = becomes(small); isSmaller && tries < maxTries;) {
     isSmaller = [hasShortened(), hasDropped(), hasEmptied()].some((each) => each)
   }
   return { small, verdict, tries }

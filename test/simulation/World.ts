@@ -49,11 +49,14 @@ export class World {
     this.store = level.open(this.kernel, this.network)
     this.play = play
     const plan = Nemesis.plan(this.kernel.random.fork(), slots, options.seconds)
+    const healMillis = (options.healAfter ?? options.seconds) * 1000
     this.strikes = new Map(
-      [...plan.entries()].filter(([at]) => options.without?.has(at) !== true && options.only?.has(at) !== false)
+      [...plan.entries()].filter(([at, { atMillis }]) =>
+        atMillis < healMillis && options.without?.has(at) !== true && options.only?.has(at) !== false
+      )
     )
     this.absent = options.absent ?? new Set()
-    this.endMillis = this.kernel.nowMillis + (options.healAfter ?? options.seconds) * 1000
+    this.endMillis = this.kernel.nowMillis + healMillis
     for (let slot = 0; slot < slots; slot++) this.slots.push(this.start(slot))
     for (const strike of this.strikes.values()) this.kernel.after(strike.atMillis, undefined, () => this.strike(strike))
     const random = this.kernel.random.fork()
