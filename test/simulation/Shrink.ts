@@ -101,8 +101,11 @@ export const shrink = (
     }
     return small.absent.length > before
   }
-  for (let isSmaller = becomes(small); isSmaller && tries < maxTries;) {
-    isSmaller = [hasShortened(), hasDropped(), hasEmptied()].some((each) => each)
+  const isSmaller = (): boolean => [hasShortened(), hasDropped(), hasEmptied()].some((each) => each)
+  if (becomes(small)) {
+    while (isSmaller()) {
+      // As long as one makes room for another.
+    }
   }
   return { small, verdict, tries }
 }

@@ -11,7 +11,14 @@ const simulate = (args: ReadonlyArray<string>, onLine: (line: string, pid: numbe
   new Promise<{ readonly code: number | null; readonly lines: ReadonlyArray<string> }>((resolve) => {
     const child = spawn(process.execPath, [
       fileURLToPath(new URL("simulate.ts", import.meta.url)),
-      ...["--level", "memory", "--scene", "jobs", "--seconds", "20", "--jobs", "2"],
+      "--level",
+      "memory",
+      "--scene",
+      "jobs",
+      "--seconds",
+      "20",
+      "--jobs",
+      "2",
       ...args
     ])
     const lines: Array<string> = []
@@ -38,7 +45,12 @@ describe("a soak", () => {
     const folder = mkdtempSync(join(tmpdir(), "sluice-soak-"))
     const failures = join(folder, "failures.jsonl")
     const { code, lines } = await simulate([
-      ...["--hours", "0.001", "--mutant", "what is enqueued is there twice", "--failures", failures]
+      "--hours",
+      "0.001",
+      "--mutant",
+      "what is enqueued is there twice",
+      "--failures",
+      failures
     ])
     assert.strictEqual(code, 1, lines.join("\n"))
     assert.isTrue(existsSync(failures))

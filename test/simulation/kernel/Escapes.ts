@@ -132,7 +132,7 @@ const replaceClocks = (): void => {
   replace(Date, { now: served("Date.now", now, ({ process }) => process.clockMillis) })
   const real = performance.now.bind(performance)
   replace(performance, { now: served("performance.now", real, monotonic) })
-  const nanos = process.hrtime.bigint
+  const nanos = process.hrtime.bigint.bind(process.hrtime)
   replace(process.hrtime, {
     bigint: served("process.hrtime", nanos, (as) => BigInt(Math.floor(monotonic(as) * 1e6)))
   })

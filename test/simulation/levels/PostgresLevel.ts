@@ -33,7 +33,7 @@ export const start = async (): Promise<{ readonly server: PostgresServer; readon
       Effect.provideService(Scope.Scope, scope)
     )
   )
-  const server = PostgresServer.open(socketPath, new Kernel(0))
+  const server = new PostgresServer(socketPath, new Kernel(0))
   return {
     server,
     stop: async () => {

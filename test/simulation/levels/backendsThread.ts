@@ -144,10 +144,12 @@ const handle = (told: ToThread): Promise<FromThread> => {
   return told.type === "walk" ? walk(told.steps) : finish(told.backend)
 }
 
+const answer = async (told: ToThread): Promise<void> => {
+  port.postMessage(await handle(told).catch((error): FromThread => ({ type: "failed", why: String(error) })))
+  Atomics.add(signal, 0, 1)
+  Atomics.notify(signal, 0)
+}
+
 port.on("message", (told: ToThread) => {
-  void handle(told).catch((error): FromThread => ({ type: "failed", why: String(error) })).then((answer) => {
-    port.postMessage(answer)
-    Atomics.add(signal, 0, 1)
-    Atomics.notify(signal, 0)
-  })
+  void answer(told)
 })
