@@ -19,4 +19,16 @@ export interface Regression {
   readonly what: string
 }
 
-export const regressions: ReadonlyArray<Regression> = []
+export const regressions: ReadonlyArray<Regression> = [
+  {
+    seed: 2,
+    level: "pglite",
+    scene: "jobs",
+    seconds: 60,
+    healAfter: 17,
+    strikes: [3],
+    absent: [2],
+    mended: "57be8b6",
+    what: "a claim that arrives after its worker was declared dead takes jobs that nobody runs"
+  }
+]

@@ -25,7 +25,7 @@ import type { WorldOptions } from "./World.ts"
 
 const usage = `npm run simulate -- [--seed N] [--runs K | --hours H [--jobs N] [--progress S]] [--step N]
   [--scene jobs,orders,fetch,api|all] [--level memory,pglite,postgres|all] [--seconds S] [--heal-after S]
-  [--without i,j] [--only-strikes i,j|none] [--absent slot,slot] [--mutant TEXT] [--first] [--shrink] [--trace] [--json]
+  [--without i,j] [--only-strikes i,j|none] [--absent slot,slot] [--mutant TEXT] [--first] [--shrink [--max-tries N]] [--trace] [--json]
   [--failures FILE] [--mutants sql|code|all [--only TEXT] [--max-seeds N]]`
 
 const { values } = parseArgs({
@@ -45,6 +45,7 @@ const { values } = parseArgs({
     mutant: { type: "string" },
     first: { type: "boolean", default: false },
     shrink: { type: "boolean", default: false },
+    "max-tries": { type: "string", default: "150" },
     trace: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     progress: { type: "string", default: "30" },
@@ -153,7 +154,8 @@ const explain = (scene: Scene, level: Level, found: Verdict): void => {
     suite.run(scene, level, { ...Shrink.optionsOf(small, options), stopsAt: Shrink.stopsAt(found), story })
   const { small, tries, verdict } = Shrink.shrink((each) => play(each, false), found, {
     seconds: base.healAfter ?? seconds,
-    slots: scene.slots
+    slots: scene.slots,
+    maxTries: Number(values["max-tries"])
   })
   say(`\nshrunk in ${tries} plays: ${level.name} ${scene.name}, seed ${found.seed}, ${small.strikes.length} strikes`)
   for (const strike of verdict.strikes) say(`  ${strike}`)
