@@ -151,7 +151,7 @@ const print = (verdict: Verdict, title: string): void => {
 const explain = (scene: Scene, level: Level, found: Verdict): void => {
   const options = { ...base, seed: found.seed }
   const play = (small: Shrink.Case, story: boolean) =>
-    suite.run(scene, level, { ...Shrink.optionsOf(small, options), stopsAt: Shrink.stopsAt(found), story })
+    Suite.run(scene, level, { ...Shrink.optionsOf(small, options), stopsAt: Shrink.stopsAt(found), story })
   const { small, tries, verdict } = Shrink.shrink((each) => play(each, false), found, {
     seconds: base.healAfter ?? seconds,
     slots: scene.slots,
@@ -170,9 +170,9 @@ let hasExplained = false
 const play = (scene: Scene, level: Level, seed: number): void => {
   const before = { lockWaits: real?.server.lockWaits ?? 0, deadlocks: real?.server.deadlocks ?? 0 }
   const options = { ...base, seed }
-  const verdict = suite.run(scene, level, { ...options, story: values.trace })
+  const verdict = Suite.run(scene, level, { ...options, story: values.trace })
   const isWrong = verdict.wrong.length > 0
-  const story = isWrong && values.json ? Story.summary(suite.run(scene, level, { ...options, story: true }).story) : []
+  const story = isWrong && values.json ? Story.summary(Suite.run(scene, level, { ...options, story: true }).story) : []
   const played = playedOf(verdict, {
     level: level.name,
     scene: scene.name,
