@@ -1,4 +1,5 @@
 /** What is simulated: processes that do something, and a checker that knows nothing of how. */
+import { epochMillis } from "./kernel/Kernel.ts"
 import type { Process } from "./kernel/Process.ts"
 import type { Level, Store } from "./levels/Level.ts"
 import * as Nemesis from "./Nemesis.ts"
@@ -32,6 +33,8 @@ export interface Verdict {
   readonly wrong: ReadonlyArray<string>
   readonly accepted: number
   readonly strikes: ReadonlyArray<string>
+  /** The places of the strikes in the plan. */
+  readonly kept: ReadonlyArray<number>
   readonly kinds: ReadonlyArray<Nemesis.Kind>
   readonly statements: number
   readonly steps: number
@@ -45,20 +48,27 @@ export const run = (scene: Scene, level: Level, options: WorldOptions): Verdict 
   const play = scene.play()
   const world = new World(level, scene.slots, play, options)
   play.begin(world)
-  world.kernel.runUntil(world.endMillis)
-  world.heal()
-  world.kernel.runUntil(world.endMillis + scene.settleSeconds * 1000)
+  const seen = () => [...world.wrong, ...world.store.wrong]
+  const isFound = () => options.stopsAt !== undefined && seen().some(options.stopsAt)
+  const runUntil = (atMillis: number): void => {
+    const { kernel } = world
+    while (kernel.nowMillis < atMillis && !isFound()) kernel.runUntil(Math.min(atMillis, kernel.nowMillis + 1000))
+  }
+  runUntil(world.endMillis)
+  if (!isFound()) world.heal()
+  runUntil(world.endMillis + scene.settleSeconds * 1000)
   world.stop()
-  const wrong = [...world.wrong, ...world.store.wrong, ...play.check(world.store)]
+  const wrong = isFound() ? seen() : [...seen(), ...play.check(world.store)]
   return {
     seed: options.seed,
     wrong,
     accepted: play.accepted(),
     strikes: [...world.strikes].map(([at, strike]) => `${at}: ${Nemesis.describe(strike)}`),
+    kept: [...world.strikes.keys()],
     kinds: [...world.strikes.values()].map(({ kind }) => kind),
     statements: world.store.statements(),
     steps: world.kernel.steps,
-    virtualSeconds: options.seconds + scene.settleSeconds,
+    virtualSeconds: (world.kernel.nowMillis - epochMillis) / 1000,
     hash: (world.kernel.hash >>> 0).toString(16),
     story: world.kernel.story ?? []
   }

@@ -8,11 +8,19 @@ import type { Play } from "./Scene.ts"
 
 export interface WorldOptions {
   readonly seed: number
-  /** How long things go wrong; after that all is healed. */
+  /** How long things go wrong; after that all is healed. The plan is made for so long. */
   readonly seconds: number
+  /** To heal all earlier than the plan ends. */
+  readonly healAfter?: number | undefined
   /** Strikes to leave out, by their place in the plan. */
   readonly without?: ReadonlySet<number> | undefined
+  /** The only strikes to keep, by their place in the plan. */
+  readonly only?: ReadonlySet<number> | undefined
+  /** Slots that stay empty. */
+  readonly absent?: ReadonlySet<number> | undefined
   readonly story?: boolean
+  /** Ends as soon as this is wrong; what only shows at the end is then not looked for. */
+  readonly stopsAt?: ((line: string) => boolean) | undefined
 }
 
 /** Who has not ended so long after SIGTERM is killed. */
@@ -31,6 +39,7 @@ export class World {
   private readonly play: Play
   private readonly slots: Array<Process> = []
   private readonly all: Array<Process> = []
+  private readonly absent: ReadonlySet<number>
   private generation = 0
 
   constructor(level: Level, slots: number, play: Play, options: WorldOptions) {
@@ -40,8 +49,14 @@ export class World {
     this.store = level.open(this.kernel, this.network)
     this.play = play
     const plan = Nemesis.plan(this.kernel.random.fork(), slots, options.seconds)
-    this.strikes = new Map([...plan.entries()].filter(([at]) => options.without?.has(at) !== true))
-    this.endMillis = this.kernel.nowMillis + options.seconds * 1000
+    const healMillis = (options.healAfter ?? options.seconds) * 1000
+    this.strikes = new Map(
+      [...plan.entries()].filter(([at, { atMillis }]) =>
+        atMillis < healMillis && options.without?.has(at) !== true && options.only?.has(at) !== false
+      )
+    )
+    this.absent = options.absent ?? new Set()
+    this.endMillis = this.kernel.nowMillis + healMillis
     for (let slot = 0; slot < slots; slot++) this.slots.push(this.start(slot))
     for (const strike of this.strikes.values()) this.kernel.after(strike.atMillis, undefined, () => this.strike(strike))
     const random = this.kernel.random.fork()
@@ -90,9 +105,13 @@ export class World {
   private start(slot: number): Process {
     const process = new Process(this.kernel, `p${slot}.${this.generation++}`)
     this.all.push(process)
+    // It is made all the same: what the others draw from the seed does not change.
     if (!this.isHealed && this.hasPlanned("jump")) process.skewMillis = (process.random.float() - 0.5) * 20_000
-    this.kernel.tell(`${process.name} starts`)
-    this.play.boot(this, process, slot)
+    if (this.absent.has(slot)) process.kill()
+    else {
+      this.kernel.tell(`${process.name} starts`)
+      this.play.boot(this, process, slot)
+    }
     return process
   }
 

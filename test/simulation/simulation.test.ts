@@ -33,7 +33,7 @@ afterAll(async () => {
   await server.close()
 })
 
-const levels: Readonly<Record<Level["name"], () => Level>> = {
+const levels: Readonly<Record<"memory" | "pglite", () => Level>> = {
   memory: () => Suite.memory,
   pglite: () => Suite.pglite(server)
 }

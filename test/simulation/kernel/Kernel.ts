@@ -54,7 +54,12 @@ export class Kernel {
   /** Notes what a person would want to read. */
   tell(text: string): void {
     this.trace(text)
-    this.story?.push(`${((this.nowMillis - epochMillis) / 1000).toFixed(3).padStart(9)}  ${text}`)
+    this.story?.push(`${this.clock}  ${text}`)
+  }
+
+  /** Notes what somebody may want to read, and what is no part of what happened. */
+  mention(text: string): void {
+    this.story?.push(`${this.clock}  · ${text}`)
   }
 
   wake(runner: Runner): void {
@@ -86,6 +91,10 @@ export class Kernel {
     const end = this.nowMillis + millisMax
     while (isUnsettled()) if (this.nowMillis >= end || !this.step(end)) return false
     return true
+  }
+
+  private get clock(): string {
+    return ((this.nowMillis - epochMillis) / 1000).toFixed(3).padStart(9)
   }
 
   private step(untilMillis: number): boolean {

@@ -132,7 +132,7 @@ export interface Store {
 }
 
 export interface Level {
-  readonly name: "memory" | "pglite"
+  readonly name: "memory" | "pglite" | "postgres"
   /** An empty store for a new world. */
   readonly open: (kernel: Kernel, network: Network) => Store
 }

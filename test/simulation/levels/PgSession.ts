@@ -1,6 +1,7 @@
 /** One connection as the server has it: what was sent is cut into what is answered together, and waits for its turn. */
+import type { Kernel } from "../kernel/Kernel.ts"
 import type { Peer, Wire } from "../kernel/Network.ts"
-import type { PgliteServer } from "./PgliteServer.ts"
+import type { SeededRandom } from "../kernel/Random.ts"
 import {
   bind,
   closers,
@@ -14,23 +15,51 @@ import {
   terminate,
   welcome
 } from "./PgWire.ts"
+import type { ServerFaults } from "./ServerFaults.ts"
+
+/** What a session needs of its server. */
+export interface SessionServer {
+  readonly kernel: Kernel
+  readonly random: SeededRandom
+  readonly faults: ServerFaults
+  readonly isFreeFor: (session: Session) => boolean
+  /** The reply; undefined when it waits for a lock: `answered` is called when it does no longer. */
+  readonly execute: (session: Session, unit: Buffer, text: string) => Buffer | undefined
+  /** What the transaction says; zero when it says nothing. */
+  readonly idleTimeoutMillis: (session: Session) => number
+  readonly leave: (session: Session) => void
+  readonly pumpAll: () => void
+}
+
+/** A statement in a line of the story. */
+export const inLine = (text: string): string => text.replaceAll(/\s+/g, " ").trim().slice(0, 100)
+
+export const mentionStatement = (kernel: Kernel, { wire }: Session, text: string): void => {
+  if (kernel.story === undefined || text === "") return
+  kernel.mention(`${wire.process.name}, connection ${wire.id}: ${inLine(text)}`)
+}
 
 export class Session implements Peer {
   readonly wire: Wire
   readonly channels = new Set<string>()
   status = "I"
-  private readonly server: PgliteServer
+  /** The parameters that it began with. */
+  startup = ""
+  private readonly server: SessionServer
   private unread: Buffer = Buffer.alloc(0)
   private readonly units: Array<Buffer> = []
   private hasBegun = false
   private hasEnded = false
+  private isWaiting = false
+  /** How much likelier than elsewhere the connection breaks around what is asked now. */
+  private weight = 1
   private turns = 0
   /** The SQL of prepared statements, by name. */
   private readonly prepared = new Map<string, string>()
   /** What the session asked for when it began; zero for no limit. */
   private idleMillis = 0
 
-  constructor(server: PgliteServer, wire: Wire) {
+  constructor(server: SessionServer, wire: Wire) {
     this.server = server
     this.wire = wire
   }
@@ -49,12 +78,13 @@ export class Session implements Peer {
 
   /** Answers what can be answered now. */
   pump(): void {
-    while (!this.hasEnded && this.server.isFreeFor(this)) {
+    while (!this.hasEnded && !this.isWaiting && this.server.isFreeFor(this)) {
       const unit = this.units.shift()
       if (unit === undefined) return
       if (!this.hasBegun) {
         this.hasBegun = true
-        this.idleMillis = Number(/idle_in_transaction_session_timeout\0(\d+)/.exec(unit.toString("latin1"))?.[1] ?? 0)
+        this.startup = unit.toString("latin1", 8)
+        this.idleMillis = Number(/idle_in_transaction_session_timeout\0(\d+)/.exec(this.startup)?.[1] ?? 0)
         this.greet()
       } else if (unit[0] === terminate) this.wire.endedByServer(undefined)
       else this.answer(unit)
@@ -75,15 +105,22 @@ export class Session implements Peer {
     const { faults: { breakage }, random } = this.server
     const text = this.textOf(unit)
     // Around a commit it hurts most.
-    const weight = text === "COMMIT" ? 10 : 1
-    if (random.chance(weight * breakage.before)) {
+    this.weight = text === "COMMIT" ? 10 : 1
+    if (random.chance(this.weight * breakage.before)) {
       return this.wire.endedByServer(new Error("the connection broke before the statement"))
     }
     const reply = this.server.execute(this, unit, text)
+    if (reply === undefined) this.isWaiting = true
+    else this.answered(reply)
+  }
+
+  /** What it waited for has come. */
+  answered(reply: Buffer): void {
+    this.isWaiting = false
     this.status = statusOf(reply)
     this.server.kernel.trace(`${this.wire.process.name} ${this.status} ${digest(reply)}`)
     this.watchIdle()
-    if (random.chance(weight * breakage.after)) {
+    if (this.server.random.chance(this.weight * this.server.faults.breakage.after)) {
       return this.wire.endedByServer(new Error("the connection broke after the statement"))
     }
     this.wire.toClient(reply)
@@ -105,10 +142,10 @@ export class Session implements Peer {
   private watchIdle(): void {
     const turn = ++this.turns
     if (this.status === "I") return
-    const millis = this.server.idleTimeoutMillis() || this.idleMillis
+    const millis = this.server.idleTimeoutMillis(this) || this.idleMillis
     if (millis <= 0) return
     this.server.kernel.after(millis, undefined, () => {
-      if (this.turns === turn && !this.hasEnded && this.units.length === 0) {
+      if (this.turns === turn && !this.hasEnded && !this.isWaiting && this.units.length === 0) {
         this.wire.endedByServer(new Error("terminating connection due to idle-in-transaction timeout"))
       }
     })

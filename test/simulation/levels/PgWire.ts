@@ -17,7 +17,11 @@ export const sslRequest = 80_877_103
 /** Message types that are answered as a whole: Sync, Query, Terminate. */
 export const closers: ReadonlySet<number> = new Set([0x53, 0x51, 0x58])
 export const terminate = 0x58
+export const goodbye = Buffer.from([terminate, 0, 0, 0, 4])
 export const notification = 0x41
+export const notice = 0x4e
+export const keyData = 0x4b
+export const ready = 0x5a
 const rowDescription = 0x54
 const dataRow = 0x44
 export const simpleQuery = 0x51
@@ -34,15 +38,47 @@ export const fatal = (code: string, text: string): Buffer => {
   return Buffer.concat([head, fields])
 }
 
-/** The messages of a reply. */
+/** The messages of a reply, as far as they are whole. */
 export const messagesOf = (bytes: Buffer): ReadonlyArray<Buffer> => {
   const messages: Array<Buffer> = []
   for (let at = 0; at + 5 <= bytes.length;) {
     const end = at + 1 + bytes.readInt32BE(at + 1)
+    if (end > bytes.length) break
     messages.push(bytes.subarray(at, end))
     at = end
   }
   return messages
+}
+
+/** What a session begins with. */
+export const startup = (parameters: Readonly<Record<string, string>>): Buffer => {
+  const body = Buffer.from(`${Object.entries(parameters).flat().join("\0")}\0\0`)
+  const head = Buffer.alloc(8)
+  head.writeInt32BE(8 + body.length, 0)
+  head.writeInt32BE(196_608, 4)
+  return Buffer.concat([head, body])
+}
+
+/** An error without what differs between two runs: the numbers of processes and transactions in a deadlock's details. */
+export const settled = (
+  message: Buffer,
+  change: (code: string, text: string) => readonly [code: string, text: string] | undefined
+): Buffer => {
+  if (message[0] !== errorResponse) return message
+  const fields = message.subarray(5).toString("utf8").split("\0").filter((field) => field !== "")
+  const code = fields.find((field) => field.startsWith("C"))?.slice(1) ?? ""
+  const changed = change(code, fields.find((field) => field.startsWith("M"))?.slice(1) ?? "")
+  const kept = fields.flatMap((field) => {
+    const kind = field[0]
+    if (code === "40P01" && (kind === "D" || kind === "H")) return []
+    if (changed !== undefined && kind === "C") return [`C${changed[0]}`]
+    return changed !== undefined && kind === "M" ? [`M${changed[1]}`] : [field]
+  })
+  const body = Buffer.from(`${kept.join("\0")}\0\0`)
+  const head = Buffer.alloc(5)
+  head[0] = errorResponse
+  head.writeInt32BE(4 + body.length, 1)
+  return Buffer.concat([head, body])
 }
 
 /** The first column of every row, as text; an error is thrown. */

@@ -1,7 +1,12 @@
 /** What checkers see of a Postgres: at the end, and after every single transaction. */
 import { Schema } from "effect"
 import { type BookAccount, type Inspection, stock } from "./Level.ts"
-import type { PgliteServer } from "./PgliteServer.ts"
+
+/** How a checker asks. */
+export interface Checker {
+  readonly rows: <Row>(row: Schema.Codec<Row>, sql: string) => ReadonlyArray<Row>
+  readonly exec: (sql: string) => void
+}
 
 /** Lines of what is wrong between two transactions, and the fences of what runs. */
 export const watchSql = `prepare sim_watch as
@@ -67,7 +72,7 @@ const CountsRow = Struct({ pending: Int, leased: Int, deferred: Int })
 const OutcomeRow = Struct({ url: String, ok: Boolean, tag: NullOr(String) })
 
 const accountsOf = (
-  server: PgliteServer,
+  server: Checker,
   entries: ReadonlyArray<typeof EntryRow.Type>
 ): ReadonlyArray<BookAccount> => {
   const byAccount = Map.groupBy(entries, ({ account }) => account)
@@ -82,7 +87,7 @@ const accountsOf = (
 }
 
 /** What is committed. */
-export const inspectionOf = (server: PgliteServer): Inspection => ({
+export const inspectionOf = (server: Checker): Inspection => ({
   liveJobs: () =>
     server.rows(JobRow, "select id::text, kind, state::text, attempt, worker from sluice.job order by sluice.job.id"),
   deadJobs: () =>

@@ -9,7 +9,7 @@ import type { Kernel } from "../kernel/Kernel.ts"
 import type { Peer, Server, Wire } from "../kernel/Network.ts"
 import type { SeededRandom } from "../kernel/Random.ts"
 import type { Trouble } from "./Level.ts"
-import { Session } from "./PgSession.ts"
+import { mentionStatement, Session } from "./PgSession.ts"
 import { cellsOf, messagesOf, notification, query, statusOf } from "./PgWire.ts"
 import { ServerFaults } from "./ServerFaults.ts"
 
@@ -140,6 +140,7 @@ export class PgliteServer implements Server {
   execute(session: Session, unit: Buffer, text: string): Buffer {
     this.statements++
     this.tellTime(session)
+    mentionStatement(this.kernel, session, text)
     const channel = /\bLISTEN "?(\w+)"?/.exec(text)?.[1]
     if (channel !== undefined) session.channels.add(channel)
     const code = this.faults.injected(this.random)
@@ -189,7 +190,10 @@ export class PgliteServer implements Server {
       this.exec(`set default_transaction_read_only = ${isReadOnly ? "on" : "off"}`)
     }
     if (this.watch === undefined) return
-    for (const line of this.watch(cellsOf(this.raw(query("execute sim_watch"))))) this.wrong.add(line)
+    for (const line of this.watch(cellsOf(this.raw(query("execute sim_watch"))))) {
+      if (!this.wrong.has(line)) this.kernel.tell(`WRONG: ${line}`)
+      this.wrong.add(line)
+    }
   }
 
   private tellTime(session: Session): void {

@@ -57,22 +57,22 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     seeds: 60
   },
   {
-    name: "the worker is never told that it was declared dead",
+    name: "a claim is carried out although its worker is not there any more",
     scene: "jobs",
     level: "memory",
-    file: "MemoryJobQueue.ts",
-    from: "if (member === undefined || member.isLost || member.sealed >= nth) return []",
-    to: "if (member?.sealed !== undefined && member.sealed >= nth) return []",
+    file: "MemoryFleet.ts",
+    from: "return member !== undefined && member.lostAt === undefined && member.sealed < nth",
+    to: "return member === undefined || member.sealed < nth",
     seeds: 100
   },
   {
     name: "lost workers are forgotten before their jobs are free",
     scene: "jobs",
     level: "memory",
-    file: "MemoryJobQueue.ts",
-    from: "if (held === 0) members.delete(id)",
-    to: "members.delete(id)",
-    seeds: 20
+    file: "MemoryFleet.ts",
+    from: "if (held === 0) this.members.delete(id)",
+    to: "this.members.delete(id)",
+    seeds: 100
   },
   {
     name: "what is enqueued is there twice, now and then",

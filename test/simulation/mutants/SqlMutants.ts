@@ -3,7 +3,7 @@
  * is missing.
  */
 import { Schema } from "effect"
-import type { PgliteServer } from "../levels/PgliteServer.ts"
+import type { Checker } from "../levels/PgliteInspection.ts"
 
 export interface Mutant {
   readonly name: string
@@ -108,7 +108,7 @@ export const mutants: ReadonlyArray<Mutant> = [
 ]
 
 /** Breaks the schema; gives back how to mend it. */
-export const apply = (server: PgliteServer, { from, name, of, to }: Mutant): () => void => {
+export const apply = (server: Checker, { from, name, of, to }: Mutant): () => void => {
   const [row] = server.rows(
     Schema.Struct({ text: Schema.String }),
     `select pg_get_functiondef('sluice.${of}'::regproc) as text`
