@@ -43,27 +43,13 @@ const linesMax = 12
 
 const isShort = ({ isTagged, lines }: Template): boolean => lines <= (isTagged ? linesMax : 1)
 
-/** Longer ones that still stand where they do. None but these, and each of these: what is mended is struck off. */
-const longer: ReadonlyArray<string> = [
-  // jsql
-  "src/layers/jobs/PostgresCron.ts",
-  "src/layers/jobs/PostgresDeadLetters.ts",
-  "src/layers/jobs/PostgresJobInsert.ts",
-  "src/layers/jobs/PostgresJobRecords.ts"
-]
-
 /** Where tables are written besides `layers/postgres/schema`. None but these, and each of these. */
 const writers: Readonly<Record<string, ReadonlyArray<string>>> = {
   "src/layers/http/PostgresFetchKeys.ts": ["fetch_key"],
   "src/layers/orders/PostgresCatalog.ts": ["products", "stock_adjustments"],
   "src/layers/orders/PostgresLedger.ts": ["accounts", "transfers"],
   "src/layers/orders/PostgresPlan.ts": ["transfers"],
-  // jsql
-  "src/layers/jobs/PostgresCron.ts": ["job_cron"],
-  "src/layers/jobs/PostgresDeadLetters.ts": ["job", "job_dead", "job_delta"],
-  "src/layers/jobs/PostgresFleet.ts": ["job_worker"],
-  "src/layers/jobs/PostgresJobInsert.ts": ["job", "job_delta"],
-  "src/layers/jobs/PostgresJobRecords.ts": ["job_queue"]
+  "src/layers/jobs/PostgresFleet.ts": ["job_worker"]
 }
 
 /** The tables that a text writes. */
@@ -77,7 +63,7 @@ const writtenIn = (text: string): ReadonlyArray<string> =>
 describe("SQL", () => {
   it("stands in TypeScript as short calls", () => {
     const long = sources.flatMap((file) => templatesOf(file, textOf(file))).filter((template) => !isShort(template))
-    assert.deepStrictEqual(Array.from(new Set(long.map(({ file }) => file))), longer)
+    assert.deepStrictEqual(long, [])
   })
 
   it("is written to each table in few places", () => {

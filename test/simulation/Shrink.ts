@@ -1,6 +1,7 @@
 /**
- * Makes a failing seed small, for as long as the same thing stays wrong: a shorter time, fewer strikes (delta debugging: Zeller and Hildebrandt, 2002),
- * fewer processes. What is left out is left out by its place, so the seed means the same for all that stays.
+ * Makes a failing seed small, for as long as the same thing stays wrong: a shorter time, fewer strikes (delta
+ * debugging: Zeller and Hildebrandt, 2002), fewer processes. What is left out is left out by its place, so the seed
+ * means the same for all that stays.
  */
 import type { Verdict } from "./Scene.ts"
 import type { WorldOptions } from "./World.ts"

@@ -1,6 +1,6 @@
 /**
- * Hours of seeds over several processes. Each plays seeds of its own and tells of every one in a line of JSON; here they are added up. What goes wrong
- * first is kept in a file, with its story.
+ * Hours of seeds over several processes. Each plays seeds of its own and tells of every one in a line of JSON; here
+ * they are added up. What goes wrong first is kept in a file, with its story.
  */
 import { Schema } from "effect"
 import { spawn } from "node:child_process"

@@ -1,5 +1,6 @@
 /**
- * What seeds have found, as small as it got: each is played again by `regressions.test.ts`. `npm run simulate -- --shrink` prints what a new one needs.
+ * What seeds have found, as small as it got: each is played again by `regressions.test.ts`. `npm run simulate --
+ * --shrink` prints what a new one needs.
  */
 import type { Level } from "./levels/Level.ts"
 

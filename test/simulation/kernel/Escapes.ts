@@ -23,7 +23,10 @@ let running: Running | undefined
 /** `setTimeout node_modules/@effect/sql-pg/...:1555` to how often. */
 export const escapes = new Map<string, number>()
 
-/** Those of ours: what under `src` asks the real world is a fault of it. Promises are not seen: what they do is in order, and asks nothing. */
+/**
+ * Those of ours: what under `src` asks the real world is a fault of it. Promises are not seen: what they do is in
+ * order, and asks nothing.
+ */
 export const ours = (): ReadonlyArray<readonly [place: string, times: number]> =>
   [...escapes].filter(([place]) => / src\//.test(place))
 

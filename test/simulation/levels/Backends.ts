@@ -1,6 +1,7 @@
 /**
- * Backends of a real Postgres, asked as if their answers took no time: the caller stands still until there is one. The sockets are a thread's. So a world
- * over a real Postgres is one synchronous loop like the others, and nothing can happen in it while the server thinks.
+ * Backends of a real Postgres, asked as if their answers took no time: the caller stands still until there is one. The
+ * sockets are a thread's. So a world over a real Postgres is one synchronous loop like the others, and nothing can
+ * happen in it while the server thinks.
  */
 import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads"
 

@@ -1,6 +1,6 @@
 /**
- * Statements that wait for a lock on a real Postgres. Their backends are stopped (SIGSTOP) while others go on; of several that could go on, the one that
- * has waited longest does. How long they may wait is counted in virtual time.
+ * Statements that wait for a lock on a real Postgres. Their backends are stopped (SIGSTOP) while others go on; of
+ * several that could go on, the one that has waited longest does. How long they may wait is counted in virtual time.
  */
 import type { Kernel } from "../kernel/Kernel.ts"
 import type { Backends, Done } from "./Backends.ts"

@@ -1,10 +1,12 @@
 /**
- * A real Postgres that simulated connections share, each with a backend of its own: transactions run beside each other, lock each other out, and deadlock.
- * One statement is carried out at a time. One that waits for a lock is set aside, its backend stopped (SIGSTOP), until whoever holds the lock is through;
- * of several that could go on, the one that has waited longest does. So nothing depends on how fast a machine is.
+ * A real Postgres that simulated connections share, each with a backend of its own: transactions run beside each other,
+ * lock each other out, and deadlock. One statement is carried out at a time. One that waits for a lock is set aside,
+ * its backend stopped (SIGSTOP), until whoever holds the lock is through; of several that could go on, the one that has
+ * waited longest does. So nothing depends on how fast a machine is.
  *
- * Each world has a fresh copy of one database. Its time is the simulation's, by functions of the schema `sim` that stand before `pg_catalog` in the search
- * path. Timeouts are kept here, and not told to the server: they are of virtual time.
+ * Each world has a fresh copy of one database. Its time is the simulation's, by functions of the schema `sim` that
+ * stand before `pg_catalog` in the search path. Timeouts are kept here, and not told to the server: they are of virtual
+ * time.
  */
 import type { Schema } from "effect"
 import type { Kernel } from "../kernel/Kernel.ts"
@@ -78,7 +80,10 @@ export class PostgresServer implements Server, SessionServer {
     return session
   }
 
-  /** A statement of the checker's own, outside of the simulation. Its columns are JSON's: what is larger than a double is asked for as text. */
+  /**
+   * A statement of the checker's own, outside of the simulation. Its columns are JSON's: what is larger than a double
+   * is asked for as text.
+   */
   rows<Row>(row: Schema.Codec<Row>, sql: string): ReadonlyArray<Row> {
     return this.database.rows(row, sql)
   }
@@ -189,7 +194,10 @@ export class PostgresServer implements Server, SessionServer {
     return place
   }
 
-  /** Does what was asked, and looks around when that has ended a transaction. Nobody else's backend does anything meanwhile: those that wait are stopped. */
+  /**
+   * Does what was asked, and looks around when that has ended a transaction. Nobody else's backend does anything
+   * meanwhile: those that wait are stopped.
+   */
   private carryOut(place: Place, units: ReadonlyArray<Buffer>): ReadonlyArray<Done> {
     const settings = this.settingsOf(place)
     return this.backends.walk([

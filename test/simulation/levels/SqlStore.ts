@@ -1,4 +1,7 @@
-/** A Postgres, whichever it is, as the processes of a world have it: everything of the house down to the bytes that it sends, and its SQL. */
+/**
+ * A Postgres, whichever it is, as the processes of a world have it: everything of the house down to the bytes that it
+ * sends, and its SQL.
+ */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Layer } from "effect"
 import * as PostgresFrontier from "../../../src/layers/fetch/PostgresFrontier.ts"

@@ -1,6 +1,6 @@
 /**
- * The database of a world on a real Postgres: a fresh copy for each. Beside the backends of simulated connections it has one of the checker's own, the
- * eye, which also hears what is notified: only what it hears has an order.
+ * The database of a world on a real Postgres: a fresh copy for each. Beside the backends of simulated connections it
+ * has one of the checker's own, the eye, which also hears what is notified: only what it hears has an order.
  */
 import { Schema } from "effect"
 import { Backends, type Done, type Step } from "./Backends.ts"

@@ -1,6 +1,6 @@
 /**
- * The thread that talks with the backends of a real Postgres. It does one thing after another for who waits for it (`Backends.ts`), so that nothing of
- * what the sockets do in between is seen by the simulation.
+ * The thread that talks with the backends of a real Postgres. It does one thing after another for who waits for it
+ * (`Backends.ts`), so that nothing of what the sockets do in between is seen by the simulation.
  */
 import { connect, type Socket } from "node:net"
 import { type MessagePort, workerData } from "node:worker_threads"
