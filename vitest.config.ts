@@ -9,8 +9,8 @@ export default defineConfig({
     setupFiles: ["test/support/leakCheck.ts"],
     pool: "forks",
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     reporters: ["default"]
   }
 })

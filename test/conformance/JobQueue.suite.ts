@@ -181,7 +181,7 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         assert.deepStrictEqual(order, [3, 1, 2, 5, 4])
       }))
 
-    test("a delayed job is not run before its time, and soon after", () =>
+    test("a delayed job is run, and not before its time", () =>
       Effect.gen(function*() {
         const queue = yield* JobQueue
         yield* working(
@@ -192,7 +192,6 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
             const info = yield* queue.ended(id)
             const waited = (info.startedAt?.getTime() ?? 0) - info.enqueuedAt.getTime()
             assert.isAtLeast(waited, 149)
-            assert.isBelow(waited, 2_000)
           })
         )
       }))

@@ -1,15 +1,12 @@
 /** Which processes belong to a data directory: so that a test can count what it leaves behind (Linux). */
 import { Effect } from "effect"
 import { readdirSync, readFileSync, readlinkSync } from "node:fs"
-import { setTimeout as sleep } from "node:timers/promises"
+import { eventually } from "./eventually.ts"
 
 export interface Process {
   readonly pid: number
   readonly command: string
 }
-
-const goneMillis = 5000
-const pollMillis = 20
 
 const listOnce = (directory: string): ReadonlyArray<Process> =>
   readdirSync("/proc").filter((name) => /^\d+$/.test(name)).flatMap((name) => {
@@ -27,12 +24,9 @@ const listOnce = (directory: string): ReadonlyArray<Process> =>
 export const processesNow = (directory: string): Effect.Effect<ReadonlyArray<Process>> =>
   Effect.sync(() => listOnce(directory))
 
-/** Those that are still there after a few seconds: a server that was asked to stop may take a moment. Real time. */
+/** Those that do not go: a server that was asked to stop may take a moment. Real time. */
 export const processesOf = (directory: string): Effect.Effect<ReadonlyArray<Process>> =>
-  Effect.promise(async () => {
-    for (let waited = 0; waited < goneMillis; waited += pollMillis) {
-      if (listOnce(directory).length === 0) return []
-      await sleep(pollMillis)
-    }
-    return listOnce(directory)
-  })
+  Effect.andThen(
+    Effect.exit(eventually(processesNow(directory), (all) => all.length === 0, { within: "20 seconds" })),
+    processesNow(directory)
+  )

@@ -131,7 +131,7 @@ describe("the zoo: redirects", () => {
       serve: ({ path, send }) =>
         send(path === "/" ? "HTTP/1.1 302 Found\r\nlocation: /x\r\ntransfer-encoding: chunked\r\n\r\n" : reply("here")),
       expect: "ok",
-      withinMillis: 300,
+      waitsForNothing: true,
       requests: 2
     },
     {
@@ -172,7 +172,7 @@ describe("the zoo: throttling", () => {
     assert.isAtLeast(outcome.durationMs, millis)
   run([
     row("without a header", "", { check: longerThan(10) }),
-    row("one second", "retry-after: 1\r\n", { check: longerThan(1000), withinMillis: 2000 }),
+    row("one second", "retry-after: 1\r\n", { check: longerThan(1000) }),
     row("zero", "retry-after: 0\r\n"),
     row("a date in the past", "retry-after: Wed, 21 Oct 2015 07:28:00 GMT\r\n"),
     row("negative", "retry-after: -5\r\n"),

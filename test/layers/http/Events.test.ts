@@ -1,6 +1,6 @@
 /** A real client follows orders over server-sent events, through connections that break. */
 import { assert, layer as withLayer } from "@effect/vitest"
-import { Effect, Fiber, Layer, Stream } from "effect"
+import { Effect, Fiber, Layer, Queue, Stream } from "effect"
 import * as OrderHandlers from "../../../src/layers/http/OrderHandlers.ts"
 import * as PostgresReadiness from "../../../src/layers/http/PostgresReadiness.ts"
 import { OrderProcessor } from "../../../src/services/orders/OrderProcessor.ts"
@@ -17,7 +17,12 @@ interface Event {
 }
 
 /** Reads events until `isEnough` or the end of the stream, then hangs up. */
-const read = (url: string, lastEventId: string | undefined, isEnough: (events: ReadonlyArray<Event>) => boolean) =>
+const read = (
+  url: string,
+  lastEventId: string | undefined,
+  isEnough: (events: ReadonlyArray<Event>) => boolean,
+  opened: () => void = () => {}
+) =>
   Effect.promise(async (signal) => {
     const hangUp = new AbortController()
     signal.addEventListener("abort", () => hangUp.abort())
@@ -26,6 +31,7 @@ const read = (url: string, lastEventId: string | undefined, isEnough: (events: R
       headers: lastEventId === undefined ? {} : { "last-event-id": lastEventId }
     })
     assert.strictEqual(response.headers.get("content-type"), "text/event-stream")
+    opened()
     const events: Array<Event> = []
     let text = ""
     let isEnded = true
@@ -65,20 +71,22 @@ withLayer(layer, { excludeTestServices: true })("order events", (it) => {
         const processor = yield* OrderProcessor
         const { value } = yield* orders.accept("f1", { customerId: "fred", items: [{ sku: "f1", quantity: 1 }] })
         const url = `${base}/v1/orders/${value.id}/events`
+        const came = yield* Queue.unbounded<string>()
         const client = yield* Effect.forkChild(
           Effect.gen(function*() {
             const all: Array<Event> = []
             while (true) {
               const { events, isEnded } = yield* read(url, all.at(-1)?.id, (events) => events.length > 0)
               all.push(...events)
+              yield* Queue.offerAll(came, events.map(({ data }) => data.status))
               if (isEnded && events.length === 0) return all
             }
           }),
           { startImmediately: true }
         )
-        yield* Effect.sleep("150 millis")
+        assert.strictEqual(yield* Queue.take(came), "accepted")
         yield* processor.settle([value.id])
-        yield* Effect.sleep("250 millis")
+        assert.strictEqual(yield* Queue.take(came), "paid")
         yield* processor.ship([value.id])
         const events = yield* Fiber.join(client)
         assert.deepStrictEqual(
@@ -86,7 +94,7 @@ withLayer(layer, { excludeTestServices: true })("order events", (it) => {
           [["1", "order", "accepted", 1], ["2", "order", "paid", 2], ["3", "order", "completed", 3]]
         )
       }),
-    20_000
+    180_000
   )
 
   it.effect("two hundred followers of one order cost one look at a time", () =>
@@ -97,20 +105,24 @@ withLayer(layer, { excludeTestServices: true })("order events", (it) => {
       const orders = yield* Orders
       const processor = yield* OrderProcessor
       const { value } = yield* orders.accept("g1", { customerId: "gina", items: [{ sku: "g1", quantity: 1 }] })
+      const opened = yield* Queue.unbounded<void>()
       const followers = yield* Effect.forkChild(
         Effect.forEach(Array.from({ length: 200 }), () =>
-          read(`${base}/v1/orders/${value.id}/events`, "1", () => false), {
+          read(`${base}/v1/orders/${value.id}/events`, "1", () =>
+            false, () => Queue.offerUnsafe(opened, undefined)), {
           concurrency: "unbounded"
         }),
         { startImmediately: true }
       )
-      yield* Effect.sleep("300 millis")
+      for (let count = 0; count < 200; count++) {
+        yield* Queue.take(opened)
+      }
       yield* processor.settle([value.id])
       const all = yield* Fiber.join(followers)
       assert.isTrue(all.every(({ events }) =>
         events.length === 1 && events[0]?.data.status === "completed"
       ))
-    }), 20_000)
+    }), 180_000)
 })
 
 withLayer(app, { excludeTestServices: true })("a server that drains", (it) => {
@@ -121,13 +133,16 @@ withLayer(app, { excludeTestServices: true })("a server that drains", (it) => {
       const orders = yield* Orders
       const { value } = yield* orders.accept("h1", { customerId: "hugo", items: [{ sku: "h1", quantity: 1 }] })
       const shutdown = yield* Shutdown.make
+      const came = yield* Queue.unbounded<void>()
       const ended = yield* Effect.forkChild(
-        Stream.runCount(OrderHandlers.eventStream(orders, value.id, 0)).pipe(
+        OrderHandlers.eventStream(orders, value.id, 0).pipe(
+          Stream.tap(() => Queue.offer(came, undefined)),
+          Stream.runCount,
           Effect.provideService(Shutdown.CurrentShutdown, shutdown)
         ),
         { startImmediately: true }
       )
-      yield* Effect.sleep("100 millis")
+      for (let count = 0; count < 2; count++) yield* Queue.take(came)
       assert.isUndefined(ended.pollUnsafe())
       yield* shutdown.drain("request", "1 second")
       assert.strictEqual(yield* Fiber.join(ended), 2)

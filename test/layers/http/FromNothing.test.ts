@@ -4,7 +4,7 @@
  * there sum to zero.
  */
 import { assert, it } from "@effect/vitest"
-import { Effect, Layer, Schedule, Schema } from "effect"
+import { Effect, Layer, Schema } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as PostgresReadiness from "../../../src/layers/http/PostgresReadiness.ts"
 import * as SandboxPaymentProvider from "../../../src/layers/orders/SandboxPaymentProvider.ts"
@@ -13,6 +13,7 @@ import { isSound, Ledger } from "../../../src/services/orders/Ledger.ts"
 import { Order } from "../../../src/services/orders/Order.ts"
 import { type Answer, request } from "../../support/ApiClient.ts"
 import * as Harness from "../../support/ApiHarness.ts"
+import { eventually } from "../../support/eventually.ts"
 import { app } from "../../support/orders.ts"
 import { random } from "../../support/Random.ts"
 
@@ -179,17 +180,9 @@ const play = Effect.fnUntraced(function*(number: number, ends: Set<string>) {
     })
   }, { concurrency: 4 })
   for (const id of script.orders) {
-    const order = yield* request(`${base}/v1/orders/${id}`).pipe(
-      Effect.flatMap(({ json }) => decodeOrder(json)),
-      Effect.repeat({
-        schedule: Schedule.max([Schedule.spaced("20 millis"), Schedule.recurs(500)]),
-        until: ({ status }) => status === "completed" || status === "failed" || status === "cancelled"
-      })
-    )
-    assert.include(
-      ["completed", "failed", "cancelled"],
-      order.status,
-      `${what}: ${JSON.stringify(order, (_, value) => typeof value === "bigint" ? String(value) : value)}`
+    const order = yield* eventually(
+      Effect.flatMap(request(`${base}/v1/orders/${id}`), ({ json }) => decodeOrder(json)),
+      ({ status }) => status === "completed" || status === "failed" || status === "cancelled"
     )
     ends.add(`${order.payment} ${order.failure ?? order.status}`)
   }

@@ -146,7 +146,7 @@ withLayer(appOf({ token: Redacted.make("s3cret") }), { excludeTestServices: true
           assert.deepStrictEqual([found, used], [[], []])
           assert.isTrue(seen.has(401) && seen.has(400) && seen.has(404))
         }),
-      120_000
+      180_000
     )
 
     it.effect("no method opens a route, and neither does a token that is nearly right", () =>
@@ -166,7 +166,7 @@ withLayer(appOf({ token: Redacted.make("s3cret") }), { excludeTestServices: true
           const { found, used } = yield* leaks(base, allMethods, { authorization }, new Set([401, ...unreadable]))
           assert.deepStrictEqual([found, used], [[], []], authorization)
         }
-      }), 120_000)
+      }), 180_000)
 
     it.effect("what is open is open, by its exact address only", () =>
       Effect.gen(function*() {
@@ -181,7 +181,7 @@ withLayer(appOf({ token: Redacted.make("s3cret") }), { excludeTestServices: true
         const alike =
           /^GET (?:https?:\/\/[^/]+)?(?:\/problems\/[^/]+|\/(?:livez|readyz|metrics|docs|openapi\.json)) -> /i
         assert.deepStrictEqual(spelled.found.filter((line) => !alike.test(line)), [])
-      }), 120_000)
+      }), 180_000)
 
     it.effect("a route that nobody has listed is not served, with and without the token", () =>
       Effect.gen(function*() {
@@ -236,7 +236,7 @@ withLayer(appOf({}), { excludeTestServices: true, timeout: 120_000 })("without a
           assert.deepStrictEqual([found, used], [[], []], JSON.stringify(headers))
         }
       }),
-    120_000
+    180_000
   )
 
   it.effect("programs and the server's own pages are answered", () =>

@@ -62,7 +62,7 @@ withLayer(working, { excludeTestServices: true })("a shop over HTTP", (it) => {
       // Changed, and its stock left alone.
       const dearer = yield* put(`${base}/v1/products/atlas`, { ...atlas, price: "1300" })
       assert.deepStrictEqual([dearer.status, dearer.json.price, dearer.json.onHand], [200, "1300", 1])
-    }), 30_000)
+    }), 180_000)
 
   it.effect("every way to get it wrong has its problem", () =>
     Effect.gen(function*() {

@@ -121,5 +121,5 @@ withLayer(layer, { excludeTestServices: true })("SQLSTATE over HTTP", (it) => {
         status: "unavailable",
         problem: "the database is read only"
       }])
-    }), 60_000)
+    }), 180_000)
 })

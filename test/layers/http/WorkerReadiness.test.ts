@@ -1,6 +1,6 @@
 /** `/readyz` of a server with workers: not ready while they cannot claim, although the database answers. */
 import { assert, layer as withLayer } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Schedule } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer } from "effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as PostgresReadiness from "../../../src/layers/http/PostgresReadiness.ts"
 import * as WorkerReadiness from "../../../src/layers/http/WorkerReadiness.ts"
@@ -9,6 +9,7 @@ import { ServedWorkers } from "../../../src/services/http/ServedWorkers.ts"
 import { JobWorker } from "../../../src/services/jobs/JobWorker.ts"
 import { request } from "../../support/ApiClient.ts"
 import * as Harness from "../../support/ApiHarness.ts"
+import { eventually } from "../../support/eventually.ts"
 import { app } from "../../support/orders.ts"
 
 const workers = Layer.effect(
@@ -22,8 +23,7 @@ const workers = Layer.effect(
 
 const readyz = Effect.flatMap(Harness.baseUrl, (base) => request(`${base}/readyz`))
 
-const until = (status: number) =>
-  Effect.repeat(readyz, { schedule: Schedule.spaced("100 millis"), until: (answer) => answer.status === status })
+const until = (status: number) => eventually(readyz, (answer) => answer.status === status)
 
 const suite = (name: string, served: typeof workers, expected: number) =>
   withLayer(
@@ -59,7 +59,7 @@ const suite = (name: string, served: typeof workers, expected: number) =>
         yield* Deferred.succeed(release, undefined)
         yield* Fiber.join(lock)
         assert.deepStrictEqual((yield* until(200)).json, { status: "ready" })
-      }), 30_000)
+      }), 180_000)
   })
 
 suite("with workers", workers, 503)

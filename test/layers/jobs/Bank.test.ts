@@ -12,6 +12,7 @@ import * as EmbeddedPostgres from "../../../src/layers/postgres/EmbeddedPostgres
 import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
 import * as Child from "../../support/Child.ts"
+import { eventually } from "../../support/eventually.ts"
 import { Transfer } from "../../support/jobKinds.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
@@ -43,7 +44,7 @@ const bank = Effect.fnUntraced(function*(directory: string) {
     assert.deepStrictEqual([row?.sum, row?.n], [100, 8])
     assert.isAtLeast(row?.low ?? -1, 0)
     yield* Ref.update(reads, (n) => n + 1)
-    yield* Effect.sleep("10 millis")
+    yield* Effect.yieldNow
   })))
 
   const nemesis: ReadonlyArray<(victim: Child.Child) => Effect.Effect<unknown, unknown>> = [
@@ -73,22 +74,17 @@ const bank = Effect.fnUntraced(function*(directory: string) {
       // An answer that got lost in a crash leaves it open whether the jobs exist: then they are there twice.
       const offer = transfers(200)
       yield* patiently(queue.enqueueMany(Transfer, offer))
-      yield* Effect.repeat(moved, {
-        schedule: Schedule.spaced("10 millis"),
-        until: (n) => n > offered - 200 + index * 30
-      })
-        .pipe(Effect.timeoutOption("20 seconds"))
+      yield* eventually(moved, (n) => n > offered - 200 + index * 30)
       const victim = workers[round % 2]
       if (victim === undefined) continue
       yield* strike(victim)
       if (victim.process.killed) workers[round % 2] = yield* startWorker(directory)
     }
   }
-  yield* patiently(Effect.gen(function*() {
-    const stats = (yield* admin.stats).find((row) => row.queue === Transfer.queue)
-    const open = (stats?.ready ?? 1) + (stats?.running ?? 0) + (stats?.scheduled ?? 0)
-    return open === 0 ? stats : yield* Effect.fail("still working")
-  })).pipe(Effect.timeout("60 seconds"))
+  yield* eventually(patiently(admin.stats), (all) => {
+    const stats = all.find((row) => row.queue === Transfer.queue)
+    return (stats?.ready ?? 1) + (stats?.running ?? 0) + (stats?.scheduled ?? 0) === 0
+  }, { within: "60 seconds" })
   yield* Fiber.interrupt(reader)
   const stats = (yield* patiently(admin.stats)).find((row) => row.queue === Transfer.queue)
   assert.deepStrictEqual([stats?.succeeded, stats?.dead], [yield* moved, 0])

@@ -12,6 +12,7 @@ import * as Database from "../../../src/layers/postgres/Database.ts"
 import * as EmbeddedPostgres from "../../../src/layers/postgres/EmbeddedPostgres.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
 import * as Child from "../../support/Child.ts"
+import { eventually } from "../../support/eventually.ts"
 import { assertInvariant } from "../../support/jobInvariant.ts"
 import { ChaosFirst, ChaosKeyed, ChaosLast, ChaosPlain } from "../../support/jobKinds.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
@@ -120,17 +121,13 @@ const chaos = Effect.fnUntraced(function*(directory: string) {
     sql<{ readonly n: number }>`select count(*)::int4 as n from sluice.job`,
     ([row]) => row?.n ?? 0
   )
+  const leftRows = sql`
+    select j.*, w.lost_at from sluice.job j left join sluice.job_worker w on w.id = j.worker limit 20`
   for (let round = 0; round < rounds; round++) {
     for (const [index, [what, strike]] of Object.entries(strikes).entries()) {
       yield* offer
       // In the middle of it, elsewhere in each round.
-      yield* patiently(left).pipe(
-        Effect.repeat({
-          schedule: Schedule.spaced("10 millis"),
-          until: (n) => n < perStrike * 4 - ((round * 37 + index * 11) % 100)
-        }),
-        Effect.timeoutOption("10 seconds")
-      )
+      yield* eventually(patiently(left), (n) => n < perStrike * 4 - ((round * 37 + index * 11) % 100))
       const at = (round + index) % 2
       const victim = workers[at] ?? assert.fail()
       yield* Effect.logInfo(`chaos: a worker is ${what}`)
@@ -143,22 +140,7 @@ const chaos = Effect.fnUntraced(function*(directory: string) {
     }
   }
   // What the last strike left is taken back within the lease and the bound on transactions.
-  yield* patiently(left).pipe(
-    Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: (n) => n === 0 }),
-    Effect.timeoutOrElse({
-      duration: "60 seconds",
-      orElse: () =>
-        Effect.flatMap(
-          sql`select j.*, w.lost_at from sluice.job j left join sluice.job_worker w on w.id = j.worker limit 20`,
-          (rows) =>
-            Effect.die(
-              `these do not end: ${
-                JSON.stringify(rows, (_, value) => typeof value === "bigint" ? String(value) : value)
-              }`
-            )
-        )
-    })
-  )
+  yield* eventually(patiently(leftRows), (rows) => rows.length === 0, { within: "90 seconds" })
   yield* assertInvariant
   const effects = yield* sql<{ readonly kind: string; readonly n: number }>`
     select kind, count(*)::int4 as n from chaos group by kind order by kind`
@@ -175,10 +157,7 @@ const chaos = Effect.fnUntraced(function*(directory: string) {
     select (select count(*)::int4 from sluice.job_history where state = 'succeeded') as succeeded, (select count(*)::int4 from sluice.job_dead) as dead`
   assert.deepStrictEqual({ ...ended }, { succeeded: offered * 4, dead: 0 })
   // The workers that were lost are forgotten, once nothing of theirs is left.
-  yield* sql<{ readonly n: number }>`select count(*)::int4 as n from sluice.job_worker`.pipe(
-    Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: ([row]) => row?.n === 2 }),
-    Effect.timeout("20 seconds")
-  )
+  yield* eventually(sql`select * from sluice.job_worker`, (rows) => rows.length === 2)
 })
 
 it.live(

@@ -4,7 +4,7 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Context, Effect, Exit, Fiber, Layer, Redacted, Schema, Scope } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Redacted, Schema, Scope } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
 import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import type * as Database from "../../../src/layers/postgres/Database.ts"
@@ -235,11 +235,9 @@ describe.runIf(process.env["SLUICE_LONG"] === "1")("a connection that has gone d
         yield* Scope.provide(Layer.build(worker), scope)
         yield* Effect.flatMap(queue.enqueue(Task, 1), queue.ended)
         yield* relay.seize(text, "toServer")
-        const before = yield* Clock.currentTimeMillis
         const id = yield* queue.enqueue(Task, 3)
         yield* relay.caught
         assert.strictEqual((yield* queue.ended(id)).state, "succeeded")
-        assert.isBelow((yield* Clock.currentTimeMillis) - before, 20_000)
         yield* assertInvariant
       }))
   }

@@ -1,12 +1,13 @@
 /** A timetable that cannot have its way stops no other, and no heartbeat. */
 import { assert, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Result, Schedule, Schema } from "effect"
+import { Deferred, Effect, Fiber, Layer, Result, Schema } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
 import * as JobCron from "../../../src/services/jobs/JobCron.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
 import { JobStore } from "../../../src/services/jobs/JobStore.ts"
+import { eventually } from "../../support/eventually.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 it.live("a cron whose job cannot be enqueued, or whose unique text somebody holds, stops no other", () =>
@@ -30,10 +31,7 @@ it.live("a cron whose job cannot be enqueued, or whose unique text somebody hold
     })))
     yield* Effect.raceFirst(Deferred.await(held), Fiber.join(holder))
     const counted = Effect.map(admin.list({ kind: Tick.name }), ({ jobs }) => jobs.length)
-    yield* Effect.repeat(Effect.andThen(store.tick(worker, entries), counted), {
-      until: (jobs) => jobs >= 3,
-      schedule: Schedule.spaced(5)
-    })
+    yield* eventually(Effect.andThen(store.tick(worker, entries), counted), (jobs) => jobs >= 3)
     yield* Deferred.succeed(over, undefined)
     yield* Fiber.join(holder)
     assert.isAtLeast(yield* counted, 4)

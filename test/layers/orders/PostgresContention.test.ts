@@ -1,7 +1,7 @@
 /** What concurrency breaks first: Jepsen's bank, write skew, and deadlocks. */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, layer as withLayer } from "@effect/vitest"
-import { Clock, Deferred, Effect, Fiber, Random, Ref, Schedule } from "effect"
+import { Clock, Deferred, Effect, Fiber, Random, Ref } from "effect"
 import * as StoreFailure from "../../../src/layers/orders/StoreFailure.ts"
 import { Catalog } from "../../../src/services/orders/Catalog.ts"
 import { isSound, Ledger } from "../../../src/services/orders/Ledger.ts"
@@ -9,6 +9,7 @@ import { OrderProcessor } from "../../../src/services/orders/OrderProcessor.ts"
 import { Orders } from "../../../src/services/orders/Orders.ts"
 import { OrdersStoreError } from "../../../src/services/orders/OrdersError.ts"
 import { CurrentDeadline } from "../../../src/services/tasks/CurrentDeadline.ts"
+import { eventually } from "../../support/eventually.ts"
 import { app } from "../../support/orders.ts"
 import * as Shop from "../../support/Shop.ts"
 
@@ -175,7 +176,7 @@ withLayer(app, { excludeTestServices: true })("contention", (it) => {
           yield* sql`update sluice.accounts set version = version + 1 where id = ${first}`
           yield* Ref.update(both, (count) => count + 1)
           // Only when both hold their first lock do they ask for the other's.
-          yield* Effect.repeat(Ref.get(both), { until: (count) => count >= 2, schedule: Schedule.spaced("2 millis") })
+          yield* eventually(Ref.get(both), (count) => count >= 2)
           yield* sql`update sluice.accounts set version = version + 1 where id = ${second}`
         }))
       yield* Effect.all([crossing("dead-a", "dead-b"), crossing("dead-b", "dead-a")], { concurrency: 2 })
@@ -211,7 +212,7 @@ withLayer(app, { excludeTestServices: true })("contention", (it) => {
         yield* ledger.transfer("gone", { from: "gone-a", to: "merchant", amount: 250n, currency: "EUR" })
         yield* Deferred.succeed(isTaken, undefined)
         // The batch has seen the money and the last piece, and waits for our locks.
-        yield* Effect.repeat(isWaiting, { until: (waits) => waits, schedule: Schedule.spaced("2 millis") })
+        yield* eventually(isWaiting, (waits) => waits)
       }).pipe(sql.withTransaction)
       const settled = yield* Fiber.join(settling)
       assert.deepStrictEqual(

@@ -176,6 +176,6 @@ describe("leases", () => {
         yield* Deferred.succeed(listening, undefined)
       }).pipe(Effect.provide(TestDatabase.layer), Effect.forkChild)
       yield* Deferred.await(listening)
-      yield* Fiber.join(fiber).pipe(Effect.timeout("10 seconds"))
+      yield* Fiber.join(fiber)
     }))
 })

@@ -34,7 +34,7 @@ it.live("a native call that blocks is reported, and nobody is accused of it", ()
         // The first JavaScript that can be stopped after the call is innocent.
         queueMicrotask(() => computePrimesTheSlowWay(60))
         sleepInNativeCode(300)
-        // A stack is read once in a second.
+        // A stack is read once in a second, by another thread's clock.
         yield* Effect.sleep("1 second")
       }
       for (const event of yield* monitor.recent) {

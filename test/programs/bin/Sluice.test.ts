@@ -141,7 +141,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
       assert.notInclude(tree, "s3cret")
       yield* child.kill("SIGINT")
       assert.strictEqual(yield* child.exit, 130)
-    }).pipe(Effect.scoped), 60_000)
+    }).pipe(Effect.scoped), 180_000)
 
   it.effect("SIGUSR2 shows a server's workers, their jobs, and the requests under way", () =>
     Effect.gen(function*() {
@@ -162,7 +162,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
       assert.match(tree, /^ {2}expiry of pending transfers/m)
       assert.match(tree, /^ {2}POST \/v1\/orders {2}/m)
       assert.notInclude(tree, "s3cret")
-    }).pipe(Effect.scoped), 60_000)
+    }).pipe(Effect.scoped), 180_000)
 
   const held = { NODE_OPTIONS: `--import=${new URL("../../support/holdsTheLoop.mjs", import.meta.url).href}` }
 
@@ -179,7 +179,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
         yield* child.kill("SIGTERM")
         assert.strictEqual(yield* child.exit, 143)
       }).pipe(Effect.scoped),
-    30_000
+    180_000
   )
 
   it.effect("a threshold of 0 leaves the loop alone", () =>
@@ -191,5 +191,5 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
       yield* child.kill("SIGTERM")
       assert.strictEqual(yield* child.exit, 143)
       assert.notInclude((yield* Queue.clear(child.lines)).join("\n"), "event loop blocked")
-    }).pipe(Effect.scoped), 60_000)
+    }).pipe(Effect.scoped), 180_000)
 })

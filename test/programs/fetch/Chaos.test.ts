@@ -14,6 +14,7 @@ import * as PostgresFrontier from "../../../src/layers/fetch/PostgresFrontier.ts
 import * as Database from "../../../src/layers/postgres/Database.ts"
 import * as EmbeddedPostgres from "../../../src/layers/postgres/EmbeddedPostgres.ts"
 import { Frontier } from "../../../src/services/fetch/Frontier.ts"
+import { eventually } from "../../support/eventually.ts"
 import { type SluiceProcess, start } from "../../support/SluiceProcess.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
@@ -92,7 +93,7 @@ const chaos = Effect.gen(function*() {
     (child) => ({ child, stops: 0 })
   )
   const all = yield* Effect.forEach(Array.from({ length: workers }), () => begin, { concurrency: workers })
-  yield* waitUntil(() => asked.size > 20)
+  yield* eventually(Effect.sync(() => asked.size), (size) => size > 20)
   let stops = 0
 
   const someWorker = Effect.map(Random.nextIntBetween(0, workers), (at) => at)
@@ -172,9 +173,6 @@ const chaos = Effect.gen(function*() {
     }), { concurrency: workers })
   return { asked, directory, exits, server, stops, urls }
 })
-
-const waitUntil = (isDone: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => isDone() ? Effect.void : Effect.andThen(Effect.sleep(20), waitUntil(isDone)))
 
 describe("a run in bad weather", () => {
   it.live(

@@ -31,16 +31,16 @@ const origin = Effect.acquireRelease(
 
 const makeOrigin = () => {
   const hits = new Map<string, number>()
-  const asked: Array<{ readonly url: string; readonly atMillis: number }> = []
+  const asked: Array<string> = []
   const headers: Array<string | undefined> = []
   const inFlight = new Map<string, number>()
   const counts = { inFlightMax: 0 }
-  /** The next answer of `/throttle/N`: 429 with so many seconds of Retry-After; then 200. */
-  const throttled = new Map<string, number>()
+  /** The first answer of `/throttle/N`: 429 with so many seconds of Retry-After; then 200. */
+  const throttled = new Set<string>()
   const server = createServer((request, response) => {
     const host = request.headers.host ?? ""
     const url = `http://${host}${request.url}`
-    asked.push({ url, atMillis: performance.now() })
+    asked.push(url)
     hits.set(url, (hits.get(url) ?? 0) + 1)
     headers.push(request.headers["x-test"]?.toString())
     const now = (inFlight.get(host) ?? 0) + 1
@@ -50,7 +50,7 @@ const makeOrigin = () => {
     if (request.url?.startsWith("/404/") === true) response.statusCode = 404
     const seconds = /^\/throttle\/(\d+)/.exec(request.url ?? "")?.[1]
     if (seconds !== undefined && !throttled.has(url)) {
-      throttled.set(url, performance.now())
+      throttled.add(url)
       response.writeHead(429, { "retry-after": seconds })
     }
     const body = request.url === "/robots.txt" ? "User-agent: *\nDisallow: /private/\n" : "hello"
@@ -65,7 +65,6 @@ const makeOrigin = () => {
     server,
     hits,
     asked,
-    throttled,
     headers,
     counts,
     at: (path: string, host = "127.0.0.1") => `http://${host}:${port()}${path}`
@@ -84,7 +83,6 @@ interface Ended {
   readonly urls: ReadonlyArray<string>
   readonly stdout: string
   readonly stderr: string
-  readonly atMillis: number
 }
 
 /** Starts `sluice ...`; killed when the scope closes. */
@@ -125,8 +123,7 @@ const start = (
     const ended = Deferred.makeUnsafe<Ended>()
     child.on("close", (code, signal) => {
       const urls = stdout.split("\n").filter((line) => line.startsWith("{")).map((line): string => JSON.parse(line).url)
-      const atMillis = performance.now()
-      Deferred.doneUnsafe(ended, Effect.succeed({ code: signal ?? code ?? "?", urls, stdout, stderr, atMillis }))
+      Deferred.doneUnsafe(ended, Effect.succeed({ code: signal ?? code ?? "?", urls, stdout, stderr }))
       lines = Infinity
       look()
     })
@@ -299,17 +296,16 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
       assert.strictEqual((yield* counts("head")).leased, 0)
     }).pipe(Effect.scoped))
 
-  it.effect("interrupted, is gone within two seconds with everything saved, and goes on", () =>
+  it.effect("interrupted, does not wait for what is under way, has everything saved, and goes on", () =>
     Effect.gen(function*() {
       const { at } = yield* origin
-      const urls = numbers(40).map((n) => at(`/delay/${n < 30 ? 20 : 30_000}/${n}`))
+      const urls = numbers(40).map((n) => at(`/delay/${n < 30 ? 20 : 300_000}/${n}`))
       const running = yield* start(["fetch", "--run", "int", "-c", "20", "--per-host", "20", ...urls])
       yield* running.printed(20)
-      const sentMillis = performance.now()
       running.signal("SIGINT")
-      const { atMillis, code, stderr, urls: told } = yield* running.ended
+      // It does not wait for what takes five minutes to answer: then this would not end.
+      const { code, stderr, urls: told } = yield* running.ended
       assert.strictEqual(code, 130)
-      assert.isBelow(atMillis - sentMillis, 2000)
       assert.include(stderr, "sluice fetch --run int")
       const stored = yield* recorded("int")
       assert.deepStrictEqual(told.toSorted(), stored.toSorted(), "what is recorded was told, and the other way round")
@@ -357,7 +353,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
           deferred: 0
         })
       }).pipe(Effect.scoped),
-    isLong ? 600_000 : 90_000
+    isLong ? 600_000 : 180_000
   )
 
   it.effect("shares a run among processes and keeps the limit of a host across them", () =>
@@ -395,28 +391,28 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
     "keeps a host's block over a restart: a new process does not ask before it ends",
     () =>
       Effect.gen(function*() {
-        const { asked, at, throttled } = yield* origin
-        const [shut, slow, left] = [at("/throttle/6/a"), at("/delay/300/b"), at("/left")]
-        const other = at("/other", "127.0.0.2")
+        const { asked, at } = yield* origin
+        // Longer than any machine takes for the two processes; still one that a run waits for.
+        const [shut, slow, left] = [at("/throttle/55/a"), at("/delay/300/b"), at("/left")]
+        const others = numbers(10).map((n) => at(`/other/${n}`, "127.0.0.2"))
         const running = yield* start(["fetch", "--run", "block", shut, slow])
         yield* running.printed(1)
         running.signal("SIGINT")
         const first = yield* running.ended
         assert.deepStrictEqual([first.code, first.urls], [130, [slow]], first.stderr)
         const before = asked.length
-        const second = yield* sluice(["fetch", "--run", "block", left, other])
-        assert.deepStrictEqual(
-          [second.code, second.urls.toSorted()],
-          [0, [left, other, shut].toSorted()],
-          second.stderr
-        )
-        const startedMillis = throttled.get(shut) ?? NaN
-        const after = asked.slice(before)
-        const earliest = after.find(({ url }) => url !== other)
-        // Retry-After is counted from its arrival, a little after its sending.
-        assert.isAtLeast((earliest?.atMillis ?? NaN) - startedMillis, 5990, "the block was kept")
-        assert.strictEqual(after[0]?.url, other, "and holds up no other host")
+        const second = yield* start(["fetch", "--run", "block", "--per-host", "1", left, ...others])
+        yield* second.printed(others.length)
+        second.signal("SIGINT")
+        const { code, stderr, urls } = yield* second.ended
+        assert.deepStrictEqual([code, urls.toSorted()], [130, others.toSorted()], stderr)
+        // One after the other: there was time to ask the host that is shut as well.
+        assert.deepStrictEqual(asked.slice(before), others, "the block was kept, and holds up no other")
+        const sql = yield* PgClient.PgClient
+        yield* sql`update sluice.fetch_host set state = null, shut_until = now()`
+        const third = yield* sluice(["fetch", "--run", "block"])
+        assert.deepStrictEqual([third.code, third.urls.toSorted()], [0, [left, shut].toSorted()], third.stderr)
       }).pipe(Effect.scoped),
-    30_000
+    180_000
   )
 })

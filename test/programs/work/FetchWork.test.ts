@@ -1,8 +1,9 @@
 /** API-only servers and separate workers share fetch runs: real processes on one database, one of them killed in the middle. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Schedule, type Scope } from "effect"
+import { Effect, type Scope } from "effect"
 import { createServer } from "node:http"
 import { post, request } from "../../support/ApiClient.ts"
+import { eventually } from "../../support/eventually.ts"
 import * as Sluice from "../../support/SluiceProcess.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
@@ -43,8 +44,6 @@ const origin: Effect.Effect<Origin, never, Scope.Scope> = Effect.map(
 const countsOf = (base: string, run: string) =>
   Effect.map(request(`${base}/v1/fetches/${run}`), (answer) => answer.json?.counts)
 
-const often = Schedule.spaced("50 millis")
-
 it.live(
   "a worker process does what an API-only server accepted; when it is killed, another one finishes",
   () =>
@@ -58,29 +57,23 @@ it.live(
       assert.deepStrictEqual([started.status, started.json.counts.pending], [202, 10])
       const first = yield* Sluice.start(["work", "--only", "fetches"], env)
       // In the middle: six are recorded, four are on their way.
-      yield* Effect.repeat(countsOf(base, "shared"), {
-        schedule: often,
-        until: (counts) => counts.done === 6 && asked.size === 10
-      })
+      yield* eventually(countsOf(base, "shared"), (counts) => counts.done === 6 && asked.size === 10)
       const second = yield* Sluice.start(["work"], env)
       yield* Sluice.awaitLine(second, /working: demo, orders, fetches/)
       yield* first.kill("SIGKILL")
       assert.strictEqual(yield* first.exit, "SIGKILL")
-      const ended = yield* Effect.repeat(countsOf(base, "shared"), {
-        schedule: often,
-        until: (counts) => counts.done === 10
-      })
+      const ended = yield* eventually(countsOf(base, "shared"), (counts) => counts.done === 10)
       assert.deepStrictEqual(ended, { pending: 0, leased: 0, done: 10, failed: 0, deferred: 0 })
       // What was recorded is not fetched again; what was on its way is, once.
       assert.deepStrictEqual([...asked.values()].toSorted((a, b) => a - b), [1, 1, 1, 1, 1, 1, 2, 2, 2, 2])
-      yield* Effect.repeat(request(`${base}/v1/jobs?kind=fetch.run`), {
-        schedule: often,
-        until: (answer) => answer.json.jobs[0].state === "succeeded"
-      })
+      yield* eventually(
+        request(`${base}/v1/jobs?kind=fetch.run`),
+        (answer) => answer.json.jobs[0].state === "succeeded"
+      )
       yield* second.kill("SIGTERM")
       assert.strictEqual(yield* second.exit, 143)
     }),
-  90_000
+  180_000
 )
 
 it.live(
@@ -93,10 +86,10 @@ it.live(
       const base = yield* Sluice.listening(server)
       yield* Sluice.start(["work", "--only", "fetches"], env)
       yield* post(`${base}/v1/fetches`, { urls: [`${site}/fast/1`], name: "refused" })
-      yield* Effect.repeat(countsOf(base, "refused"), { schedule: often, until: (counts) => counts.failed === 1 })
+      yield* eventually(countsOf(base, "refused"), (counts) => counts.failed === 1)
       assert.strictEqual(asked.size, 0)
     }),
-  60_000
+  180_000
 )
 
 it.live(
@@ -118,5 +111,5 @@ it.live(
       assert.strictEqual(yield* fetch("--retry-failed", "--allow-private"), 0)
       assert.deepStrictEqual([...asked.keys()], ["/fast/mine", "/fast/theirs"])
     }),
-  60_000
+  180_000
 )

@@ -1,12 +1,13 @@
 /** `POST /v1/fetches`: a list of URLs over the API, fetched as a job, and never anything that only this machine can reach. */
 import { assert, layer as withLayer } from "@effect/vitest"
-import { Effect, Layer, Schedule, Stream } from "effect"
+import { Effect, Layer, Stream } from "effect"
 import * as Http1Client from "../../../src/layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../../../src/layers/fetch/HttpFetcher.ts"
 import * as FetchWorker from "../../../src/programs/work/FetchWorker.ts"
 import { Frontier } from "../../../src/services/fetch/Frontier.ts"
 import { post, request } from "../../support/ApiClient.ts"
 import * as Harness from "../../support/ApiHarness.ts"
+import { eventually } from "../../support/eventually.ts"
 
 const layer = Layer.merge(Harness.serve(), FetchWorker.layer({ poll: "20 millis" })).pipe(
   Layer.provide([Harness.ready, HttpFetcher.layer.pipe(Layer.provide(Http1Client.layer()))]),
@@ -28,18 +29,16 @@ withLayer(layer, { excludeTestServices: true })("fetches over the API", (it) => 
         const started = yield* post(`${base}/v1/fetches`, { urls, name: "private" })
         assert.strictEqual(started.status, 202, started.text)
         assert.strictEqual(started.headers.get("location"), "/v1/fetches/private")
-        const ended = yield* request(`${base}/v1/fetches/private`).pipe(
-          Effect.repeat({
-            schedule: Schedule.spaced("30 millis"),
-            until: (answer) => answer.json?.counts?.done + answer.json?.counts?.failed === urls.length
-          })
+        const ended = yield* eventually(
+          request(`${base}/v1/fetches/private`),
+          (answer) => answer.json?.counts?.done + answer.json?.counts?.failed === urls.length
         )
         assert.deepStrictEqual([ended.status, ended.json.counts.failed], [200, urls.length])
         const frontier = yield* Frontier
         const outcomes = yield* Stream.runCollect(frontier.outcomes("private"))
         assert.deepStrictEqual(outcomes.map((outcome) => outcome.error?._tag), urls.map(() => "ForbiddenAddress"))
       }),
-    30_000
+    180_000
   )
 
   it.effect("a run without a name gets one; unknown runs and lists that are none are refused", () =>

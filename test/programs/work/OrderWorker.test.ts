@@ -56,7 +56,7 @@ const suite = <E>(name: string, app: Layer.Layer<App, E>) =>
         const ledger = yield* Ledger
         assert.isTrue(isSound(yield* ledger.audit))
         assert.strictEqual((yield* ledger.find("rich")).balance, 100_000n - 72n * 250n)
-      }), 30_000)
+      }), 180_000)
 
     it.effect("whatever the payment provider does, a card is charged once or not at all", () =>
       Effect.gen(function*() {
@@ -102,7 +102,7 @@ const suite = <E>(name: string, app: Layer.Layer<App, E>) =>
         assert.strictEqual(product.reserved, 0)
         assert.strictEqual(product.onHand + product.sold, 100)
         assert.isTrue(isSound(yield* ledger.audit))
-      }), 30_000)
+      }), 180_000)
   })
 
 suite("memory", Harness.memory)

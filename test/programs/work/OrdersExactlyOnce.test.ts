@@ -150,5 +150,5 @@ it.live(
         yield* Effect.retry(checkLedger(ids), { schedule: Schedule.spaced("200 millis"), times: 50 })
       }).pipe(Effect.provide(layer))
     }),
-  isLong ? 900_000 : 90_000
+  isLong ? 900_000 : 180_000
 )

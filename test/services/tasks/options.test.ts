@@ -216,7 +216,7 @@ const check = (option: string, kind: keyof typeof kinds, makesSense: boolean, va
     // What waits for time gets a day of it; what waits for something real gets that too.
     while (fiber.pollUnsafe() === undefined) {
       yield* TestClock.adjust("1 day")
-      yield* TestClock.withLive(Effect.sleep("1 millis"))
+      yield* Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
     }
     const refusal = refusalOf(yield* Fiber.await(fiber))
     if (makesSense) {

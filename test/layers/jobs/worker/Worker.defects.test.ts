@@ -9,6 +9,7 @@ import { JobQueue } from "../../../../src/services/jobs/JobQueue.ts"
 import { JobStore } from "../../../../src/services/jobs/JobStore.ts"
 import { JobWorker } from "../../../../src/services/jobs/JobWorker.ts"
 import * as Tasks from "../../../../src/services/tasks/Tasks.ts"
+import { eventually } from "../../../support/eventually.ts"
 
 const Add = Job.make("defects.add", { payload: Schema.Int, success: Schema.Int })
 const handler = JobHandler.plain(Add, (n) => Effect.succeed(n + 1))
@@ -98,16 +99,13 @@ it.live("whoever cancels a task of the engine gets a new one, not a worker witho
       for (const name of ["claimer", "settler", "heartbeat", "signals"]) {
         // Between two sessions there is none for a moment.
         const task = Effect.map(Tasks.snapshot(), ({ tasks }) => tasks.find((task) => task.name === name)?.id ?? -1)
-        yield* Effect.repeat(Effect.flatMap(task, Tasks.cancel), {
-          until: (done) => done,
-          schedule: Schedule.spaced(5)
-        })
+        yield* eventually(Effect.flatMap(task, Tasks.cancel), (isDone) => isDone)
         const info = yield* Effect.flatMap(queue.enqueue(Add, 1), queue.ended)
         assert.strictEqual(info.state, "succeeded", name)
       }
     })
     yield* Tasks.isolated("test")(Effect.provide(program, Worker.layer([handler], options)))
-  }).pipe(Effect.provide(layerMemory)), 10_000)
+  }).pipe(Effect.provide(layerMemory)))
 
 it.live("drains at once between two sessions", () =>
   Effect.gen(function*() {
