@@ -20,6 +20,16 @@ export const thrown = (error: unknown): string => {
   return Cause.isCause(cause) ? textOf(Cause.squash(cause)) : textOf(error)
 }
 
+/** The defect of a handler that was interrupted, and by nobody of ours. */
+export const selfInterrupted = (): Error => new Error("the handler interrupted itself")
+
+/**
+ * Whether fibers that a handler has forked from its own live on. Effect shows no children in its types: should it one day
+ * keep them elsewhere, they live until the slot of the handler is given up.
+ */
+export const hasChildren = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+  "_children" in fiber && fiber._children instanceof Set && fiber._children.size > 0
+
 /**
  * Runs an effect in a fiber of its own and waits for its end. What JavaScript code returns may only look like an
  * effect: the runtime then ends the fiber on the spot and skips its handlers and finalizers, which must not be those of
@@ -30,7 +40,7 @@ export const confined = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A
     Effect.flatMap(Effect.forkChild(restore(self), { startImmediately: true }), (fiber) => {
       const ended = (exit: Exit.Exit<A, E>): Effect.Effect<A, E> =>
         Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
-          ? Effect.die(new Error("the handler interrupted itself"))
+          ? Effect.die(selfInterrupted())
           : exit
       const exit = fiber.pollUnsafe()
       return exit !== undefined

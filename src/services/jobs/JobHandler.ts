@@ -29,6 +29,7 @@ export interface Handler<out R> {
   readonly encodeSuccess: (value: unknown) => Result.Result<string | null, string>
   /** The JSON form of an error that fits the kind's error schema. */
   readonly encodeError: (error: unknown) => unknown
+  /** In a transaction it runs confined (`Foreign`); a plain handler may end the fiber that runs it. */
   readonly run: (items: ReadonlyArray<BatchItem<unknown>>) => Effect.Effect<ReadonlyArray<unknown> | void, unknown, R>
 }
 
@@ -39,10 +40,11 @@ export declare namespace Handler {
 }
 
 /** A codec is the user's code: an error that it throws is taken for its answer, and costs its own job only. */
-const guarded = <A>(codec: () => Result.Result<A, { readonly message: string }>): Result.Result<A, string> => {
-  const answer = Result.try({ try: codec, catch: (error) => `the codec threw ${Foreign.thrown(error)}` })
-  return Result.flatMap(answer, (result) => Result.mapError(result, (error) => error.message))
-}
+const guarded = <A>(codec: () => A): Result.Result<A, string> =>
+  Result.try({
+    try: codec,
+    catch: (error) => Schema.isSchemaError(error) ? error.message : `the codec threw ${Foreign.thrown(error)}`
+  })
 
 /** JavaScript may answer anything. */
 const effectOf = <A, E, R>(kind: string, answer: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
@@ -62,36 +64,32 @@ const oneEach = <A extends ReadonlyArray<unknown> | void>(kind: string, jobs: nu
       )
     )
 
+/** What a handler is, before its types are erased. */
+interface Typed<P, S, R> extends Pick<Handler<R>, "mode" | "maxGroup" | "settlesFirst"> {
+  readonly run: (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, unknown, R>
+}
+
 const erase = <N extends string, P, S, F, R>(
   kind: Kind<N, P, S, F>,
-  mode: Handler<R>["mode"],
-  maxGroup: number,
-  run: (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, unknown, R>,
-  settlesFirst = false
+  { maxGroup, mode, run, settlesFirst }: Typed<P, S, R>
 ): Handler<R> => {
-  const payload = Schema.decodeUnknownResult(Schema.toCodecJson(kind.payload))
-  const success = Schema.encodeUnknownResult(Schema.toCodecJson(kind.success))
-  const failure = Schema.encodeUnknownResult(Schema.toCodecJson(kind.error))
-  const checked = (items: ReadonlyArray<BatchItem<P>>) =>
-    Effect.flatMap(
-      Foreign.confined(Effect.suspend(() => effectOf(kind.name, run(items)))),
-      (values) => oneEach(kind.name, items.length, values)
-    )
+  const payload = Schema.decodeUnknownSync(Schema.toCodecJson(kind.payload))
+  const success = Schema.encodeUnknownSync(Schema.toCodecJson(kind.success))
+  const failure = Schema.encodeUnknownSync(Schema.toCodecJson(kind.error))
   return {
     mode,
     maxGroup,
     settlesFirst,
     kind,
     decode: (input) => guarded(() => payload(input)),
-    encodeSuccess: (value) =>
-      value === undefined
-        ? Result.succeed(null)
-        : guarded(() => Result.map(success(value), (encoded) => JSON.stringify(encoded) ?? null)),
+    encodeSuccess: (value) => value === undefined ? noResult : guarded(() => JSON.stringify(success(value)) ?? null),
     encodeError: (error) => Result.getOrUndefined(guarded(() => failure(error))),
     // Only what `decode` of this same handler answered comes in here.
-    run: checked as Handler<R>["run"]
+    run: run as Handler<R>["run"]
   }
 }
+
+const noResult = Result.succeed(null)
 
 /** X is an effect of S: TypeScript does not take a type parameter apart by itself. */
 const typed = <P, S, X extends Effect.Effect<S, unknown, unknown>>(
@@ -113,9 +111,11 @@ export const plain = <N extends string, P, S, F, X extends Effect.Effect<S, unkn
   run: (payload: P, attempt: Attempt) => X
 ): Handler<Effect.Services<X>> => {
   const one = typed<P, S, X>(kind.name, run)
-  return erase(kind, "plain", 1, (items) => {
-    const item = items[0]
-    return item === undefined ? Effect.void : Effect.map(one(item.payload, item.attempt), (value) => [value])
+  return erase(kind, {
+    mode: "plain",
+    maxGroup: 1,
+    settlesFirst: false,
+    run: ([item]) => item === undefined ? Effect.void : Effect.map(one(item.payload, item.attempt), (value) => [value])
   })
 }
 
@@ -137,13 +137,13 @@ export const transactional = <N extends string, P, S, F, X extends Effect.Effect
 ): Handler<Effect.Services<X>> => {
   JobOption.assertValid(`the handler of kind "${kind.name}"`, options, { maxGroup: JobOption.count })
   const one = typed<P, S, X>(kind.name, run)
-  // Sequential on purpose: handlers in one transaction must not see each other half done.
-  return erase(
-    kind,
-    "transactional",
-    options?.maxGroup ?? 32,
-    (items) => Effect.forEach(items, (item) => one(item.payload, item.attempt))
-  )
+  return erase(kind, {
+    mode: "transactional",
+    maxGroup: options?.maxGroup ?? 32,
+    settlesFirst: false,
+    // Sequential on purpose: handlers in one transaction must not see each other half done.
+    run: (items) => Foreign.confined(Effect.forEach(items, (item) => one(item.payload, item.attempt)))
+  })
 }
 
 /**
@@ -173,12 +173,18 @@ export const batch = <
     maxSize: JobOption.count,
     settle: JobOption.settle
   })
-  return erase(
-    kind,
-    "batch",
-    options?.maxSize ?? 500,
-    // X is such an effect: TypeScript does not take a type parameter apart by itself.
-    run as (items: ReadonlyArray<BatchItem<P>>) => Effect.Effect<ReadonlyArray<S> | void, unknown, Effect.Services<X>>,
-    options?.settle === "first"
-  )
+  // X is such an effect: TypeScript does not take a type parameter apart by itself.
+  const all = run as (
+    items: ReadonlyArray<BatchItem<P>>
+  ) => Effect.Effect<ReadonlyArray<S> | void, unknown, Effect.Services<X>>
+  return erase(kind, {
+    mode: "batch",
+    maxGroup: options?.maxSize ?? 500,
+    settlesFirst: options?.settle === "first",
+    run: (items) =>
+      Effect.flatMap(
+        Foreign.confined(Effect.suspend(() => effectOf(kind.name, all(items)))),
+        (values) => oneEach(kind.name, items.length, values)
+      )
+  })
 }

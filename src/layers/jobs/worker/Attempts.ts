@@ -1,4 +1,5 @@
 import { Cause, Effect, Result } from "effect"
+import * as Foreign from "../../../services/jobs/Foreign.ts"
 import type { Attempt } from "../../../services/jobs/Job.ts"
 import type { BatchItem } from "../../../services/jobs/JobHandler.ts"
 import type { ClaimedJob, Verdict } from "../../../services/jobs/JobStore.ts"
@@ -51,17 +52,18 @@ export class Attempts<R> {
       : Effect.flatMap(this.parts.transactions.run(work), (end) => this.ended(work, end))
   }
 
-  private plain(work: Work<R>): Effect.Effect<void, never, R> {
-    const { handler } = work.lane
-    return Effect.matchCauseEffect(Effect.suspend(() => handler.run(work.items)), {
+  /** The handler of one job. */
+  private plain({ items, jobs, lane }: Work<R>): Effect.Effect<void, never, R> {
+    const { settler } = this.parts
+    return Effect.matchCauseEffect(lane.handler.run(items), {
       onSuccess: (values) => {
-        for (const [index, job] of work.jobs.entries()) {
-          this.parts.settler.settle(job, JobVerdict.succeeded(handler, values?.[index]))
-        }
+        for (const job of jobs) settler.settle(job, JobVerdict.succeeded(lane.handler, values?.[0]))
         return Effect.void
       },
       onFailure: (cause) =>
-        Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause as Cause.Cause<never>) : this.failed(work, cause)
+        Cause.hasInterruptsOnly(cause)
+          ? Effect.failCause(cause as Cause.Cause<never>)
+          : this.failed({ jobs, lane }, cause)
     })
   }
 
@@ -104,8 +106,8 @@ export class Attempts<R> {
     )
   }
 
-  /** What becomes of the jobs of an interrupted unit. */
-  interrupted(unit: Unit<R>, cause: Cause.Cause<unknown>): Effect.Effect<void> {
+  /** What becomes of the jobs of a unit that was interrupted, or whose fiber ended under it. */
+  broken(unit: Unit<R>, cause: Cause.Cause<unknown>): Effect.Effect<void> {
     const { backlog, settler } = this.parts
     const { jobs, lane } = unit
     switch (unit.stop?._tag) {
@@ -131,8 +133,7 @@ export class Attempts<R> {
         for (const job of jobs) settler.settle(job, { _tag: "Released", delayMillis: 0 })
         return Effect.void
       default:
-        // It interrupted itself: that is its failure.
-        return this.failed(unit, Cause.die(cause))
+        return this.failed(unit, Cause.hasInterruptsOnly(cause) ? Cause.die(Foreign.selfInterrupted()) : cause)
     }
   }
 }

@@ -1,4 +1,5 @@
-import { Clock, Effect, Exit, Latch } from "effect"
+import { type Cause, Clock, Effect, Exit, Fiber, Latch } from "effect"
+import * as Foreign from "../../../services/jobs/Foreign.ts"
 import type { JobId } from "../../../services/jobs/Job.ts"
 import type { ClaimedJob } from "../../../services/jobs/JobStore.ts"
 import type { WorkerSettings } from "../../../services/jobs/WorkerSettings.ts"
@@ -150,32 +151,61 @@ export class Runner<R> {
     if (unit.lane.handler.mode !== "plain") this.transacting--
   }
 
-  /** Runs unit after unit in one fiber; an interruption ends the slot, and another takes its place. */
+  /**
+   * Runs units in a fiber below its own, and gives the slot up when that has ended; another takes its place. A handler of
+   * JavaScript can end the fiber that runs it on the spot (`Foreign`), past all that waits in it: of this one, past nothing.
+   */
   private runSlot(slot: Slot<R>): Effect.Effect<void, never, R> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.gen({ self: this }, function*() {
+        const fiber = yield* Effect.forkChild(this.runUnits(slot), { startImmediately: true })
+        // An interruption is passed on, and waited for.
+        yield* Effect.exit(restore(Fiber.await(fiber)))
+        yield* Fiber.interrupt(fiber)
+        const exit = yield* Fiber.await(fiber)
+        const unit = slot.unit
+        if (unit !== undefined && Exit.isFailure(exit)) yield* this.broken(slot, unit, exit.cause)
+        this.close(slot)
+        yield* this.dispatch()
+        // A defect outside of any unit is ours.
+        if (unit === undefined) yield* exit
+      })
+    )
+  }
+
+  /** Runs unit after unit, until there is none or one was interrupted. */
+  private runUnits(slot: Slot<R>): Effect.Effect<void, never, R> {
     const { attempts } = this.parts
     return Effect.uninterruptibleMask((restore) =>
       Effect.gen({ self: this }, function*() {
+        const clock = yield* Clock.Clock
+        const fiber = yield* Effect.fiber
         while (true) {
           const unit = slot.unit
           if (unit === undefined) break
-          this.limit(unit, yield* elapsedMillis)
+          this.limit(unit, elapsedMillis(clock))
           // Suspended: a handler that throws instead of failing throws here.
           const exit = yield* Effect.exit(restore(Effect.suspend(() => attempts.run(unit))))
+          if (Exit.isFailure(exit)) return yield* this.broken(slot, unit, exit.cause)
           this.end(unit)
           slot.unit = undefined
-          if (Exit.isFailure(exit)) yield* attempts.interrupted(unit, exit.cause)
-          // An interruption that came too late for its unit must not hit the next one.
-          if (Exit.isFailure(exit) || unit.stop !== undefined) break
+          // An interruption that came too late for its unit must not hit the next one; what a handler forked ends with it.
+          if (unit.stop !== undefined || Foreign.hasChildren(fiber)) break
           // Said before the slot is given up: what a claim brings at once is run in it.
           this.parts.onFreed()
           const following = this.take()
           if (following === undefined) break
           this.begin(slot, following)
         }
-        this.close(slot)
-        yield* this.dispatch()
       })
     )
+  }
+
+  /** A unit was interrupted, or ended its fiber. */
+  private broken(slot: Slot<R>, unit: Unit<R>, cause: Cause.Cause<unknown>): Effect.Effect<void> {
+    this.end(unit)
+    slot.unit = undefined
+    return this.parts.attempts.broken(unit, cause)
   }
 
   // ------------------------------------------------------------ interruption
@@ -226,8 +256,9 @@ export class Runner<R> {
   /** Interrupts what runs longer than its kind allows, at the deadline. */
   get timeouts(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
+      const clock = yield* Clock.Clock
       while (true) {
-        const now = yield* elapsedMillis
+        const now = elapsedMillis(clock)
         if (this.deadlineMillis <= now) {
           yield* this.stop((unit) => unit.deadlineMillis <= now, { _tag: "TimedOut" })
           this.deadlineMillis = this.nextDeadlineMillis(now)
@@ -250,7 +281,7 @@ export class Runner<R> {
 }
 
 /** A clock that nobody sets: a correction of the time must not time out what runs. */
-const elapsedMillis = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1_000_000n))
+const elapsedMillis = (clock: Clock.Clock): number => Math.floor(Number(clock.monotonicTimeNanosUnsafe()) / 1e6)
 
 const describe = <R>(unit: Unit<R> | undefined): string =>
   unit === undefined
