@@ -1,6 +1,7 @@
 /** The command line as people run it: a real process of a test, its lines and its end. It is killed when the scope closes. */
 import { Effect, Queue, type Scope } from "effect"
 import { spawn } from "node:child_process"
+import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 
 const program = fileURLToPath(new URL("../../src/programs/bin/main.ts", import.meta.url))
@@ -26,8 +27,9 @@ export const start = (
         env: { ...process.env, NODE_OPTIONS: undefined, DATABASE_URL: "", ...env }
       })
       for (const output of [child.stdout, child.stderr]) {
-        output.on("data", (chunk: Buffer) => {
-          for (const line of chunk.toString().split("\n")) if (line !== "") Queue.offerUnsafe(lines, line)
+        // Whole lines: what is written at once may come in parts.
+        createInterface({ input: output }).on("line", (line) => {
+          if (line !== "") Queue.offerUnsafe(lines, line)
         })
       }
       const exited = Promise.withResolvers<number | string>()
