@@ -5,8 +5,9 @@ import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
 import { JobLeaseLost, type JobQueueError } from "../../services/jobs/JobError.ts"
 import * as JobOption from "../../services/jobs/JobOption.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
-import { JobRecords, JobStore, type NewJob } from "../../services/jobs/JobStore.ts"
+import { JobRecords, JobStore, type NewJob, type TransactionLimits } from "../../services/jobs/JobStore.ts"
 import * as GroupCommit from "../../services/tasks/GroupCommit.ts"
+import * as Transaction from "../postgres/Transaction.ts"
 import { ClaimFloors } from "./ClaimFloors.ts"
 import * as JobConnections from "./JobConnections.ts"
 import { operation } from "./JobSql.ts"
@@ -32,6 +33,11 @@ export interface Options {
 
 /** Everything the layers of this file provide. */
 export type Services = JobStore | JobRecords | JobQueue.JobQueue | JobAdmin.JobAdmin
+
+const settingsOf = ({ idle, lock }: TransactionLimits): Transaction.Settings => ({
+  idle_in_transaction_session_timeout: String(Math.ceil(idle)),
+  lock_timeout: String(Math.ceil(lock))
+})
 
 const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
@@ -65,13 +71,9 @@ const make = Effect.fnUntraced(function*(options: Options) {
         return isAlone ? direct(jobs) : Effect.withFiber((fiber) => grouped(jobs, fiber))
       }),
     transact: (effect, limits) =>
-      operation("transaction")(sql.withTransaction(
-        limits === undefined ? effect : Effect.andThen(
-          sql`select set_config('idle_in_transaction_session_timeout', ${String(Math.ceil(limits.idle))}, true),
-            set_config('lock_timeout', ${String(Math.ceil(limits.lock))}, true)`,
-          effect
-        )
-      )),
+      operation("transaction")(
+        Transaction.withSettings(sql, limits === undefined ? {} : settingsOf(limits))(effect)
+      ),
     claim: (worker, nth, queues) => ask("claim")(PostgresClaim.claim(control, { worker, nth }, queues, floors)),
     settle: (worker, settlements) =>
       Effect.map(

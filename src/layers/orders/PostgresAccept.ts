@@ -12,6 +12,7 @@ import * as Pricing from "../../services/orders/Pricing.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as SqlFunction from "../postgres/SqlFunction.ts"
+import * as Transaction from "../postgres/Transaction.ts"
 import * as OrderRow from "./OrderRow.ts"
 import { type BatchPrices, PriceMemory } from "./PriceMemory.ts"
 import { StoreClock } from "./StoreClock.ts"
@@ -172,7 +173,7 @@ export const flush = (sql: PgClient.PgClient) => {
     placements: ReadonlyArray<Placement>
   ): Effect.fn.Return<ReadonlyArray<Answer>, OrdersStoreError> {
     for (let round = 0; round < pricings; round++) {
-      const answers = yield* StoreFailure.again("Orders.accept")(attempt(placements))
+      const answers = yield* Transaction.retryConflicts(StoreFailure.named("Orders.accept")(attempt(placements)))
       if (answers !== undefined) return answers
     }
     return yield* new OrdersStoreError({

@@ -4,8 +4,6 @@
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect, Option } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
-import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { OrdersStoreError } from "../../services/orders/OrdersError.ts"
 import * as FairSemaphore from "../../services/tasks/FairSemaphore.ts"
 import * as StoreFailure from "./StoreFailure.ts"
@@ -27,7 +25,7 @@ export const make = (sql: PgClient.PgClient, name: string) =>
     (operation: string) =>
     <A, E, R>(
       self: Effect.Effect<A, E, R>
-    ): Effect.Effect<A, Exclude<E, SqlError | JobQueueError> | OrdersStoreError, R> => {
+    ): Effect.Effect<A, Exclude<E, StoreFailure.Unnamed> | OrdersStoreError, R> => {
       const transaction = StoreFailure.transact(sql, operation)(self)
       const full = new OrdersStoreError({ operation, reason: "Unavailable", cause: "too many requests are waiting" })
       return Effect.flatMap(Effect.serviceOption(sql.transactionService), (outer) =>

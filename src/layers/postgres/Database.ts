@@ -240,14 +240,3 @@ export const migrate: Effect.Effect<ReadonlyArray<string>, DatabaseError, Databa
     Database,
     ({ where }) => Migrations.run(where)
   )
-
-/** A transaction whose statements, each, may take at most `timeout`; not longer than the pool's own timeout if it is shorter. */
-export const transaction =
-  (options: { readonly timeout: Duration.Input }) =>
-  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R | SqlClient.SqlClient> =>
-    Effect.flatMap(SqlClient.SqlClient, (sql) => {
-      const millis = Math.max(1, Math.ceil(Duration.toMillis(Duration.fromInputUnsafe(options.timeout))))
-      return sql.withTransaction(
-        Effect.andThen(sql`select set_config('statement_timeout', ${String(millis)}, true)`, self)
-      )
-    })

@@ -1,5 +1,9 @@
-import { Layer } from "effect"
+import * as PgClient from "@effect/sql-pg/PgClient"
+import { assert, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
+import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
+import * as Deadline from "../../../src/services/tasks/Deadline.ts"
 import * as JobMembership from "../../conformance/JobMembership.suite.ts"
 import { suite } from "../../conformance/JobQueue.suite.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
@@ -10,3 +14,17 @@ suite("PostgresJobQueue", Layer.provide(PostgresJobQueue.layer, TestDatabase.lay
 suite("PostgresJobQueue in poll mode", Layer.provide(polling, TestDatabase.layer))
 // Members that beat only when a test says so: without the session lock, by which a killed process is seen at once.
 JobMembership.suite("the fleet of PostgresJobQueue", Layer.provide(polling, TestDatabase.layer), true)
+
+it.effect("a transaction of the queue has the deadline of whoever runs it, and what the server stops for it is TimedOut", () =>
+  Effect.gen(function*() {
+    const sql = yield* PgClient.PgClient
+    const queue = yield* JobQueue
+    const timeout = sql<{ readonly timeout: string }>`select current_setting('statement_timeout') as timeout`
+    const within = queue.transaction(timeout)
+    assert.deepStrictEqual([...(yield* Deadline.marked(5000)(within))], [{ timeout: "5s" }])
+    assert.deepStrictEqual([...(yield* within)], [{ timeout: "1min" }])
+    const late = queue.transaction(sql`select pg_sleep(60)`)
+    // Nobody interrupts the fiber: only the server can end this.
+    const error = yield* Effect.flip(Deadline.marked(50)(late))
+    assert.isTrue(error._tag === "JobQueueError" && error.reason === "TimedOut")
+  }).pipe(Effect.provide(Layer.provideMerge(PostgresJobQueue.layerWith({ listen: false }), TestDatabase.layer))))

@@ -15,17 +15,6 @@ layer(TestDatabase.layer)("Database", (it) => {
       assert.deepStrictEqual([...(yield* query(sql))], [{ name: "sluice", timeout: "1min" }])
       assert.deepStrictEqual([...(yield* query(reader))], [{ name: "sluice-read", timeout: "1min" }])
     }))
-
-  it.effect("a transaction with a time limit cancels its slow statement and rolls back", () =>
-    Effect.gen(function*() {
-      const sql = yield* PgClient.PgClient
-      yield* sql`create table slow (id int)`
-      const work = Effect.andThen(sql`insert into slow values (1)`, sql`select pg_sleep(10)`)
-      const error = yield* Effect.flip(work.pipe(Database.transaction({ timeout: "50 millis" })))
-      assert.strictEqual(error.reason._tag, "StatementTimeoutError")
-      assert.deepStrictEqual([...(yield* sql`select * from slow`)], [])
-      assert.deepStrictEqual([...(yield* sql`show statement_timeout`)], [{ statement_timeout: "1min" }])
-    }))
 })
 
 describe("TestDatabase", () => {

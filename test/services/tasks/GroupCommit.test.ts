@@ -229,6 +229,41 @@ it.effect("when its scope closes, who waits inside, outside or in flight is inte
     }
   }))
 
+it.effect("closed just as the next group is sent, what was written before is still said to be", () =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.make()
+    const gate = yield* Latch.make(false)
+    let nth = 0
+    const submit = yield* Scope.provide(
+      GroupCommit.make<string, string, never>({
+        inFlight: 1,
+        maxWeight: 1,
+        capacity: 10,
+        isOverlapping: true,
+        isCommon: () => true,
+        whenFull: "wait",
+        flush: (requests) => {
+          const exits = requests.map((request) => Exit.succeed(`${request}!`))
+          if (nth++ === 0) return Effect.as(gate.await, exits)
+          // The group before has ended, and its callers have not been told yet.
+          return Effect.andThen(
+            Effect.forkDetach(Scope.close(scope, Exit.void), { startImmediately: true }),
+            Effect.never
+          )
+        }
+      }),
+      scope
+    )
+    const [first, second] = yield* Effect.forEach(
+      ["a", "b"],
+      (request) => Effect.forkChild(Effect.withFiber((fiber) => submit(request, fiber)), { startImmediately: true })
+    )
+    yield* gate.open
+    assert.deepStrictEqual(first && (yield* Fiber.await(first)), Exit.succeed("a!"))
+    const exit = second && (yield* Fiber.await(second))
+    assert.isTrue(exit !== undefined && Exit.hasInterrupts(exit))
+  }))
+
 it.effect("nonsense is refused by name", () =>
   Effect.gen(function*() {
     for (const [name, value] of [["maxWeight", 0], ["inFlight", Number.NaN], ["capacity", 1.5]] as const) {
@@ -318,7 +353,7 @@ it.effect.prop(
               if (requests.length > 1 && weigh(requests) > play.maxWeight) wrong.push("a group is too heavy")
               if (++flying > play.inFlight) wrong.push("too many flushes at once")
               if (String(fresh) !== String(inside.slice(0, fresh.length))) {
-                wrong.push(`${fresh} are flushed, of ${inside} inside`)
+                wrong.push(`${String(fresh)} are flushed, of ${String(inside)} inside`)
               }
               inside = inside.slice(fresh.length)
               while (outside[0] !== undefined && !isFull()) {
