@@ -31,9 +31,11 @@ const maxRefused = 3
  * cannot hold, say) is replaced: its job ends as dead.
  */
 export class Settler {
-  /** Taken and not written. */
-  private readonly open = new Set<Settlement>()
+  /** Taken and not written: how many. A set of them would cost each job more than its settlement. */
+  private open = 0
   private readonly buffer: Array<Settlement> = []
+  /** Taken out of the buffer: what is being written, or follows one by one. */
+  private batch: Array<Settlement> = []
   /** Settlements that were refused one by one: they are written one by one from now on, so that they hold up no others. */
   private readonly stuck: Array<Settlement> = []
   private readonly work = Latch.makeUnsafe(false)
@@ -47,12 +49,12 @@ export class Settler {
 
   /** Verdicts that are not in the store yet. */
   get size(): number {
-    return this.open.size
+    return this.open
   }
 
   /** The jobs of these verdicts. */
   get ids(): ReadonlyArray<JobId> {
-    return Array.from(this.open, ({ job }) => job.id)
+    return [...this.buffer, ...this.batch, ...this.stuck].map(({ job }) => job.id)
   }
 
   /** Waits until nothing is left to write. */
@@ -62,9 +64,8 @@ export class Settler {
 
   /** Takes a verdict; it is written with others, soon. */
   settle(job: ClaimedJob, verdict: Verdict): void {
-    const settlement = { job, verdict }
-    this.open.add(settlement)
-    this.buffer.push(settlement)
+    this.open++
+    this.buffer.push({ job, verdict })
     this.flushed.closeUnsafe()
     this.work.openUnsafe()
   }
@@ -79,15 +80,15 @@ export class Settler {
       let pause = pauseFirstMillis
       while (true) {
         yield* this.work.await
-        const batch = this.buffer.splice(0, maxSettle)
-        if (batch.length === 0) {
+        this.batch = this.buffer.splice(0, maxSettle)
+        if (this.batch.length === 0) {
           this.work.closeUnsafe()
           continue
         }
-        const rest = yield* this.writeBatch(batch)
-        if (rest.length === 0) pause = pauseFirstMillis
+        yield* this.writeBatch
+        if (this.batch.length === 0) pause = pauseFirstMillis
         else {
-          this.buffer.unshift(...rest)
+          this.buffer.unshift(...this.batch.splice(0))
           yield* Effect.sleep(pause)
           pause = Math.min(pauseMaxMillis, pause * 2)
         }
@@ -95,19 +96,22 @@ export class Settler {
     })
   }
 
-  /** Writes a batch, one by one when it is refused; answers what is to be written with the next batch. */
-  private writeBatch(batch: ReadonlyArray<Settlement>): Effect.Effect<ReadonlyArray<Settlement>> {
+  /** Writes the batch, one by one when it is refused; what is left in it is to be written with the next one. */
+  private get writeBatch(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
-      const error = yield* this.write(batch)
-      if (error === undefined) return []
-      yield* this.parts.outage.failed("settling", error)
-      if (error.reason === "Unavailable") return batch
-      let refused = 0
-      for (const [index, one] of batch.entries()) {
-        refused = (yield* this.writeAlone(one)) ? 0 : refused + 1
-        if (refused === maxRefused) return batch.slice(index + 1)
+      const error = yield* this.write(this.batch)
+      if (error === undefined) {
+        this.batch = []
+        return
       }
-      return []
+      yield* this.parts.outage.failed("settling", error)
+      if (error.reason === "Unavailable") return
+      for (let refused = 0; refused < maxRefused;) {
+        const [one] = this.batch
+        if (one === undefined) return
+        refused = (yield* this.writeAlone(one)) ? 0 : refused + 1
+        this.batch.shift()
+      }
     })
   }
 
@@ -118,22 +122,13 @@ export class Settler {
       if (error.isData && one.verdict._tag !== "Dead") {
         return Effect.andThen(
           Effect.logError(`jobs: the outcome of ${kind} ${id} cannot be stored`, error),
-          this.writeAlone(this.replace(one, `Its outcome could not be stored: ${error.detail}`))
+          this.writeAlone(deadOf(one.job, `Its outcome could not be stored: ${error.detail}`))
         )
       }
       this.stuck.push(one)
       this.trouble.openUnsafe()
       return Effect.as(Effect.logWarning(`jobs: cannot settle ${kind} ${id} now: trying again`, error), false)
     })
-  }
-
-  /** Puts a dead job in the place of a settlement that can never be stored. */
-  private replace(one: Settlement, message: string): Settlement {
-    const failure = { reason: "Defect", message: message.replaceAll("\u0000", "\uFFFD").slice(0, 1_000) } as const
-    const dead: Settlement = { job: one.job, verdict: { _tag: "Dead", failure } }
-    this.open.delete(one)
-    this.open.add(dead)
-    return dead
   }
 
   private get writeStuck(): Effect.Effect<void> {
@@ -144,9 +139,10 @@ export class Settler {
         yield* Effect.sleep(pause)
         const before = this.stuck.length
         for (let refused = 0, left = before; left > 0 && refused < maxRefused; left--) {
-          const one = this.stuck.shift()
+          const [one] = this.stuck
           if (one === undefined) break
           const error = yield* this.write([one])
+          this.stuck.shift()
           refused = error === undefined ? 0 : refused + 1
           if (error !== undefined) this.stuck.push(one)
         }
@@ -173,8 +169,8 @@ export class Settler {
   }
 
   private written(batch: ReadonlyArray<Settlement>, lost: number): void {
-    for (const one of batch) this.open.delete(one)
-    if (this.open.size === 0) this.flushed.openUnsafe()
+    this.open -= batch.length
+    if (this.open === 0) this.flushed.openUnsafe()
     const { onFreed, onReady, tally } = this.parts
     tally.settled += batch.length
     tally.lost += lost
@@ -184,4 +180,10 @@ export class Settler {
     if (isReopened) onReady()
     onFreed()
   }
+}
+
+/** What is settled in the place of an outcome that can never be stored. */
+const deadOf = (job: ClaimedJob, message: string): Settlement => {
+  const failure = { reason: "Defect", message: message.replaceAll("\u0000", "\uFFFD").slice(0, 1_000) } as const
+  return { job, verdict: { _tag: "Dead", failure } }
 }
