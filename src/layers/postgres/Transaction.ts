@@ -40,7 +40,10 @@ export const run = (sql: SqlClient.SqlClient, options: Options = {}) =>
   return Effect.flatMap(isInTransaction(sql), (isNested) => isNested ? once : again)
 }
 
-/** Settings of the server by their names, as it reads them: `{ lock_timeout: "2s" }`. A number without a unit is milliseconds for timeouts. */
+/**
+ * Settings of the server by their names, as it reads them: `{ lock_timeout: "2s" }`. A number without a unit is
+ * milliseconds for timeouts.
+ */
 export type Settings = Readonly<Record<string, string>>
 
 /**
@@ -66,8 +69,9 @@ export const withSettings =
       })))
 
 /**
- * Runs again, at most six times within about 300 ms, what a deadlock or a serialization failure has undone: the database's errors, and those
- * of a wing whose `reason` is `Conflict`. Who has waited for a lock in vain has waited long enough, and is not run again.
+ * Runs again, at most six times within about 300 ms, what a deadlock or a serialization failure has undone: the
+ * database's errors, and those of a wing whose `reason` is `Conflict`. Who has waited for a lock in vain has waited
+ * long enough, and is not run again.
  */
 export const retryConflicts = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.retry(self, { schedule: conflictSchedule, times: conflictTries, while: isConflict })

@@ -39,8 +39,9 @@ export class JobQueue extends Context.Service<JobQueue, {
     options?: EnqueueOptions
   ) => Effect.Effect<ReadonlyArray<JobId>, EnqueueError>
   /**
-   * Runs an effect in one transaction of the queue's own database, together with what it enqueues. In Postgres a statement gets no more than
-   * is left of the caller's deadline: the server stops it then, a `JobQueueError` that `TimedOut`.
+   * Runs an effect in one transaction of the queue's own database, together with what it enqueues. In Postgres a
+   * statement gets no more than is left of the caller's deadline: the server stops it then, a `JobQueueError` that
+   * `TimedOut`.
    */
   readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | JobQueueError, R>
   /**
