@@ -32,19 +32,23 @@ export const tick = (
     if (look === undefined || look.names.length === 0) return 0
     let fired = 0
     for (const entry of entries) {
-      if (look.names.includes(entry.name) && (yield* fire(sql, worker, entry, look.now, insert))) fired++
+      if (look.names.includes(entry.name) && (yield* fire({ sql, worker, entry, now: look.now, insert }))) fired++
     }
     return fired
   })
 
+/** An entry that may be due. */
+interface Due {
+  readonly sql: PgClient.PgClient
+  readonly worker: number
+  readonly entry: CronEntry
+  /** By the clock of the store, in milliseconds. */
+  readonly now: number
+  readonly insert: Insert
+}
+
 /** One entry in a transaction of its own, so that one that cannot be enqueued holds up no other; whether it ticked. */
-const fire = (
-  sql: PgClient.PgClient,
-  worker: number,
-  entry: CronEntry,
-  now: number,
-  insert: Insert
-): Effect.Effect<boolean, JobQueueError> =>
+const fire = ({ entry, insert, now, sql, worker }: Due): Effect.Effect<boolean, JobQueueError> =>
   Effect.gen(function*() {
     const millis = yield* JobCron.nextTick(entry, now)
     if (millis === undefined) return false

@@ -40,16 +40,21 @@ interface BeatRow {
 const quietly = (what: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
   Effect.catchCause(Effect.asVoid(self), (cause) => Effect.logDebug(`jobs: ${what} failed`, cause))
 
+/** Who listens, for what, and whom it tells. */
+interface Listening {
+  readonly sql: PgClient.PgClient
+  readonly worker: number
+  readonly queues: ReadonlySet<string>
+  readonly signals: Queue.Queue<Signal>
+  readonly outage: Outage
+}
+
 /**
  * Holds one connection outside the pool that listens and carries the worker's session lock, and connects it anew when it
  * breaks. While it is down the worker lives by its poll and its heartbeats.
  */
 const listener = Effect.fnUntraced(function*(
-  sql: PgClient.PgClient,
-  worker: number,
-  queues: ReadonlySet<string>,
-  signals: Queue.Queue<Signal>,
-  outage: Outage
+  { outage, queues, signals, sql, worker }: Listening
 ): Effect.fn.Return<void, SqlError, Scope.Scope> {
   const connection = yield* Effect.flatMap(
     PgConnection.make({ ...sql.config, multiplex: false, applicationName: "sluice-jobs-listen" }),
@@ -86,15 +91,9 @@ const listener = Effect.fnUntraced(function*(
   yield* Effect.raceFirst(hear, probe)
 })
 
-const listenAlways = (
-  sql: PgClient.PgClient,
-  worker: number,
-  queues: ReadonlySet<string>,
-  signals: Queue.Queue<Signal>,
-  outage: Outage
-): Effect.Effect<never> =>
-  Effect.scoped(listener(sql, worker, queues, signals, outage)).pipe(
-    Effect.catchCause((cause) => outage.failed("listening", cause)),
+const listenAlways = (listening: Listening): Effect.Effect<never> =>
+  Effect.scoped(listener(listening)).pipe(
+    Effect.catchCause((cause) => listening.outage.failed("listening", cause)),
     Effect.andThen(Effect.sleep(relistenMillis)),
     Effect.forever
   )
@@ -119,7 +118,7 @@ export const join = Effect.fnUntraced(function*(
   const signals = yield* Queue.sliding<Signal>(4096)
   if (options.listen) {
     const outage = new Outage("the listener's connection is lost; the poll finds jobs meanwhile")
-    yield* Effect.forkScoped(listenAlways(control, worker, new Set(joining.queues), signals, outage))
+    yield* Effect.forkScoped(listenAlways({ sql: control, worker, queues: new Set(joining.queues), signals, outage }))
   }
   yield* Effect.forkScoped(housekeeping(control, options.historyDays))
   return {
