@@ -17,10 +17,10 @@ const named = new Set(
 )
 /** Functions of the database; `_end` goes with the one before it. */
 const functions = new Set(
-  [...drawings.matchAll(/sluice\.(\w+)((?:, _\w+)*)/g)].flatMap(([, first = "", rest = ""]) => [
-    first,
-    ...[...rest.matchAll(/_\w+/g)].map(([suffix]) => first.replace(/_[a-z]+$/, suffix))
-  ])
+  Array.from(drawings.matchAll(/sluice\.(\w+)((?:, _\w+)*)/g)).flatMap(([, first = "", rest = ""]) => {
+    const further = Array.from(rest.matchAll(/_\w+/g), ([suffix]) => first.replace(/_[a-z]+$/, suffix))
+    return further.concat(first)
+  })
 )
 
 describe("docs/architecture.md", () => {

@@ -105,6 +105,7 @@ const allowed: Readonly<Record<string, Allowed>> = {
   },
   // What is nobody's wait.
   "test/services/tasks/Subprocess.test.ts": { timer: 4, because: child },
+  "test/layers/jobs/worker/Worker.slots.test.ts": { poll: 1, because: never },
   "test/layers/tasks/NodeLeaks.test.ts": { timer: 1, because: never },
   "test/conformance/tasks/timeAndLeaks.test.ts": {
     sleep: 8,
