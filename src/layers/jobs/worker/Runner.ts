@@ -186,7 +186,10 @@ export class Runner<R> {
           this.limit(unit, elapsedMillis(clock))
           // Suspended: a handler that throws instead of failing throws here.
           const exit = yield* Effect.exit(restore(Effect.suspend(() => attempts.run(unit))))
-          if (Exit.isFailure(exit)) return yield* this.broken(slot, unit, exit.cause)
+          if (Exit.isFailure(exit)) {
+            yield* this.broken(slot, unit, exit.cause)
+            break
+          }
           this.end(unit)
           slot.unit = undefined
           // An interruption that came too late for its unit must not hit the next one; what a handler forked ends with it.
