@@ -46,6 +46,26 @@ it.live(
 )
 
 it.live(
+  "an interruption that a handler leaves behind in its fiber is not that of the next job",
+  () =>
+    Effect.gen(function*() {
+      const pending = Effect.withFiber<void>((fiber) => {
+        fiber.interruptUnsafe()
+        return Effect.void
+      })
+      const handlers = [
+        pending,
+        Effect.uninterruptible(pending),
+        Effect.uninterruptible(Effect.andThen(Effect.yieldNow, pending)),
+        Effect.exit(Effect.uninterruptible(pending)).pipe(Effect.asVoid, Effect.uninterruptible)
+      ]
+      const all = yield* states(8, (n) => n % 2 === 0 ? handlers[n / 2] ?? Effect.void : Effect.void)
+      assert.deepStrictEqual(all.filter((_, n) => n % 2 === 1), ["succeeded", "succeeded", "succeeded", "succeeded"])
+    }).pipe(Effect.provide(layerMemory)),
+  5_000
+)
+
+it.live(
   "what a handler forks and leaves behind ends with it, before the slot runs the next job",
   () =>
     Effect.gen(function*() {
