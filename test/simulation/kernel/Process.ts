@@ -4,6 +4,8 @@
  */
 import { Clock, Context, Duration, Effect, type Fiber, Logger, Random } from "effect"
 import * as Scheduler from "effect/Scheduler"
+import * as Shutdown from "../../../src/services/tasks/Shutdown.ts"
+import { CurrentTask, makeRoot } from "../../../src/services/tasks/TaskNode.ts"
 import * as Escapes from "./Escapes.ts"
 import type { Kernel, Runner } from "./Kernel.ts"
 import type { SeededRandom } from "./Random.ts"
@@ -51,6 +53,9 @@ export class Process implements Runner {
     }
     this.context = Context.make(Scheduler.Scheduler, scheduler).pipe(
       Context.add(Clock.Clock, this.clock()),
+      // A live tree and a shutdown of its own: in those of the test, what was killed would stand for ever.
+      Context.add(CurrentTask, makeRoot(name, kernel.nowMillis)),
+      Context.add(Shutdown.CurrentShutdown, Effect.runSync(Shutdown.make)),
       // What it says of itself goes nowhere: the checkers look at what it does.
       Context.add(Logger.CurrentLoggers, new Set()),
       Context.add(Random.Random, {
