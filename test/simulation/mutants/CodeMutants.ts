@@ -215,6 +215,15 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     seeds: 60
   },
   {
+    name: "a run ends with the first trouble of its database",
+    scene: "fetch",
+    level: "pglite",
+    file: "RunMembership.ts",
+    from: "this.options.outage.through(operation, attempt),",
+    to: "attempt(false),",
+    seeds: 10
+  },
+  {
     name: "a host that asks for a rest gets none",
     scene: "fetch",
     level: "memory",
