@@ -62,8 +62,7 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     level: "memory",
     file: "Settler.ts",
     from: "if (error.reason === \"Unavailable\") return batch",
-    to:
-      "if (error.reason === \"Unavailable\") return batch.map((one) => this.replace(one, \"Its outcome could not be stored\"))",
+    to: "if (error.reason === \"Unavailable\") return batch.map((one) => this.replace(one, \"lost\"))",
     seeds: 60
   },
   {
@@ -167,6 +166,15 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     from: "const known = state.transfers.get(state.transferKeys.get(key) ?? \"\")",
     to: "const known = state.transfers.get(\"\")",
     seeds: 5
+  },
+  {
+    name: "a full disk is a fault of ours",
+    scene: "api",
+    level: "pglite",
+    file: "SqlFailure.ts",
+    from: "\"53\": \"Unavailable\",",
+    to: "\"53\": \"Rejected\",",
+    seeds: 40
   },
   {
     name: "an account is answered as it was a while ago",
