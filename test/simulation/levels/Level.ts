@@ -126,6 +126,8 @@ export interface Store {
   readonly wrong: ReadonlySet<string>
   /** Whether it takes a process that is silent for dead; else somebody has to end it. */
   readonly missesTheSilent: boolean
+  /** Whether its clients wait out what is wrong with it; else they are told at once. */
+  readonly isWaitedFor: boolean
   /** What was asked of it so far. */
   readonly statements: () => number
   readonly close: () => void

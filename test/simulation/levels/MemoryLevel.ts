@@ -92,6 +92,7 @@ export const level: Level = {
       control: store.control,
       wrong,
       missesTheSilent: false,
+      isWaitedFor: false,
       statements: () => store.calls,
       close: () => store.process.kill()
     }

@@ -102,6 +102,7 @@ export const make = (server: SqlServer, network: Network, inspect: Inspection): 
     control: controlOf(server),
     wrong: server.wrong,
     missesTheSilent: true,
+    isWaitedFor: true,
     statements: () => server.statements - before,
     close: () => {
       for (const wire of network.wires) wire.endedByServer(undefined)

@@ -1,6 +1,8 @@
 /** The code broken on purpose: what is loaded anew needs a Node without a test runner's loader in between. */
 import { assert, it } from "@effect/vitest"
 import { spawn } from "node:child_process"
+import { readdirSync, readFileSync } from "node:fs"
+import { basename, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as CodeMutants from "./CodeMutants.ts"
 
@@ -20,6 +22,14 @@ const hunt = (args: ReadonlyArray<string>) =>
     child.stderr.on("data", (text) => (output += text))
     child.on("close", (code) => resolve({ code, output }))
   })
+
+const src = fileURLToPath(new URL("../../../src", import.meta.url))
+const pathsByName = Map.groupBy(readdirSync(src, { recursive: true, encoding: "utf8" }), (path) => basename(path))
+
+it.each(CodeMutants.mutants)("\"$name\" names one file of src, and one place in it", ({ file, from }) => {
+  const found = pathsByName.get(file) ?? []
+  assert.deepStrictEqual(found.map((path) => readFileSync(join(src, path), "utf8").split(from).length), [2])
+})
 
 it("every mutant of the code is found within its seeds", async () => {
   const { code, output } = await hunt(isLong ? [] : ["--level", "memory", "--max-seeds", "10", "--seconds", "60"])

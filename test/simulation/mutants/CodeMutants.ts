@@ -24,9 +24,9 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     name: "the settle is not in the handler's transaction",
     scene: "jobs",
     level: "memory",
-    file: "JobRunner.ts",
-    from: ": Effect.flatMap(run, (values) => this.settleAll(lane, jobs, values)),",
-    to: ": Effect.andThen(run, Effect.forkDetach(this.settleAll(lane, jobs, undefined))),",
+    file: "Transactions.ts",
+    from: ": Effect.flatMap(handled, (values) => this.settle(work, values)),",
+    to: ": Effect.andThen(handled, Effect.forkDetach(this.settle(work, undefined))),",
     seeds: 20
   },
   {
@@ -42,18 +42,37 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     name: "what an unanswered claim took is forgotten",
     scene: "jobs",
     level: "memory",
-    file: "JobEngine.ts",
-    from: "this.isUnsure = true",
-    to: "this.isUnsure = false",
+    file: "ClaimPolicy.ts",
+    from: "event._tag === \"Elapsed\" ? { _tag: \"Reconciling\", memory } : state",
+    to: "event._tag === \"Elapsed\" ? look(memory) : state",
     seeds: 20
   },
   {
     name: "verdicts that could not be written are dropped",
     scene: "jobs",
     level: "memory",
-    file: "JobSettler.ts",
+    file: "Settler.ts",
     from: "if (error.reason === \"Unavailable\") return batch",
     to: "if (error.reason === \"Unavailable\") return []",
+    seeds: 60
+  },
+  {
+    name: "a verdict that could not be written at once makes its job dead",
+    scene: "jobs",
+    level: "memory",
+    file: "Settler.ts",
+    from: "if (error.reason === \"Unavailable\") return batch",
+    to: "if (error.reason === \"Unavailable\") return batch.map((one) => this.replace(one, \"lost\"))",
+    seeds: 60
+  },
+  {
+    name: "a job of a key that is put off loses its place",
+    scene: "jobs",
+    level: "memory",
+    file: "MemoryJobTable.ts",
+    from: "row.state = runAt > now ? \"scheduled\" : \"ready\"",
+    to:
+      "row.state = runAt > now ? \"scheduled\" : \"ready\"; if (runAt > now) { row.fence = null; this.letThrough(row) }",
     seeds: 60
   },
   {
@@ -88,8 +107,8 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     name: "a sleeping worker is not woken",
     scene: "jobs",
     level: "memory",
-    file: "MemoryJobQueue.ts",
-    from: "if (member.idle && member.options.queues.some((queue) => touched.has(queue))) {",
+    file: "MemoryFleet.ts",
+    from: "if (member.isIdle && member.options.queues.some((queue) => touched.has(queue))) {",
     to: "if (touched.size < 0) {",
     seeds: 5
   },
@@ -97,7 +116,7 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     name: "a provider that does not answer has declined",
     scene: "orders",
     level: "memory",
-    file: "OrderWorker.ts",
+    file: "OrderJobs.ts",
     from: "(yield* provider.charge(request).pipe(Effect.timeout(timeout)))",
     to:
       "(yield* provider.charge(request).pipe(Effect.timeout(timeout), Effect.orElseSucceed(() => \"declined\" as const)))",
@@ -107,9 +126,9 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     name: "each try of a charge has a key of its own",
     scene: "orders",
     level: "memory",
-    file: "OrderWorker.ts",
+    file: "OrderJobs.ts",
     from: "const request = { key: order.id,",
-    to: "const request = { key: `${order.id}-${Math.random()}`,",
+    to: "const request = { key: `${order.id}-${globalThis.tries = (globalThis.tries ?? 0) + 1}`,",
     seeds: 5
   },
   {
@@ -149,6 +168,15 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     seeds: 5
   },
   {
+    name: "a full disk is a fault of ours",
+    scene: "api",
+    level: "pglite",
+    file: "SqlFailure.ts",
+    from: "\"53\": \"Unavailable\",",
+    to: "\"53\": \"Rejected\",",
+    seeds: 40
+  },
+  {
     name: "an account is answered as it was a while ago",
     scene: "api",
     level: "memory",
@@ -162,7 +190,7 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     name: "outcomes are told before they are recorded",
     scene: "fetch",
     level: "memory",
-    file: "fetchRun.ts",
+    file: "FetchRun.ts",
     from: "const recorded = yield* run.settle(",
     to: "yield* output.write(batch.map(({ outcome }) => outcome))\n    const recorded = yield* run.settle(",
     seeds: 30
@@ -171,28 +199,19 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     name: "each request has a gate of its own",
     scene: "fetch",
     level: "memory",
-    file: "Engine.ts",
-    from: "readonly gates = new HostGates()",
-    to: "get gates() { return new HostGates() }",
+    file: "Hub.ts",
+    from: "private readonly gates = new HostGates()",
+    to: "private get gates() { return new HostGates() }",
     seeds: 5
   },
   {
     name: "what a host asked for is not kept with the run",
     scene: "fetch",
     level: "memory",
-    file: "MemoryFrontier.ts",
-    from: "for (const one of recorded) store.hosts.note(one, nowMillis)",
+    file: "MemoryRun.ts",
+    from: "for (const one of recorded) run.hosts.note(one, nowMillis)",
     to: "",
     seeds: 30
-  },
-  {
-    name: "an outcome is taken from whoever brings it",
-    scene: "fetch",
-    level: "pglite",
-    file: "FrontierStatements.ts",
-    from: "select id from sluice.fetch_member where id = $2 for no key update\n      ), recorded as (",
-    to: "select $2::int4 as id\n      ), recorded as (",
-    seeds: 60
   },
   {
     name: "a process that may have lost its leases goes on with them",
@@ -202,6 +221,15 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     from: "return isSure\n",
     to: "return true\n",
     seeds: 60
+  },
+  {
+    name: "a run ends with the first trouble of its database",
+    scene: "fetch",
+    level: "pglite",
+    file: "RunMembership.ts",
+    from: "this.options.outage.through(operation, attempt),",
+    to: "attempt(false),",
+    seeds: 10
   },
   {
     name: "a host that asks for a rest gets none",
@@ -216,7 +244,7 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     name: "what was leased by who left stays leased",
     scene: "fetch",
     level: "memory",
-    file: "MemoryFrontier.ts",
+    file: "MemoryRun.ts",
     from: "if (entry.state !== \"leased\" || entry.lane.owner !== member) continue",
     to: "if (entry.state !== \"failed\" || entry.lane.owner !== member) continue",
     seeds: 10

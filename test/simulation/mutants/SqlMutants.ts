@@ -7,7 +7,7 @@ import type { Checker } from "../levels/PgliteInspection.ts"
 
 export interface Mutant {
   readonly name: string
-  readonly scene: "jobs" | "orders"
+  readonly scene: "jobs" | "orders" | "fetch"
   /** The function, and what of it is replaced. */
   readonly of: string
   readonly from: string
@@ -82,6 +82,14 @@ export const mutants: ReadonlyArray<Mutant> = [
     seeds: 5
   },
   {
+    name: "a job of a key that is put off loses its place",
+    scene: "jobs",
+    of: "job_again",
+    from: "worker = null,",
+    to: "worker = null, fence = case when u.delay > 0 then null else j.fence end,",
+    seeds: 60
+  },
+  {
     name: "an order is accepted without its job",
     scene: "orders",
     of: "order_accept",
@@ -104,6 +112,14 @@ export const mutants: ReadonlyArray<Mutant> = [
     from: "set balance = a.balance + d.balance,",
     to: "set balance = a.balance + greatest(d.balance, 0),",
     seeds: 5
+  },
+  {
+    name: "an outcome is taken from whoever brings it",
+    scene: "fetch",
+    of: "fetch_settle",
+    from: "if not found then return; end if;",
+    to: "",
+    seeds: 60
   }
 ]
 

@@ -65,6 +65,14 @@ interface Web {
   readonly lists: ReadonlyArray<List>
 }
 
+/** A run outlasts what its database goes through; only a full disk may end it. */
+const told = (world: World, process: Process, list: List) => (error: unknown) =>
+  Effect.sync(() => {
+    if (world.store.isWaitedFor && !world.hasPlanned("53100")) {
+      world.wrong.add(`${list.name} ended in ${process.name}: ${String(error)}`)
+    }
+  })
+
 const fetchAll = (world: World, process: Process, { lists, origin }: Web): void => {
   const clocksAreRight = !world.hasPlanned("jump") && !world.hasPlanned("drift")
   const start = world.endMillis - lists.length * runEveryMillis
@@ -87,7 +95,7 @@ const fetchAll = (world: World, process: Process, { lists, origin }: Web): void 
   const program = Effect.gen(function*() {
     for (const [at, list] of lists.entries()) {
       while (world.kernel.nowMillis < start + at * runEveryMillis) yield* Effect.sleep("100 millis")
-      yield* Effect.retry(one(list), Schedule.spaced("500 millis"))
+      yield* Effect.retry(Effect.tapError(one(list), told(world, process, list)), Schedule.spaced("500 millis"))
     }
     return yield* Effect.never
   })
