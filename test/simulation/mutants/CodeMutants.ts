@@ -52,8 +52,8 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     scene: "jobs",
     level: "memory",
     file: "Settler.ts",
-    from: "if (error.reason === \"Unavailable\") return batch",
-    to: "if (error.reason === \"Unavailable\") return []",
+    from: "if (error.reason === \"Unavailable\") return",
+    to: "if (error.reason === \"Unavailable\") { this.batch = []; return }",
     seeds: 60
   },
   {
@@ -61,8 +61,9 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     scene: "jobs",
     level: "memory",
     file: "Settler.ts",
-    from: "if (error.reason === \"Unavailable\") return batch",
-    to: "if (error.reason === \"Unavailable\") return batch.map((one) => this.replace(one, \"lost\"))",
+    from: "if (error.reason === \"Unavailable\") return",
+    to:
+      "if (error.reason === \"Unavailable\") { this.batch = this.batch.map((one) => deadOf(one.job, 'lost')); return }",
     seeds: 60
   },
   {
