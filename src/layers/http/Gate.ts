@@ -24,6 +24,7 @@ import * as RequestId from "../../services/http/RequestId.ts"
 import { Orders } from "../../services/orders/Orders.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Deadline from "../../services/tasks/Deadline.ts"
+import * as Tasks from "../../services/tasks/Tasks.ts"
 import * as Addresses from "./Addresses.ts"
 import * as Guard from "./Guard.ts"
 import * as HotRoutes from "./HotRoutes.ts"
@@ -81,7 +82,9 @@ const make = ({ count, hotRouteOf, nextId, settings }: Parts) => {
   const withDeadline = (request: HttpServerRequest, route: string, routed: Effect.Effect<Response, unknown>) => {
     const millis = baseMillis + waitSeconds(request.headers["prefer"]) * 1000
     // A client that leaves interrupts its request: whatever it waits for is let go, in the database too.
-    return Effect.interruptible(Deadline.within(millis, { name: route, grace: cleanupGrace })(routed))
+    const answer = Effect.interruptible(Deadline.within(millis, { name: route, grace: cleanupGrace })(routed))
+    // In the live tree by its path, without the query. The hot routes are not: it would be a tenth of a small GET.
+    return Tasks.named(() => `${request.method} ${request.url.split("?", 1)[0] ?? ""}`)(answer)
   }
 
   const routeHot = (request: HttpServerRequest, id: string, hot: HotRoutes.HotRoute) => {

@@ -4,7 +4,6 @@ import { Config, type Context, Duration, Effect, Layer, Option, Predicate, Redac
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
-import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as ApiRoutes from "../../layers/http/ApiRoutes.ts"
 import * as HttpListener from "../../layers/http/HttpListener.ts"
 import { ApiSettings } from "../../services/http/ApiSettings.ts"
@@ -123,13 +122,6 @@ const expiry = Layer.effectDiscard(Effect.flatMap(Ledger, (ledger) =>
     Effect.forkScoped
   )))
 
-/** A request in the live task tree: by its path, without the query. */
-const inTree = <A, E, R>(answer: Effect.Effect<A, E, R | HttpServerRequest>) =>
-  Effect.flatMap(
-    HttpServerRequest,
-    ({ method, url }) => Tasks.named(() => `${method} ${url.split("?", 1)[0] ?? ""}`)(answer)
-  )
-
 /** Which of this process's workers serve the API: orders, and the fetch runs that came over it. */
 export interface Workers {
   /** Orders that are charged and shipped at the same time; 0 leaves all work to `sluice work`. */
@@ -153,7 +145,7 @@ export const serve = Effect.fnUntraced(function*<E, R>(
   onListen: (address: string) => Effect.Effect<void, E, R>
 ) {
   yield* HeapPace.relaxed
-  const api = HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true, middleware: inTree })
+  const api = HttpRouter.serve(ApiRoutes.layer, { disableLogger: true, disableListenLog: true })
   return yield* HttpServer.addressFormattedWith(onListen).pipe(
     Effect.andThen(Effect.never),
     Effect.provide(Layer.merge(api, expiry).pipe(Layer.provideMerge(server(options))))

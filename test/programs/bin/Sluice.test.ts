@@ -42,7 +42,7 @@ const silentOrigin: Effect.Effect<Origin, never, Scope.Scope> = Effect.gen(funct
   return { base: `http://127.0.0.1:${port}`, asked: Deferred.await(asked) }
 })
 
-/** Sends the head of an order and never its body; ends when the server waits for it. */
+/** Sends the head of a transfer and never its body; ends when the server waits for it. */
 const halfARequest = (url: string): Effect.Effect<void, never, Scope.Scope> =>
   Effect.asVoid(Effect.acquireRelease(
     Effect.callback<ClientRequest>((resume) => {
@@ -150,7 +150,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
       const env = { DATABASE_URL: url, SLUICE_FETCH_ALLOW_PRIVATE: "true" }
       const child = yield* Sluice.start(["serve", "--port", "0"], env)
       const api = yield* Sluice.listening(child)
-      yield* halfARequest(`${api}/v1/orders?token=s3cret`)
+      yield* halfARequest(`${api}/v1/transfers?token=s3cret`)
       const { json } = yield* post(`${api}/v1/fetches`, { urls: [`${base}/quiet`] }, { "idempotency-key": "tree-1" })
       yield* asked
       const tree = yield* treeOf(child)
@@ -160,7 +160,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
         new RegExp(`^ {6}fetch\\.run .*\\n {8}fetch run ${json.name} .*\\n {10}fetching: 1 under`, "m")
       )
       assert.match(tree, /^ {2}expiry of pending transfers/m)
-      assert.match(tree, /^ {2}POST \/v1\/orders {2}/m)
+      assert.match(tree, /^ {2}POST \/v1\/transfers {2}/m)
       assert.notInclude(tree, "s3cret")
     }).pipe(Effect.scoped), 180_000)
 
