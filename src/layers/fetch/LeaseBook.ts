@@ -18,6 +18,7 @@ import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
 import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
 import { keyOf } from "../../services/fetch/Frontier.ts"
 import type { HostState } from "../../services/fetch/HostState.ts"
+import { shareOut } from "./Shares.ts"
 
 /** A leased URL. */
 export interface Lease {
@@ -134,33 +135,20 @@ export class LeaseBook {
   /**
    * Up to `limit` targets, spread over the hosts that are not closed, and what is known of hosts among them that are new; none: nothing.
    */
-  handOut({ closedHosts, limit }: FetchDemand): FetchSupply | undefined {
-    const open: Array<Lane> = []
-    for (const lane of this.ready) {
-      if (closedHosts.has(lane.host)) continue
-      open.push(lane)
-      if (open.length === limit) break
-    }
+  handOut(demand: FetchDemand): FetchSupply | undefined {
     const targets: Array<FetchTarget> = []
     const hosts: Array<HostState> = []
-    for (
-      let lanes = open;
-      lanes.length > 0 && targets.length < limit;
-      lanes = lanes.filter((lane) => lane.waiting > 0)
-    ) {
-      const share = Math.ceil((limit - targets.length) / lanes.length)
-      for (const lane of lanes) {
-        const before = targets.length
-        this.takeFrom(lane, Math.min(share, limit - before), targets)
-        if (lane.known === undefined || targets.length === before) continue
-        hosts.push(lane.known)
-        lane.known = undefined
-      }
-    }
+    shareOut(this.ready, demand, (lane, limit) => {
+      const taken = this.takeFrom(lane, limit, targets)
+      if (lane.known === undefined || taken === 0) return taken
+      hosts.push(lane.known)
+      lane.known = undefined
+      return taken
+    })
     return targets.length === 0 ? undefined : { _tag: "Targets", targets, hosts }
   }
 
-  private takeFrom(lane: Lane, limit: number, targets: Array<FetchTarget>): void {
+  private takeFrom(lane: Lane, limit: number, targets: Array<FetchTarget>): number {
     const count = Math.min(limit, lane.waiting)
     for (let left = count; left > 0 && lane.nextOut !== undefined; left--) {
       targets.push(lane.nextOut.target)
@@ -170,6 +158,7 @@ export class LeaseBook {
     this.waiting -= count
     this.ready.delete(lane)
     if (lane.waiting > 0) this.ready.add(lane)
+    return count
   }
 
   /** Lanes that are open and have more to read, those with the least left to hand out first. */

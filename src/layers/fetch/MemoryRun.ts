@@ -7,6 +7,7 @@ import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.
 import * as Frontier from "../../services/fetch/Frontier.ts"
 import type { HostState } from "../../services/fetch/HostState.ts"
 import type { MemoryHosts } from "./MemoryHosts.ts"
+import { shareOut } from "./Shares.ts"
 
 /** Who has a run open. */
 export interface Member {
@@ -131,37 +132,25 @@ interface Leased {
 }
 
 /** Takes up to `limit` targets, spread over the hosts that this member may work on. */
-const lease = (run: MemoryRun, member: Member, { closedHosts, limit }: FetchDemand, nowMillis: number): Leased => {
-  const open: Array<Lane> = []
-  for (const lane of run.ready) {
-    if (lane.owner !== undefined && lane.owner !== member || closedHosts.has(lane.host)) continue
-    open.push(lane)
-    if (open.length === limit) break
-  }
+const lease = (run: MemoryRun, member: Member, demand: FetchDemand, nowMillis: number): Leased => {
   const targets: Array<FetchTarget> = []
   const hosts: Array<HostState> = []
-  for (
-    let lanes = open;
-    lanes.length > 0 && targets.length < limit;
-    lanes = lanes.filter((lane) => lane.pending.length > 0)
-  ) {
-    const share = Math.ceil((limit - targets.length) / lanes.length)
-    for (const lane of lanes) {
-      const taken = MutableList.takeN(lane.pending, Math.min(share, limit - targets.length))
-      for (const entry of taken) {
-        move(run, entry, "leased")
-        targets.push(entry.target)
-      }
-      lane.leased += taken.length
-      if (lane.owner === undefined && lane.leased > 0) {
-        lane.owner = member
-        const known = run.hosts.get(lane.host, nowMillis)
-        if (known !== undefined) hosts.push(known)
-      }
-      run.ready.delete(lane)
-      if (lane.pending.length > 0) run.ready.add(lane)
+  const mine = Array.from(run.ready).filter(({ owner }) => owner === undefined || owner === member)
+  shareOut(mine, demand, (lane, limit) => {
+    const taken = MutableList.takeN(lane.pending, limit)
+    for (const entry of taken) {
+      move(run, entry, "leased")
+      targets.push(entry.target)
     }
-  }
+    lane.leased += taken.length
+    run.ready.delete(lane)
+    if (lane.pending.length > 0) run.ready.add(lane)
+    if (lane.owner !== undefined || taken.length === 0) return taken.length
+    lane.owner = member
+    const known = run.hosts.get(lane.host, nowMillis)
+    if (known !== undefined) hosts.push(known)
+    return taken.length
+  })
   return { targets, hosts }
 }
 

@@ -42,10 +42,11 @@ export const transact = (sql: SqlClient.SqlClient, operation: string) =>
 <A, E, R>(
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, Exclude<E, Unnamed> | OrdersStoreError, R> => {
-  const patient = Transaction.run(sql, { isRetried: true })(self)
-  // A request waits so long for a row that another transaction holds; nobody's transaction takes that long in earnest.
-  const request = Transaction.run(sql, { isRetried: true, lockTimeout: "2 seconds" })(self)
-  const alone = Effect.withFiber((fiber) => Deadline.remainingMillisUnsafe(fiber) === Infinity ? patient : request)
+  const alone = Effect.withFiber((fiber) => {
+    const isRequest = Deadline.remainingMillisUnsafe(fiber) < Infinity
+    // A request waits so long for a row that another transaction holds; nobody's transaction takes that long in earnest.
+    return Transaction.run(sql, { isRetried: true, lockTimeout: isRequest ? "2 seconds" : undefined })(self)
+  })
   return Effect.flatMap(
     Effect.serviceOption(sql.transactionService),
     (outer) => named(operation)(Option.isSome(outer) ? self : alone)

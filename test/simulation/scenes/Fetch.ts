@@ -137,7 +137,8 @@ const check = ({ inspect }: Store, { lists, origin }: Web): ReadonlyArray<string
 export const scene: Scene = {
   name: "fetch",
   slots: 3,
-  settleSeconds: 120,
+  // Six runs, one after another, and hosts that never answer hold up each for up to a minute: they are probed every six seconds.
+  settleSeconds: 360,
   play: () => {
     let web: Web | undefined
     const webFor = (world: World) => web ??= webOf(world)
