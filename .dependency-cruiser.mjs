@@ -61,10 +61,10 @@ export default {
     {
       name: "bin-provides",
       comment:
-        "What a command needs is provided in programs/bin: elsewhere only the rooms that are made of layers, or show them, name one.",
+        "What a command needs is provided in programs/bin: elsewhere only the rooms that are made of layers, or show them, name one. What plain JavaScript opens (promise/) is an edge as bin/ is.",
       severity: "error",
       from: {
-        path: "^src/programs/(?!(bin|demo|process)/)",
+        path: "^src/programs/(?!(bin|demo|process|promise)/)",
         pathNot: "^src/programs/(orders/App|serve/Server|migrate/Command|work/[A-Z][a-z]+Worker)\\.ts$"
       },
       to: { path: "^src/layers/" }

@@ -29,7 +29,7 @@ for (const { name, version, dev } of missing) {
   const cpu = cpus.filter((word) => words.includes(word))
   if (os.length === 0 && cpu.length === 0) throw new Error(`${name} names no platform: is the registry in order?`)
   lock.packages[`node_modules/${name}`] = {
-    version,
+    version: version.replace(/^[~^]/, ""),
     ...(cpu.length > 0 && { cpu }),
     ...(words.some((word) => word.startsWith("musl")) && { libc: ["musl"] }),
     ...(dev && { dev }),

@@ -2,6 +2,8 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Context, Effect, Layer, Stream } from "effect"
 import * as PostgresJobQueue from "../../src/layers/jobs/PostgresJobQueue.ts"
+import type { Database } from "../../src/layers/postgres/Database.ts"
+import type { DatabaseError } from "../../src/layers/postgres/DatabaseError.ts"
 import { JobId } from "../../src/services/jobs/Job.ts"
 import { JobQueue } from "../../src/services/jobs/JobQueue.ts"
 
@@ -32,17 +34,18 @@ export const layerMemory: Layer.Layer<JobQueue | EnqueuedJobs> = Layer.effectCon
 }))
 
 /** The real queue, without workers. */
-export const layerPostgres: Layer.Layer<JobQueue | EnqueuedJobs, never, PgClient.PgClient> = Layer.merge(
-  PostgresJobQueue.layer,
-  Layer.effect(
-    EnqueuedJobs,
-    Effect.map(PgClient.PgClient, (sql) => ({
-      kindsFor: (orderId: string) =>
-        sql<{ readonly kind: string }>`
+export const layerPostgres: Layer.Layer<JobQueue | EnqueuedJobs, DatabaseError, PgClient.PgClient | Database> = Layer
+  .merge(
+    PostgresJobQueue.layer,
+    Layer.effect(
+      EnqueuedJobs,
+      Effect.map(PgClient.PgClient, (sql) => ({
+        kindsFor: (orderId: string) =>
+          sql<{ readonly kind: string }>`
           select kind from sluice.job where payload->>'orderId' = ${orderId} order by id`.pipe(
-          Effect.map((rows) => rows.map(({ kind }) => kind)),
-          Effect.orDie
-        )
-    }))
+            Effect.map((rows) => rows.map(({ kind }) => kind)),
+            Effect.orDie
+          )
+      }))
+    )
   )
-)

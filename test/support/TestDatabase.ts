@@ -68,8 +68,8 @@ const template = Effect.fnUntraced(function*(admin: PgClient.PgClient, url: (nam
     const draft = `${name}_draft`
     yield* admin`drop database if exists ${admin(draft)}`
     yield* admin`create database ${admin(draft)}`
-    yield* Effect.void.pipe(Effect.provide(
-      Database.layer({ url: Redacted.make(url(draft)), schema: "migrate", poolMin: 0, poolMax: 1 })
+    yield* Database.migrate().pipe(Effect.provide(
+      Database.layer({ url: Redacted.make(url(draft)), schema: "ignore", poolMin: 0, poolMax: 1 })
     ))
     yield* admin`alter database ${admin(draft)} rename to ${admin(name)}`
   }
@@ -77,19 +77,34 @@ const template = Effect.fnUntraced(function*(admin: PgClient.PgClient, url: (nam
   return name
 })
 
-const make = Effect.gen(function*() {
+const makeFrom = Effect.fnUntraced(function*(
+  sourceOf: (
+    admin: PgClient.PgClient,
+    url: (name: string) => string
+  ) => Effect.Effect<string, SqlError | DatabaseError, Reactivity.Reactivity | Scope.Scope>
+) {
   const url = yield* server
   const admin = yield* adminOf(url)
-  const source = yield* template(admin, url)
+  const source = yield* sourceOf(admin, url)
   const name = `sluice_test_${inject("testDatabase").run}_${randomBytes(6).toString("hex")}`
   yield* Effect.acquireRelease(
     admin`create database ${admin(name)} template ${admin(source)}`,
     () => Effect.ignore(admin`drop database ${admin(name)} with (force)`)
   )
   return { url: url(name) }
-}).pipe(Effect.provide(Reactivity.layer))
+}, Effect.provide(Reactivity.layer))
 
-const layerUrl: Layer.Layer<TestDatabase, SqlError | DatabaseError> = Layer.effect(TestDatabase, make)
+/** The address of a database that has nothing in it, until the scope closes. */
+export const empty: Effect.Effect<string, SqlError | DatabaseError, Scope.Scope> = Effect.map(
+  makeFrom(() => Effect.succeed("template1")),
+  ({ url }) => url
+)
+
+/** A fresh, migrated database, not opened. */
+export const layerUrl: Layer.Layer<TestDatabase, SqlError | DatabaseError> = Layer.effect(
+  TestDatabase,
+  makeFrom(template)
+)
 
 /** A pool on the test's database, besides the one that `layer` provides: another process would have such a one. */
 export const secondPool = (

@@ -6,6 +6,8 @@ import { Config, Duration, Effect, Layer, Option, Stream } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import * as Frontier from "../../services/fetch/Frontier.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
+import * as Database from "../postgres/Database.ts"
+import type { DatabaseError } from "../postgres/DatabaseError.ts"
 import * as FrontierStatements from "./FrontierStatements.ts"
 import { Outage } from "./Outage.ts"
 import { outcomeOf } from "./OutcomeRows.ts"
@@ -145,16 +147,22 @@ export interface Options {
   readonly patience?: Duration.Input | undefined
 }
 
-/** Runs in the database that `PgClient` is connected to; its schema must be there. */
-export const layerWith = (options: Options): Layer.Layer<Frontier.Frontier, never, PgClient.PgClient> =>
-  Layer.effect(Frontier.Frontier, make(Duration.fromInputUnsafe(options.patience ?? "2 minutes")))
+/** What runs stand on. */
+type Ground = PgClient.PgClient | Database.Database
+
+/** Runs in the database that `PgClient` is connected to; their tables are seen to as `Database` was opened to do. */
+export const layerWith = (options: Options): Layer.Layer<Frontier.Frontier, DatabaseError, Ground> =>
+  Layer.effect(
+    Frontier.Frontier,
+    Effect.andThen(Database.tables("fetch"), make(Duration.fromInputUnsafe(options.patience ?? "2 minutes")))
+  )
 
 /** The same, with the defaults. */
-export const layer: Layer.Layer<Frontier.Frontier, never, PgClient.PgClient> = layerWith({})
+export const layer: Layer.Layer<Frontier.Frontier, DatabaseError, Ground> = layerWith({})
 
 const patienceConfig = ShortDuration.config("SLUICE_DATABASE_PATIENCE").pipe(Config.withDefault(Duration.minutes(2)))
 
 /** The same, as patient as `SLUICE_DATABASE_PATIENCE` says. */
-export const layerConfig: Layer.Layer<Frontier.Frontier, Config.ConfigError, PgClient.PgClient> = Layer.unwrap(
+export const layerConfig: Layer.Layer<Frontier.Frontier, Config.ConfigError | DatabaseError, Ground> = Layer.unwrap(
   Effect.map(patienceConfig, (patience) => layerWith({ patience }))
 )

@@ -4,6 +4,8 @@ import type { RunSummary } from "../../services/fetch/Frontier.ts"
 import { claimSeconds, FetchKeys, FetchKeysError } from "../../services/http/FetchKeys.ts"
 import { KeyInFlight, KeyReused } from "../../services/orders/OrdersError.ts"
 import * as SqlFailure from "../../services/postgres/SqlFailure.ts"
+import * as Database from "../postgres/Database.ts"
+import type { DatabaseError } from "../postgres/DatabaseError.ts"
 import * as Operation from "../postgres/Operation.ts"
 
 interface KeyRow {
@@ -49,4 +51,7 @@ const make = Effect.gen(function*() {
 })
 
 /** The keys of fetch runs in Postgres. */
-export const layer: Layer.Layer<FetchKeys, never, PgClient.PgClient> = Layer.effect(FetchKeys, make)
+export const layer: Layer.Layer<FetchKeys, DatabaseError, PgClient.PgClient | Database.Database> = Layer.effect(
+  FetchKeys,
+  Effect.andThen(Database.tables("fetch"), make)
+)

@@ -7,6 +7,8 @@ import * as JobOption from "../../services/jobs/JobOption.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import { JobRecords, JobStore, type NewJob, type TransactionLimits } from "../../services/jobs/JobStore.ts"
 import * as GroupCommit from "../../services/tasks/GroupCommit.ts"
+import * as Database from "../postgres/Database.ts"
+import type { DatabaseError } from "../postgres/DatabaseError.ts"
 import * as Transaction from "../postgres/Transaction.ts"
 import { ClaimFloors } from "./ClaimFloors.ts"
 import * as JobConnections from "./JobConnections.ts"
@@ -41,6 +43,7 @@ const settingsOf = ({ idle, lock }: TransactionLimits): Transaction.Settings => 
 
 const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
+  yield* Database.tables("jobs")
   const connections = yield* JobConnections.make(sql)
   const { ask, control } = connections
   const fleet = { listen: options.listen ?? true, historyDays: options.historyDays ?? 7 }
@@ -99,11 +102,14 @@ const make = Effect.fnUntraced(function*(options: Options) {
   return Context.make(JobStore, store).pipe(Context.add(JobRecords, PostgresJobRecords.make(sql)))
 })
 
-/** The queue in Postgres; the tables are made by the migrations of `Database`. Throws `JobOptionInvalid`. */
-export const layerWith = (options: Options): Layer.Layer<Services, never, PgClient.PgClient> => {
+/** What the queue stands on. */
+type Ground = PgClient.PgClient | Database.Database
+
+/** The queue in Postgres; its tables are seen to as `Database` was opened to do. Throws `JobOptionInvalid`. */
+export const layerWith = (options: Options): Layer.Layer<Services, DatabaseError, Ground> => {
   JobOption.assertValid("PostgresJobQueue.layerWith", options, { historyDays: JobOption.historyDays })
   return Layer.mergeAll(JobQueue.layer, JobAdmin.layer).pipe(Layer.provideMerge(Layer.effectContext(make(options))))
 }
 
 /** {@link layerWith} with its defaults. */
-export const layer: Layer.Layer<Services, never, PgClient.PgClient> = layerWith({})
+export const layer: Layer.Layer<Services, DatabaseError, Ground> = layerWith({})

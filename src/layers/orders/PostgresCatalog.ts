@@ -5,7 +5,8 @@ import { Catalog, ProductNotFound } from "../../services/orders/Catalog.ts"
 import { AccountNotFound, KeyReused } from "../../services/orders/OrdersError.ts"
 import { adjusted, maxStock, type Product, type StockAdjustment } from "../../services/orders/Product.ts"
 import * as Columns from "../postgres/Columns.ts"
-import { ReadClient } from "../postgres/Database.ts"
+import * as Database from "../postgres/Database.ts"
+import type { DatabaseError } from "../postgres/DatabaseError.ts"
 import * as RequestLane from "./RequestLane.ts"
 import * as StoreFailure from "./StoreFailure.ts"
 
@@ -74,7 +75,7 @@ const adjust = Effect.fnUntraced(function*(sql: PgClient.PgClient, key: string, 
 
 const make = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
-  const reads = yield* ReadClient
+  const reads = yield* Database.ReadClient
   const transact = yield* RequestLane.make(sql, "the catalog's lane")
 
   const put: Catalog["Service"]["put"] = Effect.fn("Catalog.put")(function*(products) {
@@ -127,4 +128,7 @@ const make = Effect.gen(function*() {
 })
 
 /** The catalog in Postgres. */
-export const layer: Layer.Layer<Catalog, never, PgClient.PgClient | ReadClient> = Layer.effect(Catalog, make)
+export const layer: Layer.Layer<Catalog, DatabaseError, Database.Services> = Layer.effect(
+  Catalog,
+  Effect.andThen(Database.tables("orders"), make)
+)

@@ -7,7 +7,8 @@ import { AccountDiffers, AccountNotFound, KeyReused, TransferNotFound } from "..
 import * as Transfer from "../../services/orders/Transfer.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Columns from "../postgres/Columns.ts"
-import { ReadClient } from "../postgres/Database.ts"
+import * as Database from "../postgres/Database.ts"
+import type { DatabaseError } from "../postgres/DatabaseError.ts"
 import * as SqlFunction from "../postgres/SqlFunction.ts"
 import * as RequestLane from "./RequestLane.ts"
 import * as StoreFailure from "./StoreFailure.ts"
@@ -210,7 +211,7 @@ export const openNew = (sql: PgClient.PgClient, accounts: ReadonlyArray<NewAccou
 
 const make = Effect.gen(function*() {
   const sql = yield* PgClient.PgClient
-  const reads = yield* ReadClient
+  const reads = yield* Database.ReadClient
   const statements = makeStatements(sql, reads)
   const transact = yield* RequestLane.make(sql, "the ledger's lane")
 
@@ -264,4 +265,7 @@ const make = Effect.gen(function*() {
 })
 
 /** The ledger in Postgres. */
-export const layer: Layer.Layer<Ledger, never, PgClient.PgClient | ReadClient> = Layer.effect(Ledger, make)
+export const layer: Layer.Layer<Ledger, DatabaseError, Database.Services> = Layer.effect(
+  Ledger,
+  Effect.andThen(Database.tables("orders"), make)
+)

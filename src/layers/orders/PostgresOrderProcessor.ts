@@ -8,6 +8,8 @@ import { OrderProcessor } from "../../services/orders/OrderProcessor.ts"
 import { OrderNotFound } from "../../services/orders/OrdersError.ts"
 import * as Settlement from "../../services/orders/Settlement.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
+import * as Database from "../postgres/Database.ts"
+import type { DatabaseError } from "../postgres/DatabaseError.ts"
 import { openNew, toTransfer, type TransferRow } from "./PostgresLedger.ts"
 import * as PostgresPlan from "./PostgresPlan.ts"
 import * as StoreFailure from "./StoreFailure.ts"
@@ -105,7 +107,7 @@ const make = Effect.gen(function*() {
 })
 
 /** The work behind orders in Postgres: each member one transaction, or a part of the caller's. */
-export const layer: Layer.Layer<OrderProcessor, never, PgClient.PgClient | JobQueue> = Layer.effect(
+export const layer: Layer.Layer<OrderProcessor, DatabaseError, Database.Services | JobQueue> = Layer.effect(
   OrderProcessor,
-  make
+  Effect.andThen(Database.tables("orders"), make)
 )

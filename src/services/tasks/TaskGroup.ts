@@ -1,4 +1,4 @@
-import { Clock, Deferred, Duration, Effect, Exit, Schema } from "effect"
+import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Schema, type Scope } from "effect"
 import { CurrentDeadline } from "./CurrentDeadline.ts"
 import { type ForkedTask, GroupCore, type OnFailure } from "./GroupCore.ts"
 import { duration } from "./InvalidOption.ts"
@@ -99,6 +99,35 @@ export const use = <E = never>(options?: Options) =>
 <A, E2, R>(
   body: (group: TaskGroup<E>) => Effect.Effect<A, E2, R>
 ): Effect.Effect<A, E | E2, R> => withCore<E, A, E2, R>(options, (core) => Effect.suspend(() => body(new Group(core))))
+
+/** A group that lives in a `Scope`. */
+export interface ScopedTaskGroup<in out E = never> extends TaskGroup<E> {
+  /**
+   * Waits until all children have ended, and fails as `use` would: with the first failure, the others behind it. Then the group is closed.
+   * Who never joins finds a failure in the log when the scope closes.
+   */
+  readonly join: Effect.Effect<void, E>
+}
+
+/**
+ * Opens a group in the current scope: for a service whose tasks live as long as its layer. Closing the scope cancels the children and waits
+ * for their cleanup, within the `grace` if there is one. As in `use` the first failure of a child cancels the others, unless `onFailure` is
+ * `keep`; it is the failure of `join`.
+ *
+ * @example Layer.effect(Feed, Effect.map(TaskGroup.scoped(), (group) => Feed.of({ follow: (url) => group.spawn(poll(url)) })))
+ */
+export const scoped = <E = never>(options?: Options): Effect.Effect<ScopedTaskGroup<E>, never, Scope.Scope> =>
+  Effect.uninterruptible(Effect.gen(function*() {
+    const opened = yield* Deferred.make<GroupCore<E>>()
+    const over = yield* Deferred.make<void>()
+    // The body of the group lasts until somebody joins or the scope closes, in a fiber of its own: the group outlives who opened it.
+    const body = (core: GroupCore<E>) => Effect.andThen(Deferred.succeed(opened, core), Deferred.await(over))
+    const fiber = yield* Effect.forkDetach(withCore<E, void, never, never>(options, body), { startImmediately: true })
+    const core = yield* Deferred.await(opened)
+    const group = new ScopedGroup(core, Deferred.succeed(over, undefined), fiber)
+    yield* Effect.addFinalizer(() => group.close)
+    return group
+  }))
 
 /** @internal The machine below `use`, for the policies of `FanOut`. */
 export const withCore = <E, A, E2, R>(
@@ -227,5 +256,37 @@ class Group<E> implements TaskGroup<E> {
 
   private closed(label: Label): Effect.Effect<never, GroupClosed> {
     return Effect.suspend(() => new GroupClosed({ group: this.name, task: render(label) }))
+  }
+}
+
+class ScopedGroup<E> extends Group<E> implements ScopedTaskGroup<E> {
+  private readonly end: Effect.Effect<unknown>
+  private readonly fiber: Fiber.Fiber<void, E>
+  private isJoined = false
+
+  constructor(core: GroupCore<E>, end: Effect.Effect<unknown>, fiber: Fiber.Fiber<void, E>) {
+    super(core)
+    this.end = end
+    this.fiber = fiber
+  }
+
+  get join(): Effect.Effect<void, E> {
+    return Effect.suspend(() => {
+      this.isJoined = true
+      return Effect.andThen(this.end, Effect.flatten(Fiber.await(this.fiber)))
+    })
+  }
+
+  /** Cancels what still runs; nobody is there any more to be told of a failure. */
+  get close(): Effect.Effect<void> {
+    return this.cancel.pipe(
+      Effect.andThen(this.end),
+      Effect.andThen(Fiber.await(this.fiber)),
+      Effect.flatMap((exit) =>
+        Exit.isFailure(exit) && !this.isJoined && !Cause.hasInterruptsOnly(exit.cause)
+          ? Effect.logError(`${this.name}: a task failed, and nobody joined the group`, exit.cause)
+          : Effect.void
+      )
+    )
   }
 }

@@ -9,6 +9,7 @@ import * as Job from "../../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobWorker } from "../../../src/services/jobs/JobWorker.ts"
+import * as SqlFailure from "../../../src/services/postgres/SqlFailure.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const page = readFileSync(new URL("../../../docs/jobs.md", import.meta.url), "utf8")
@@ -58,4 +59,80 @@ withLayer(layer, { excludeTestServices: true })("job_add", (it) => {
       }),
     30_000
   )
+
+  it.effect("one job with all its options, in the transaction of a client that knows nothing of kinds", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const add = (call: string) => sql.unsafe<{ readonly id: bigint }>(`select sluice.job_add(${call}) as id`)
+      const jobOf = Effect.fnUntraced(function*(call: string) {
+        const [row] = yield* add(call)
+        const [job] = yield* sql<
+          Readonly<Record<string, unknown>>
+        >`select id, queue, kind, state::text, priority, max_attempts, key, key_limit, dedupe,
+          payload::text, round(extract(epoch from run_at - now()))::int as due from sluice.job where id = ${row?.id}`
+        return job ?? assert.fail(call)
+      })
+      const usual = {
+        queue: "k",
+        kind: "k",
+        state: "ready",
+        priority: 0,
+        max_attempts: 10,
+        key: null,
+        key_limit: 1,
+        dedupe: null,
+        due: 0
+      }
+      assert.deepInclude(yield* jobOf(`'k', '{"user": 1}'`), { ...usual, payload: "{\"user\": 1}" })
+      const all = yield* jobOf(`kind => 'k', payload => '[]', queue => 'q', priority => 7, max_attempts => 3,
+        delay => interval '1 hour', unique_text => 'only', key => 'ada', key_concurrency => 2`)
+      assert.deepInclude(all, {
+        ...usual,
+        queue: "q",
+        state: "scheduled",
+        priority: 7,
+        max_attempts: 3,
+        key: "ada",
+        key_limit: 2,
+        dedupe: "only",
+        due: 3600
+      })
+      assert.strictEqual((yield* jobOf(`'k', '[]', unique_text => 'only'`))["id"], all["id"], "the id of the first")
+      assert.deepInclude(
+        yield* jobOf(`'k', 'null', run_at => now() + interval '2 hours', delay => interval '1 hour'`),
+        { due: 7200 }
+      )
+      // Behind others of its key it waits.
+      yield* jobOf(`'k', '1', key => 'b'`)
+      assert.deepInclude(yield* jobOf(`'k', '2', key => 'b'`), { state: "blocked" })
+      yield* Effect.exit(sql.withTransaction(Effect.andThen(add(`'undone', '{}'`), Effect.fail("rolled back"))))
+      assert.lengthOf(yield* sql`select from sluice.job where kind = 'undone'`, 0)
+    }))
+
+  it.effect("what cannot be a job is refused by name, and nothing is stored", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const before = yield* sql`select from sluice.job`
+      const refusals: ReadonlyArray<readonly [call: string, name: string]> = [
+        ["null, '{}'", "kind"],
+        ["'', '{}'", "kind"],
+        ["'k', null", "payload"],
+        ["'k', '{}', queue => repeat('q', 201)", "queue"],
+        ["'k', '{}', priority => 1001", "priority"],
+        ["'k', '{}', priority => null", "priority"],
+        ["'k', '{}', max_attempts => 0", "max_attempts"],
+        ["'k', '{}', delay => interval '-1 second'", "delay"],
+        ["'k', '{}', delay => interval '101 years'", "delay"],
+        ["'k', '{}', run_at => 'infinity'", "run_at"],
+        ["'k', '{}', unique_text => repeat('u', 1801)", "unique_text"],
+        ["'k', '{}', key => repeat('é', 901)", "key"],
+        ["'k', '{}', key_concurrency => 0", "key_concurrency"]
+      ]
+      for (const [call, name] of refusals) {
+        const error = yield* Effect.flip(sql.unsafe(`select sluice.job_add(${call})`))
+        assert.include(SqlFailure.detailOf(error), `sluice.job_add: ${name}: expected`, call)
+        assert.strictEqual(SqlFailure.codeOf(error), "22023")
+      }
+      assert.lengthOf(yield* sql`select from sluice.job`, before.length)
+    }))
 })

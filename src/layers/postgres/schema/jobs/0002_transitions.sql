@@ -101,6 +101,37 @@ insert into sluice.job_delta (queue, ready) select q.queue, count(*) from unnest
 perform sluice.job_wake(queues);
 end $$;
 
+-- Enqueues one job with all its options, in the transaction of whoever calls it, and answers its id: for clients of any kind, which have no
+-- kind to ask. What the library would refuse by name is refused here as well. `payload` is as the kind's schema encodes it.
+create function sluice.job_add(kind text, payload json, queue text default null, priority integer default 0, max_attempts integer default 10,
+  delay interval default null, run_at timestamptz default null, unique_text text default null, key text default null,
+  key_concurrency integer default 1, out id bigint)
+language plpgsql as $$
+declare
+  wrong text := case
+    when kind is null or length(kind) not between 1 and 200 then 'kind: expected 1 to 200 characters'
+    when payload is null then 'payload: expected JSON; a payload that is null is ''null''::json'
+    when length(queue) not between 1 and 200 then 'queue: expected 1 to 200 characters'
+    when priority is null or priority not between -1000 and 1000 then 'priority: expected -1000 to 1000'
+    when max_attempts is null or max_attempts not between 1 and 32767 then 'max_attempts: expected 1 to 32767'
+    when delay < interval '0' or delay > interval '100 years' then 'delay: expected zero to 100 years'
+    when not isfinite(run_at) then 'run_at: expected an instant'
+    when octet_length(unique_text) > 1800 then 'unique_text: expected at most 1800 bytes'
+    when octet_length(key) > 1800 then 'key: expected at most 1800 bytes'
+    when key_concurrency is null or key_concurrency not between 1 and 32767 then 'key_concurrency: expected 1 to 32767'
+  end;
+begin
+  if wrong is not null then raise exception 'sluice.job_add: %', wrong using errcode = 'invalid_parameter_value'; end if;
+  select i.ids[1] into id from sluice.job_insert(queues => array[coalesce(queue, kind)], kinds => array[kind],
+    payloads => array[payload::text], priorities => array[priority], attempts => array[max_attempts],
+    delays => array[coalesce(extract(epoch from delay) * 1000, 0)::double precision],
+    ats => array[(extract(epoch from run_at) * 1000)::double precision],
+    dedupes => array[unique_text], keys => array[key], key_limits => array[key_concurrency]) as i;
+  if id is null then
+    raise exception 'sluice.job_add: jobs of this unique_text came and went' using errcode = 'serialization_failure';
+  end if;
+end $$;
+
 -- Lets the next jobs of these keys through, up to their limits. The lock makes count and change one step per key. Nobody is held up for
 -- long by a key that somebody else holds: it is written down, and let through with a later heartbeat. A job that was claimed before and
 -- waits again keeps its place.
