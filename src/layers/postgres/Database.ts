@@ -22,6 +22,8 @@ export class Database extends Context.Service<Database, {
   /** Its address for people: no password in it. */
   readonly where: string
   readonly isEmbedded: boolean
+  /** Connections that this process may have open, of both pools. */
+  readonly connectionsMax: number
 }>()("sluice/layers/postgres/Database") {}
 
 /** The small pool for point reads; it opens no connection before its first use. */
@@ -187,10 +189,11 @@ export const make = Effect.fn("Database.make")(function*(
     minConnections: Math.min(options.poolMin ?? 5, poolMax),
     maxConnections: poolMax
   }, target.where)
+  const readPoolMax = options.readPoolMax ?? 4
   const reader = yield* openPool({
     ...config,
     applicationName: "sluice-read",
-    maxConnections: options.readPoolMax ?? 4,
+    maxConnections: readPoolMax,
     multiplex: true,
     multiplexConcurrency: readConcurrency
   }, target.where)
@@ -200,7 +203,8 @@ export const make = Effect.fn("Database.make")(function*(
     Effect.retry({ schedule: comeback, while: (error) => target.isEmbedded && comesBack.has(error.reason._tag) }),
     Effect.provideService(SqlClient.SqlClient, client)
   )
-  return Context.make(Database, { where: target.where, isEmbedded: target.isEmbedded }).pipe(
+  const connectionsMax = poolMax + readPoolMax
+  return Context.make(Database, { where: target.where, isEmbedded: target.isEmbedded, connectionsMax }).pipe(
     Context.add(PgClient.PgClient, client),
     Context.add(SqlClient.SqlClient, client),
     Context.add(ReadClient, reader)
