@@ -46,7 +46,9 @@ export const line = (text: string): string =>
     ? LogLine.lineOf(LogLine.record({ date: new Date(), level: "error", message: text }))
     : text
 
-/** Says what a program has just become: to people line by line, to a collector the first line with these fields. Whatever the log's level. */
+/**
+ * Says what a program has just become, whatever the log's level: to people line by line, to a collector the first line with these fields.
+ */
 export const announce = (
   lines: readonly [string, ...ReadonlyArray<string>],
   fields: Readonly<Record<string, unknown>>
