@@ -65,7 +65,7 @@ export default {
       severity: "error",
       from: {
         path: "^src/programs/(?!(bin|demo|process|promise)/)",
-        pathNot: "^src/programs/(orders/App|serve/Server|migrate/Command|work/[A-Z][a-z]+Worker)\\.ts$"
+        pathNot: "^src/programs/(orders/App|serve/Server|migrate/Command|work/[A-Z][a-z]+Worker|work/Retention)\\.ts$"
       },
       to: { path: "^src/layers/" }
     },

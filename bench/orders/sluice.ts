@@ -1,6 +1,6 @@
 /** The contender: `sluice serve` as it is, without workers in its process. Prints its address. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Console, Effect, Layer } from "effect"
+import { Console, Duration, Effect, Layer } from "effect"
 import * as PostgresFrontier from "../../src/layers/fetch/PostgresFrontier.ts"
 import * as PostgresFetchKeys from "../../src/layers/http/PostgresFetchKeys.ts"
 import * as PostgresReadiness from "../../src/layers/http/PostgresReadiness.ts"
@@ -18,7 +18,10 @@ const api = Layer.mergeAll(
 ).pipe(Layer.provide(Database.layerConfig()))
 
 Main.run(
-  Server.serve({ port: 0, host: undefined, sharePort: false }, (address) => Console.log(address)).pipe(
+  Server.serve(
+    { port: 0, host: undefined, sharePort: false, drainDelay: Duration.zero },
+    (address) => Console.log(address)
+  ).pipe(
     Effect.provide(Layer.merge(api, NodeServices.layer))
   )
 )

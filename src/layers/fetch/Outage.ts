@@ -4,6 +4,7 @@
 import { Clock, Duration, Effect, Fiber, Option, Random } from "effect"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import { FrontierError } from "../../services/fetch/Frontier.ts"
+import * as Told from "../../services/postgres/Outage.ts"
 import * as SqlFailure from "../../services/postgres/SqlFailure.ts"
 
 /** A statement without an answer for so long is given up and sent again: its server hangs, or cannot be reached. */
@@ -50,15 +51,16 @@ export interface OutageOptions {
 
 export class Outage {
   readonly options: OutageOptions
-  private sinceMillis: number | undefined
+  readonly told: Told.Outage
 
   constructor(options: OutageOptions) {
     this.options = options
+    this.told = new Told.Outage(options.subject)
   }
 
   /** Whether the last that was heard of the database is that it cannot be had. */
   get isOn(): boolean {
-    return this.sinceMillis !== undefined
+    return this.told.isOn
   }
 
   /** Tries until it comes through. Fails with what waiting does not mend, and when the patience is over. A wait can be interrupted. */
@@ -92,31 +94,22 @@ export class Outage {
         yield* Effect.interruptible(Effect.sleep(Duration.millis(waitMillis * (1 + chance) / 2)))
         waitMillis = Math.min(waitMaxMillis, waitMillis * 2)
       }
-    })
+    }).pipe(Effect.onError(() => Effect.sync(() => this.told.forget())))
   }
 
   /** Tells that the database cannot be had, once. Transactions that were in each other's way are no outage. */
   began(error: SqlError): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function*() {
-      if (this.isOn || SqlFailure.reasonOf(error) === "Conflict") return
-      this.sinceMillis = yield* Clock.currentTimeMillis
-      yield* Effect.logWarning(
-        `${this.options.subject}: the database cannot be had (${SqlFailure.detailOf(error)}); waiting up to ${
-          Duration.format(this.options.patience)
+    const { patience, subject } = this.options
+    return SqlFailure.reasonOf(error) === "Conflict"
+      ? Effect.void
+      : this.told.missed(
+        `${subject}: the database cannot be had (${SqlFailure.detailOf(error)}); waiting up to ${
+          Duration.format(patience)
         } for it`
       )
-    })
   }
 
   get ended(): Effect.Effect<void> {
-    return Effect.flatMap(Clock.currentTimeMillis, (nowMillis) => {
-      const since = this.sinceMillis
-      this.sinceMillis = undefined
-      return since === undefined
-        ? Effect.void
-        : Effect.logInfo(
-          `${this.options.subject}: the database is back after ${((nowMillis - since) / 1000).toFixed(1)} s`
-        )
-    })
+    return this.told.worked
   }
 }

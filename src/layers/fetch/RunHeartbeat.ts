@@ -101,6 +101,7 @@ export const beatForever = (
         Effect.sleep(beatEvery)
       )
     ),
-    Effect.forever
+    Effect.forever,
+    Effect.ensuring(Effect.sync(() => outage.told.forget()))
   )
 }

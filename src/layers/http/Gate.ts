@@ -10,7 +10,7 @@
  *        +--- HotRoutes: orders placed, read, listed ---+
  *        +--- router, builder, handlers ----------------+--- a failure: ProblemOf tells it
  *                                                       |
- *     answer     the request's id on it; counted by RequestMeter
+ *     answer     the request's id on it; counted by RequestMeter, and told to the AccessLog
  */
 import { ByteSize, Clock, Context, Duration, Effect, type Layer } from "effect"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
@@ -18,6 +18,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { unhandled } from "effect/Types"
+import { AccessLog, type Entry } from "../../services/http/AccessLog.ts"
 import { ApiSettings, type Settings } from "../../services/http/ApiSettings.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import * as RequestId from "../../services/http/RequestId.ts"
@@ -48,27 +49,56 @@ interface Parts {
   readonly hotRouteOf: (request: HttpServerRequest) => HotRoutes.HotRoute | undefined
   readonly count: (route: string, status: number, millis: number) => void
   readonly nextId: () => string
+  readonly tell: ((entry: Entry) => void) | undefined
 }
 
 /** How long an answer waits, after its deadline, for what is being cancelled: a database that hangs does not even cancel. */
 const cleanupGrace = "200 millis"
 
-const make = ({ count, hotRouteOf, nextId, settings }: Parts) => {
+/** The path of a request, without what it asks there. */
+const pathOf = (request: HttpServerRequest): string => request.url.split(/[?#]/, 1)[0] ?? ""
+
+/** What the log of a client says that left before its answer; the number that nginx writes. */
+const leftStatus = 499
+
+const idOf = (request: HttpServerRequest, nextId: () => string): string => {
+  const given = request.headers["x-request-id"]
+  return given !== undefined && RequestId.pattern.test(given) ? given : nextId()
+}
+
+const targetOf = (request: HttpServerRequest, hot: HotRoutes.HotRoute | undefined): Target => {
+  if (hot !== undefined) return { route: hot.name, hot, address: undefined }
+  const address = Addresses.of(request.url)
+  return { route: `${request.method} ${address?.route ?? "unknown"}`, hot, address }
+}
+
+const bytesOf = ({ body }: Response): number | null => body._tag === "Empty" ? 0 : body.contentLength ?? null
+
+/** What the access log says of a request; of one without a response, that its client has left. */
+const entryOf = (
+  request: HttpServerRequest,
+  { route }: Target,
+  { millis, requestId, response, startedAt }: {
+    readonly requestId: string
+    readonly response: Response | undefined
+    readonly startedAt: number
+    readonly millis: number
+  }
+): Entry => ({
+  requestId,
+  method: request.method,
+  path: pathOf(request),
+  route,
+  status: response?.status ?? leftStatus,
+  millis,
+  bytes: response === undefined ? 0 : bytesOf(response),
+  answeredAt: startedAt + millis
+})
+
+const make = ({ count, hotRouteOf, nextId, settings, tell }: Parts) => {
   const guard = Guard.make(settings)
   const maxBody = ByteSize.fromInputUnsafe(settings.maxBodyBytes)
   const baseMillis = Duration.toMillis(settings.deadline)
-
-  const idOf = (request: HttpServerRequest): string => {
-    const given = request.headers["x-request-id"]
-    return given !== undefined && RequestId.pattern.test(given) ? given : nextId()
-  }
-
-  const targetOf = (request: HttpServerRequest): Target => {
-    const hot = hotRouteOf(request)
-    if (hot !== undefined) return { route: hot.name, hot, address: undefined }
-    const address = Addresses.of(request.url)
-    return { route: `${request.method} ${address?.route ?? "unknown"}`, hot, address }
-  }
 
   const refusalOf = (request: HttpServerRequest, { address, hot }: Target) => {
     if (hot === undefined && address === undefined) return new Problem.NotFound()
@@ -84,7 +114,7 @@ const make = ({ count, hotRouteOf, nextId, settings }: Parts) => {
     // A client that leaves interrupts its request: whatever it waits for is let go, in the database too.
     const answer = Effect.interruptible(Deadline.within(millis, { name: route, grace: cleanupGrace })(routed))
     // In the live tree by its path, without the query. The hot routes are not: it would be a tenth of a small GET.
-    return Tasks.named(() => `${request.method} ${request.url.split("?", 1)[0] ?? ""}`)(answer)
+    return Tasks.named(() => `${request.method} ${pathOf(request)}`)(answer)
   }
 
   const routeHot = (request: HttpServerRequest, id: string, hot: HotRoutes.HotRoute) => {
@@ -109,17 +139,25 @@ const make = ({ count, hotRouteOf, nextId, settings }: Parts) => {
       const request = Context.getUnsafe(fiber.context, HttpServerRequest)
       const clock = fiber.getRef(Clock.Clock)
       const startedAt = clock.currentTimeMillisUnsafe()
-      const id = idOf(request)
-      const target = targetOf(request)
+      const id = idOf(request, nextId)
+      const target = targetOf(request, hotRouteOf(request))
       const close = (response: Response): Effect.Effect<Response> => {
-        count(target.route, response.status, clock.currentTimeMillisUnsafe() - startedAt)
+        const millis = clock.currentTimeMillisUnsafe() - startedAt
+        count(target.route, response.status, millis)
+        tell?.(entryOf(request, target, { requestId: id, response, startedAt, millis }))
         return Effect.succeed(HttpServerResponse.setHeader(response, "x-request-id", id))
       }
-      return Effect.matchCauseEffect(route(request, id, target), {
+      const closed = Effect.matchCauseEffect(route(request, id, target), {
         onSuccess: close,
         onFailure: (cause) =>
           Effect.flatMap(Effect.annotateLogs(ProblemOf.ofCause(request, cause), "requestId", id), close)
       })
+      if (tell === undefined) return closed
+      return Effect.onInterrupt(closed, () =>
+        Effect.sync(() => {
+          const millis = clock.currentTimeMillisUnsafe() - startedAt
+          tell(entryOf(request, target, { requestId: id, response: undefined, startedAt, millis }))
+        }))
     })
   }
 }
@@ -138,6 +176,7 @@ export const layer: Layer.Layer<never, never, HttpRouter.HttpRouter | ApiSetting
       settings,
       hotRouteOf: HotRoutes.make(yield* Orders, settings.maxBodyBytes),
       count: RequestMeter.make(yield* Effect.context()),
+      tell: yield* AccessLog,
       nextId: makeIds(yield* Uuid.next)
     }))
   })

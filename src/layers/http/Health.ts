@@ -11,11 +11,11 @@ import * as Tasks from "../../services/tasks/Tasks.ts"
 import * as Bodies from "./Bodies.ts"
 
 const ready = Effect.fnUntraced(function*(readiness: Readiness["Service"]) {
-  const isDraining = yield* Shutdown.isDraining
-  const problem = isDraining ? "draining: this process is about to stop" : yield* readiness.problem
+  const isLeaving = yield* Shutdown.isLeaving
+  const problem = isLeaving ? "draining: this process is about to stop" : yield* readiness.problem
   return problem === undefined
     ? Bodies.json({ status: "ready" })
-    : Bodies.json({ status: isDraining ? "draining" : "unavailable", problem }, {
+    : Bodies.json({ status: isLeaving ? "draining" : "unavailable", problem }, {
       status: 503,
       headers: { "retry-after": "1" }
     })
@@ -51,7 +51,8 @@ const metrics = Effect.fnUntraced(function*(admin: JobAdmin["Service"]) {
     onFailure: (error) => `# the queues cannot be read: ${error.message}\n`,
     onSuccess: queueLines
   })
-  const tasks = `# TYPE sluice_tasks_live gauge\nsluice_tasks_live ${live}\n`
+  const tasks =
+    `# HELP sluice_tasks_live Tasks that run in this process now.\n# TYPE sluice_tasks_live gauge\nsluice_tasks_live ${live}\n`
   return HttpServerResponse.text(`${own}\n${queues}${tasks}`, {
     contentType: "text/plain; version=0.0.4; charset=utf-8"
   })

@@ -5,12 +5,12 @@ import type { SqlError } from "effect/sql/SqlError"
 import { JobId } from "../../services/jobs/Job.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { Beat, JoinOptions, Membership, Signal } from "../../services/jobs/JobStore.ts"
+import { Outage } from "../../services/postgres/Outage.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as FleetChores from "./FleetChores.ts"
 import { type JobConnections, within } from "./JobConnections.ts"
 import { channel, idOf, workerLockClass } from "./JobSql.ts"
 import { housekeeping } from "./PostgresHousekeeping.ts"
-import { Outage } from "./worker/Outage.ts"
 
 /** What of the layer's options the fleet needs. */
 export interface FleetOptions {
@@ -117,7 +117,10 @@ export const join = Effect.fnUntraced(function*(
   )
   const signals = yield* Queue.sliding<Signal>(4096)
   if (options.listen) {
-    const outage = new Outage("the listener's connection is lost; the poll finds jobs meanwhile")
+    const outage = yield* Effect.acquireRelease(
+      Effect.sync(() => new Outage("jobs: the listener's connection is lost; the poll finds jobs meanwhile")),
+      (outage) => Effect.sync(() => outage.forget())
+    )
     yield* Effect.forkScoped(listenAlways({ sql: control, worker, queues: new Set(joining.queues), signals, outage }))
   }
   yield* Effect.forkScoped(housekeeping(control, options.historyDays))

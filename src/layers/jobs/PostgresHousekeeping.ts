@@ -2,8 +2,7 @@
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Clock, Effect, Exit } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import * as SqlFailure from "../../services/postgres/SqlFailure.ts"
-import { Outage } from "./worker/Outage.ts"
+import { Outage } from "../../services/postgres/Outage.ts"
 
 /** Partitions and retention are looked at this often, and this often after a look that failed; counters are folded at most this often. */
 const partitionsEveryMillis = 3_600_000
@@ -12,16 +11,11 @@ const foldEveryMillis = 1_000
 /** Steps of a round: each day that is too old, and each chunk of rows without a partition, is one. */
 const stepsMax = 1_000
 
-/** Whether it was done; told of once until it works again. That no server answers is told of by the worker's heartbeat. */
+/** Whether it was done; told of once until it works again. */
 const attempt = (outage: Outage, doing: string) => <A>(self: Effect.Effect<A, SqlError>): Effect.Effect<boolean> =>
   Effect.matchCauseEffect(self, {
     onSuccess: () => Effect.as(outage.worked, true),
-    onFailure: (cause) => {
-      const error = SqlFailure.find(cause)
-      return error !== undefined && SqlFailure.reasonOf(error) === "Unavailable"
-        ? Effect.as(Effect.logDebug(`jobs: ${doing} failed`, cause), false)
-        : Effect.as(outage.failed(doing, cause), false)
-    }
+    onFailure: (cause) => Effect.as(outage.failed(doing, cause), false)
   })
 
 /** Takes away what is too old, a day or a chunk of rows in each transaction. */
@@ -42,9 +36,24 @@ export const partitions = (sql: PgClient.PgClient, keepDays: number, outage: Out
 
 /** Keeps house for ever. */
 export const housekeeping = (sql: PgClient.PgClient, keepDays: number): Effect.Effect<never> =>
+  Effect.suspend(() => {
+    const history = new Outage("jobs: the history's partitions are not kept")
+    const counters = new Outage("jobs: counters are not added up")
+    return Effect.ensuring(
+      keep(sql, keepDays, { history, counters }),
+      Effect.sync(() => {
+        history.forget()
+        counters.forget()
+      })
+    )
+  })
+
+const keep = (
+  sql: PgClient.PgClient,
+  keepDays: number,
+  { counters, history }: { readonly history: Outage; readonly counters: Outage }
+): Effect.Effect<never> =>
   Effect.gen(function*() {
-    const history = new Outage("the history's partitions are not kept")
-    const counters = new Outage("counters are not added up")
     let partitionsAt = 0
     while (true) {
       const before = yield* Clock.currentTimeMillis

@@ -3,6 +3,7 @@
  * them. It costs nothing while nobody waits, and no writer has to notify anyone.
  */
 import { Deferred, Effect, Latch, type Scope } from "effect"
+import { Outage } from "../../services/postgres/Outage.ts"
 
 /** An order's version and whether it is its last. */
 export interface Glimpse {
@@ -39,6 +40,7 @@ export const make = Effect.fnUntraced(function*<E>(
 ): Effect.fn.Return<OrderWatch, never, Scope.Scope> {
   const followers = new Set<Follower>()
   const some = Latch.makeUnsafe(false)
+  const outage = new Outage("orders are not followed")
 
   const look = Effect.gen(function*() {
     const ids = [...new Set([...followers].map((follower) => follower.id))]
@@ -57,8 +59,11 @@ export const make = Effect.fnUntraced(function*<E>(
     yield* some.await
     yield* Effect.sleep(options.everyMillis)
     // A store that does not answer now will later; until then the followers wait, under their own deadlines.
-    yield* look.pipe(Effect.catchCause((cause) => Effect.logDebug("cannot look at followed orders", cause)))
-  }).pipe(Effect.forever, Effect.forkScoped)
+    yield* Effect.matchCauseEffect(look, {
+      onFailure: (cause) => outage.failed("looking at followed orders", cause),
+      onSuccess: () => outage.worked
+    })
+  }).pipe(Effect.forever, Effect.ensuring(Effect.sync(() => outage.forget())), Effect.forkScoped)
 
   const changed = (id: string, afterVersion: number) =>
     Effect.uninterruptibleMask((restore) =>

@@ -25,6 +25,8 @@ export class Database extends Context.Service<Database, {
   readonly isEmbedded: boolean
   /** Sees to the tables of a lane, as the schema policy says; the lanes' own layers ask for theirs as they are built. */
   readonly tables: (track: Migrations.TrackName) => Effect.Effect<void, DatabaseError>
+  /** Connections that this process may have open, of both pools. */
+  readonly connectionsMax: number
 }>()("sluice/layers/postgres/Database") {}
 
 /** Sees to the tables of a lane, as the database in context was opened to do. */
@@ -180,10 +182,11 @@ export const make = Effect.fn("Database.make")(function*(
     minConnections: Math.min(options.poolMin ?? 5, poolMax),
     maxConnections: poolMax
   }, target.where)
+  const readPoolMax = options.readPoolMax ?? 4
   const reader = yield* openPool({
     ...config,
     applicationName: "sluice-read",
-    maxConnections: options.readPoolMax ?? 4,
+    maxConnections: readPoolMax,
     multiplex: true,
     multiplexConcurrency: readConcurrency
   }, target.where)
@@ -193,6 +196,7 @@ export const make = Effect.fn("Database.make")(function*(
   return Context.make(Database, {
     where: target.where,
     isEmbedded: target.isEmbedded,
+    connectionsMax: poolMax + readPoolMax,
     tables: Tables.make(place, policy)
   }).pipe(
     Context.add(PgClient.PgClient, client),

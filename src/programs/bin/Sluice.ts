@@ -24,6 +24,7 @@ import * as Runs from "../runs/Command.ts"
 import * as Serve from "../serve/Command.ts"
 import * as Server from "../serve/Server.ts"
 import * as Work from "../work/Command.ts"
+import * as Retention from "../work/Retention.ts"
 
 const database = Database.layerConfig()
 const fetcher = Layer.provide(HttpFetcher.layer, Http1Client.layer())
@@ -32,7 +33,7 @@ const shop = Layer.provide(OrdersApp.layer, database)
 
 /** What crews work with. */
 const workplace = ({ listen }: { readonly listen: boolean }) =>
-  Layer.mergeAll(OrdersApp.layerWith({ listen }), PostgresFrontier.layerConfig, fetcher).pipe(
+  Layer.mergeAll(OrdersApp.layerWith({ listen }), PostgresFrontier.layerConfig, fetcher, Retention.layer).pipe(
     Layer.provideMerge(database)
   )
 

@@ -31,7 +31,7 @@ const tellProgress = Effect.provideServiceEffect(
 Main.run(
   Command.run(sluice, { version }).pipe(
     tellProgress,
-    Effect.provide(Layer.mergeAll(NodeServices.layer, Logging.layer, Usage.layer))
+    Effect.provide(Layer.provideMerge(Layer.merge(Logging.layer, Usage.layer), NodeServices.layer))
   ),
-  { exitCode: Ending.exitCode, describe: Ending.describe }
+  { exitCode: Ending.exitCode, describe: Ending.describe, line: Logging.line }
 )

@@ -2,7 +2,7 @@
  * How a Sluice process lives and leaves: signals, drain, exit codes, the task tree on request. Entrypoints hand their
  * whole program to `run` and do nothing else.
  */
-import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Queue, Runtime, type Scope } from "effect"
+import { Cause, Context, Deferred, Duration, Effect, Exit, Fiber, Option, Queue, Runtime, type Scope } from "effect"
 import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 
@@ -32,6 +32,12 @@ export interface Options<in A, in E> {
    * @default the error's message
    */
   readonly describe?: ((error: E) => string | undefined) | undefined
+  /**
+   * What is written for a text.
+   *
+   * @default the text
+   */
+  readonly line?: ((text: string) => string) | undefined
 }
 
 type SignalName = "SIGINT" | "SIGTERM"
@@ -41,13 +47,17 @@ const overstayersMax = 20
 
 /**
  * Runs a program as the process. The first SIGINT or SIGTERM drains within the grace, then interrupts, then names what
- * overstayed, and exits with 130 or 143; a second one exits at once. SIGUSR2 prints the live task tree on stderr. A
+ * overstayed, and exits with 130 or 143; a second one exits at once, unless the program goes on for a while before it drains
+ * (`Shutdown.goOnFor`): it then ends that time. SIGUSR2 prints the live task tree on stderr. A
  * defect prints its cause once and exits with 1.
  */
 export const run = <A, E>(program: Effect.Effect<A, E>, options?: Options<A, E>): void =>
-  runProcess(Effect.tapCause(Effect.scoped(live(program, options)), (cause) => say(Cause.pretty(cause))), {
-    disableErrorReporting: true
-  })
+  runProcess(
+    Effect.tapCause(Effect.scoped(live(program, options)), (cause) => say(Cause.pretty(cause))).pipe(
+      Effect.provideService(Line, options?.line ?? Line.defaultValue())
+    ),
+    { disableErrorReporting: true }
+  )
 
 /** How the process leaves, and whether somebody asked it to. */
 class Departure {
@@ -80,16 +90,22 @@ const leave = ({ code, isAsked }: Departure): void => {
   process.stderr.write("", done)
 }
 
-const say = (text: string): Effect.Effect<void> => Effect.sync(() => void process.stderr.write(`${text}\n`))
+/** How a text is written. */
+const Line: Context.Reference<(text: string) => string> = Context.Reference("sluice/programs/process/Main/Line", {
+  defaultValue: () => (text: string) => text
+})
+
+const say = (text: string): Effect.Effect<void> =>
+  Effect.map(Line, (line) => void process.stderr.write(`${line(text)}\n`))
 
 const live = Effect.fnUntraced(function*<A, E>(
   program: Effect.Effect<A, E>,
   options: Options<A, E> | undefined
 ): Effect.fn.Return<Departure, never, Scope.Scope> {
-  const signal = yield* firstSignal
+  const shutdown = yield* Shutdown.make
+  const signal = yield* firstSignal(shutdown)
   const uncaught = yield* uncaughtDefect
   yield* dumpOnRequest
-  const shutdown = yield* Shutdown.make
   const fiber = yield* Effect.forkDetach(
     Effect.provideService(program, Shutdown.CurrentShutdown, shutdown),
     { startImmediately: true }
@@ -161,11 +177,12 @@ const listen = (event: string, listener: (value: unknown) => void): Effect.Effec
     )
   )
 
-const firstSignal = Effect.gen(function*() {
+/** The second signal ends the time in which the program goes on before it drains, when there is one; else the process exits. */
+const firstSignal = Effect.fnUntraced(function*(shutdown: Shutdown.Shutdown) {
   const first = yield* Deferred.make<SignalName>()
   for (const name of ["SIGINT", "SIGTERM"] as const) {
     yield* listen(name, () => {
-      if (!Deferred.doneUnsafe(first, Exit.succeed(name))) process.exit(exitCodes[name])
+      if (!Deferred.doneUnsafe(first, Exit.succeed(name)) && !shutdown.hurryUnsafe()) process.exit(exitCodes[name])
     })
   }
   return first

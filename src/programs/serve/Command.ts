@@ -1,8 +1,12 @@
 /** `sluice serve`: the HTTP API, with its order workers in the same process. */
-import { Console, Duration, Effect, Option, Schema } from "effect"
+import { Duration, Effect, Option, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import { AccessLog } from "../../services/http/AccessLog.ts"
+import { ApiSettings } from "../../services/http/ApiSettings.ts"
 import { ShortDuration } from "../../services/tasks/ShortDuration.ts"
+import * as Logging from "../process/Logging.ts"
+import * as Place from "../process/Place.ts"
 import { listen } from "../work/ListenFlag.ts"
 import * as Server from "./Server.ts"
 
@@ -33,17 +37,64 @@ const flags = {
     Flag.withDescription("let further processes listen on the same port, one for each core, say (not on macOS)"),
     Flag.withDefault(false)
   ),
+  drainDelay: Flag.String("drain-delay").pipe(
+    Flag.withDescription(
+      "how long to go on serving after SIGTERM, with /readyz failing (default: SLUICE_DRAIN_DELAY, else 0 at a terminal, 5s elsewhere)"
+    ),
+    Flag.withSchema(ShortDuration),
+    Flag.optional
+  ),
+  accessLog: Flag.Boolean("access-log").pipe(
+    Flag.withDescription("write a line for each request on standard error (default: SLUICE_ACCESS_LOG, else not)"),
+    Flag.optional
+  ),
   listen
 }
 
-/** `sluice serve`. */
-export const serve = Command.make("serve", flags, ({ host, port, sharePort }) =>
+/** Says where it listens, and what with: a container without its secret is to be seen on its first line. */
+const announced = (
+  address: string,
+  { drainDelay, workers }: { readonly workers: number; readonly drainDelay: Duration.Duration }
+) =>
   Effect.gen(function*() {
-    const fallback = yield* Server.portConfig
-    return yield* Server.serve(
-      { port: Option.getOrElse(port, () => fallback), host: Option.getOrUndefined(host), sharePort },
-      (address) => Console.error(`listening on ${address}  (API: ${address}/docs, ready: ${address}/readyz)`)
+    const { connections, database } = yield* Place.here
+    const hasToken = (yield* ApiSettings).token !== undefined
+    const crew = workers === 0 ? "no workers here" : `${workers} order workers`
+    const token = hasToken ? "token needed" : "no token: programs of this machine only"
+    yield* Logging.announce(
+      [
+        `listening on ${address}  (API: ${address}/docs, ready: ${address}/readyz)`,
+        `  database ${database}, pool of ${connections}; ${crew}; ${token}; drain delay ${Duration.format(drainDelay)}`
+      ],
+      { address, database, connections, workers, hasToken, drainDelayMillis: Duration.toMillis(drainDelay) }
     )
-  })).pipe(
-    Command.withDescription("The HTTP API and, unless told otherwise, order workers in the same process")
-  )
+  })
+
+/** `sluice serve`. */
+export const serve = Command.make(
+  "serve",
+  flags,
+  ({ accessLog, drainDelay, host, port, sharePort, workers }) =>
+    Effect.gen(function*() {
+      const fallback = {
+        port: yield* Server.portConfig,
+        drainDelay: yield* Server.drainDelayConfig,
+        accessLog: yield* Server.accessLogConfig
+      }
+      const options = {
+        port: Option.getOrElse(port, () => fallback.port),
+        host: Option.getOrUndefined(host),
+        sharePort,
+        drainDelay: Option.getOrElse(drainDelay, () => fallback.drainDelay)
+      }
+      const serving = Server.serve(
+        options,
+        (address) => announced(address, { workers, drainDelay: options.drainDelay })
+      )
+      return yield* Option.getOrElse(accessLog, () => fallback.accessLog)
+        ? Effect.provideServiceEffect(serving, AccessLog, Logging.access)
+        : serving
+    })
+).pipe(
+  Command.withDescription("The HTTP API and, unless told otherwise, order workers in the same process")
+)

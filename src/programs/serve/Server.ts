@@ -1,6 +1,18 @@
 /** The API server of `sluice serve`, and the workers that it has in its process unless told otherwise. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Config, type Context, Duration, Effect, Layer, Option, Predicate, Redacted, Runtime, Schema } from "effect"
+import {
+  Config,
+  type Context,
+  Duration,
+  Effect,
+  Layer,
+  Option,
+  Predicate,
+  Redacted,
+  Runtime,
+  Schema,
+  Stdio
+} from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
@@ -10,8 +22,10 @@ import { ApiSettings } from "../../services/http/ApiSettings.ts"
 import { ServedWorkers } from "../../services/http/ServedWorkers.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
+import { Outage } from "../../services/postgres/Outage.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
+import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 import * as HeapPace from "../process/HeapPace.ts"
 import * as Crews from "../work/Crews.ts"
@@ -24,6 +38,8 @@ export interface Options {
   readonly host: string | undefined
   /** Whether further processes may listen on the same port: the kernel deals the connections out among them (SO_REUSEPORT). */
   readonly sharePort: boolean
+  /** How long it goes on serving after it was told to stop, with `/readyz` failing: what whoever sends it requests needs to notice. */
+  readonly drainDelay: Duration.Duration
 }
 
 /** A server without a token must not be reachable from elsewhere. */
@@ -81,6 +97,16 @@ export const settings: Layer.Layer<ApiSettings, Config.ConfigError> = Layer.effe
 /** The port when the command line names none. */
 export const portConfig = Config.Port("PORT").pipe(Config.withDefault(3000))
 
+/** The drain delay when the command line names none: at a terminal none, so that Ctrl-C is quick. */
+export const drainDelayConfig: Effect.Effect<Duration.Duration, Config.ConfigError, Stdio.Stdio> = Effect.gen(
+  function*() {
+    const given = yield* Config.option(ShortDuration.config("SLUICE_DRAIN_DELAY"))
+    const stdio = yield* Stdio.Stdio
+    const isAtTerminal = yield* stdio.stderrIsTerminal
+    return Option.getOrElse(given, () => isAtTerminal ? Duration.zero : Duration.seconds(5))
+  }
+)
+
 const loopback = new Set(["127.0.0.1", "::1", "localhost"])
 
 const explained = <A, R>(
@@ -98,29 +124,49 @@ const explained = <A, R>(
     return Layer.effectContext(failure)
   })
 
+/** Whether each request is logged when the command line does not say. */
+export const accessLogConfig = Config.Boolean("SLUICE_ACCESS_LOG").pipe(Config.withDefault(false))
+
+/** A connection that was quiet for so long is closed when the server leaves, or sooner when its delay is shorter. */
+const quietMax = Duration.seconds(1)
+
+/** Leaves as its clients need it: see {@link HttpListener}. What still runs on its connections has the grace of the shutdown. */
+const leaving = (listener: HttpListener.HttpListener, { drainDelay }: Options) =>
+  Effect.andThen(
+    Shutdown.goOnFor(drainDelay),
+    Shutdown.onDrain("http", listener.leave(Duration.min(quietMax, drainDelay)))
+  )
+
 const server = (options: Options) =>
   Layer.unwrap(Effect.gen(function*() {
     const { deadline, token } = yield* ApiSettings
     const host = options.host ?? (token === undefined ? "127.0.0.1" : "0.0.0.0")
     if (token === undefined && !loopback.has(host)) return yield* new HostNeedsToken({ host })
-    const listening = NodeHttpServer.layer(() => HttpListener.make(deadline), {
+    const listener = HttpListener.make(deadline)
+    const listening = NodeHttpServer.layer(() => listener, {
       port: options.port,
       host,
       reusePort: options.sharePort,
       gracefulShutdownTimeout: "10 seconds"
     })
-    return explained(listening, host, options.port)
+    return Layer.provideMerge(Layer.effectDiscard(leaving(listener, options)), explained(listening, host, options.port))
   }))
 
 /** Pending transfers whose time is over are looked for every few seconds; several processes may do so. */
-const expiry = Layer.effectDiscard(Effect.flatMap(Ledger, (ledger) =>
-  ledger.expireDue.pipe(
-    Effect.catchTag("OrdersStoreError", (error) => Effect.logDebug("cannot expire transfers now", error)),
+const expiry = Layer.effectDiscard(Effect.gen(function*() {
+  const ledger = yield* Ledger
+  const outage = new Outage("pending transfers do not expire")
+  yield* Effect.matchEffect(ledger.expireDue, {
+    onFailure: (error) => outage.failed("expiring transfers", error),
+    onSuccess: () => outage.worked
+  }).pipe(
     Effect.delay("5 seconds"),
     Effect.forever,
+    Effect.ensuring(Effect.sync(() => outage.forget())),
     Tasks.named("expiry of pending transfers"),
     Effect.forkScoped
-  )))
+  )
+}))
 
 /** Which of this process's workers serve the API: orders, and the fetch runs that came over it. */
 export interface Workers {

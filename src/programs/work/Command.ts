@@ -1,8 +1,10 @@
 /** `sluice work`: workers only, any number of processes on any number of machines. */
-import { Effect, Schema } from "effect"
+import { Effect, Option, Schema } from "effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as HeapPace from "../process/HeapPace.ts"
+import * as Logging from "../process/Logging.ts"
+import * as Place from "../process/Place.ts"
 import { given } from "../terminal/Given.ts"
 import * as Crews from "./Crews.ts"
 import { listen } from "./ListenFlag.ts"
@@ -28,8 +30,13 @@ export const work = Command.make("work", flags, ({ concurrency, only }) =>
   Effect.scoped(Effect.gen(function*() {
     const crews = only.length === 0 ? Crews.names : Crews.names.filter((name) => only.includes(name))
     yield* HeapPace.relaxed
-    yield* Effect.logInfo(`working: ${crews.join(", ")}`)
     yield* Crews.start(Object.fromEntries(crews.map((name) => [name, given({ concurrency })])))
+    const { connections, database } = yield* Place.here
+    const atATime = Option.match(concurrency, { onNone: () => "", onSome: (most) => `, ${most} at a time in each` })
+    yield* Logging.announce(
+      [`working: ${crews.join(", ")}${atATime}; database ${database}, pool of ${connections}`],
+      { crews: crews.join(" "), concurrency: Option.getOrNull(concurrency), database, connections }
+    )
     return yield* Effect.never
   }))).pipe(
     Command.withDescription("Run jobs until told to stop. SIGTERM drains: what has not ended is given back")

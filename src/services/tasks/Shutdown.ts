@@ -1,4 +1,4 @@
-import { Context, Deferred, type Duration, Effect, Exit, type Fiber, Latch, type Scope } from "effect"
+import { Context, Deferred, Duration, Effect, Exit, type Fiber, Latch, type Scope } from "effect"
 import { duration } from "./InvalidOption.ts"
 import * as Tasks from "./Tasks.ts"
 
@@ -12,11 +12,14 @@ interface Step {
 }
 
 /**
- * How a program leaves: first every registered step drains (stop taking work, finish what was taken), all at once and
+ * How a program leaves. First it says so, and goes on for a while when a part of it asked for that: whoever sends it work
+ * needs time to notice. Then every registered step drains (stop taking work, finish what was taken), all at once and
  * within a grace; then the program is interrupted. Long-running parts register a step; nobody needs to hear signals.
  */
 export interface Shutdown {
-  /** Whether draining has begun: `readyz` fails from then on. */
+  /** Whether the program is about to leave, draining or not yet: `readyz` fails from then on. */
+  readonly isLeaving: Effect.Effect<boolean>
+  /** Whether draining has begun. */
   readonly isDraining: Effect.Effect<boolean>
   /** Waits until draining begins, and gives the reason. */
   readonly awaitDraining: Effect.Effect<Reason>
@@ -26,8 +29,17 @@ export interface Shutdown {
    */
   readonly onDrain: (name: string, step: Effect.Effect<void>) => Effect.Effect<void, never, Scope.Scope>
   /**
-   * Begins; later calls wait for the same end. Returns when all steps have ended or the grace is over. Draining goes on
-   * when a caller is interrupted.
+   * Asks, until the scope closes, that everything goes on for so long between the word and the drain: what a load balancer
+   * needs to send its requests elsewhere. Of several the longest counts.
+   *
+   * @default no time
+   */
+  readonly goOnFor: (delay: Duration.Input) => Effect.Effect<void, never, Scope.Scope>
+  /** Ends that time: draining begins at once. False when it was over, or there was none. */
+  readonly hurryUnsafe: () => boolean
+  /**
+   * Begins; later calls wait for the same end. Returns when all steps have ended or the grace, which counts from the end of
+   * the time that `goOnFor` asked for, is over. Draining goes on when a caller is interrupted.
    */
   readonly drain: (reason: Reason, grace: Duration.Input) => Effect.Effect<Drained>
 }
@@ -61,12 +73,20 @@ export const awaitDraining: Effect.Effect<Reason> = Effect.flatMap(
   (shutdown) => shutdown.awaitDraining
 )
 
+/** Asks that the program goes on for so long before its current shutdown begins to drain. */
+export const goOnFor = (delay: Duration.Input): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.flatMap(CurrentShutdown, (shutdown) => shutdown.goOnFor(delay))
+
+/** Whether the current shutdown was begun, draining or not yet. */
+export const isLeaving: Effect.Effect<boolean> = Effect.flatMap(CurrentShutdown, (shutdown) => shutdown.isLeaving)
+
 /** Whether the current shutdown has begun to drain. */
 export const isDraining: Effect.Effect<boolean> = Effect.flatMap(CurrentShutdown, (shutdown) => shutdown.isDraining)
 
 const makeUnsafe = (): Shutdown => {
   const draining = new Draining()
   return {
+    isLeaving: Effect.sync(() => draining.isLeaving),
     isDraining: Effect.sync(() => draining.isBegun),
     awaitDraining: Deferred.await(draining.begun),
     onDrain: (name, effect) =>
@@ -74,6 +94,15 @@ const makeUnsafe = (): Shutdown => {
         Effect.acquireRelease(draining.register({ name, effect, fiber: undefined }), (step) =>
           Effect.sync(() => draining.forget(step)))
       ),
+    goOnFor: (delay) =>
+      Effect.suspend(() => {
+        const asked = { millis: Duration.toMillis(duration("Shutdown delay", delay)) }
+        return Effect.asVoid(Effect.acquireRelease(
+          Effect.sync(() => draining.delays.add(asked)),
+          () => Effect.sync(() => draining.delays.delete(asked))
+        ))
+      }),
+    hurryUnsafe: () => draining.hurry(),
     drain: (reason, grace) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.suspend(() => {
@@ -91,6 +120,10 @@ class Draining {
   private readonly registered = new Set<Step>()
   private readonly running = new Set<Step>()
   private readonly idle = Latch.makeUnsafe(true)
+  /** What parts asked for before the steps begin. */
+  readonly delays = new Set<{ readonly millis: number }>()
+  private readonly hurried = Latch.makeUnsafe(false)
+  isLeaving = false
 
   get isBegun(): boolean {
     return Deferred.isDoneUnsafe(this.begun)
@@ -111,14 +144,32 @@ class Draining {
 
   begin(reason: Reason, grace: Duration.Duration): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (!Deferred.doneUnsafe(this.begun, Exit.succeed(reason))) return Effect.void
-      const all = Effect.onExit(this.run(reason, grace), (exit) => Deferred.done(this.ended, exit))
+      if (this.isLeaving) return Effect.void
+      this.isLeaving = true
+      const all = Effect.onExit(
+        Effect.andThen(this.delay, Effect.suspend(() => this.run(reason, grace))),
+        (exit) => Deferred.done(this.ended, exit)
+      )
       return Effect.asVoid(Effect.forkDetach(all, { startImmediately: true, uninterruptible: true }))
+    })
+  }
+
+  hurry(): boolean {
+    if (!this.isLeaving || this.isBegun) return false
+    this.hurried.openUnsafe()
+    return true
+  }
+
+  private get delay(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const millis = Math.max(0, ...Array.from(this.delays, (asked) => asked.millis))
+      return millis === 0 ? Effect.void : Effect.asVoid(Effect.timeoutOption(this.hurried.await, millis))
     })
   }
 
   private run(reason: Reason, grace: Duration.Duration): Effect.Effect<Drained> {
     return Effect.gen({ self: this }, function*() {
+      Deferred.doneUnsafe(this.begun, Exit.succeed(reason))
       for (const step of Array.from(this.registered)) yield* this.start(step)
       yield* Effect.timeoutOption(this.idle.await, grace)
       const overstayed = Array.from(this.running)

@@ -4,11 +4,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Logger, References, Schema } from "effect"
 import * as PostgresHousekeeping from "../../../src/layers/jobs/PostgresHousekeeping.ts"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
-import { Outage } from "../../../src/layers/jobs/worker/Outage.ts"
 import * as Worker from "../../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../../src/services/jobs/Job.ts"
 import * as JobHandler from "../../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
+import { Outage } from "../../../src/services/postgres/Outage.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const layer = PostgresJobQueue.layer.pipe(Layer.provideMerge(TestDatabase.layer))

@@ -2,7 +2,7 @@ import { Clock, Effect, Exit, Latch } from "effect"
 import type { JobId } from "../../../services/jobs/Job.ts"
 import type { Beat, Chores, JobStore, Membership } from "../../../services/jobs/JobStore.ts"
 import type { WorkerSettings } from "../../../services/jobs/WorkerSettings.ts"
-import type { Outage } from "./Outage.ts"
+import type { Outage } from "../../../services/postgres/Outage.ts"
 import type { Tally } from "./Tally.ts"
 
 /** What a heart works with. */

@@ -3,12 +3,12 @@ import type { JobId } from "../../../services/jobs/Job.ts"
 import type { Handler } from "../../../services/jobs/JobHandler.ts"
 import type { JobStore, Membership } from "../../../services/jobs/JobStore.ts"
 import type { WorkerSettings } from "../../../services/jobs/WorkerSettings.ts"
+import type { Outage } from "../../../services/postgres/Outage.ts"
 import type * as TaskGroup from "../../../services/tasks/TaskGroup.ts"
 import { Attempts } from "./Attempts.ts"
 import { Backlog } from "./Backlog.ts"
 import { Claimer } from "./Claimer.ts"
 import { Heart } from "./Heart.ts"
-import { Outage } from "./Outage.ts"
 import { Runner } from "./Runner.ts"
 import { Settler } from "./Settler.ts"
 import type { Tally } from "./Tally.ts"
@@ -22,6 +22,7 @@ export interface SessionParts<R> {
   readonly handlers: ReadonlyArray<Handler<R>>
   readonly settings: WorkerSettings
   readonly tally: Tally
+  readonly outage: Outage
 }
 
 /** How a session ended. */
@@ -55,7 +56,6 @@ export class Session<R> {
       worker: member.worker,
       leaseMillis: settings.leaseMillis,
       backlog: new Backlog(handlers),
-      outage: new Outage("the job store does not answer"),
       onFreed: () => this.claimer.freed(),
       onReady: () => this.claimer.ready()
     }

@@ -2,7 +2,7 @@ import { Effect, Latch } from "effect"
 import type { JobId } from "../../../services/jobs/Job.ts"
 import type { JobQueueError } from "../../../services/jobs/JobError.ts"
 import type { ClaimedJob, JobStore, Settlement, Verdict } from "../../../services/jobs/JobStore.ts"
-import type { Outage } from "./Outage.ts"
+import type { Outage } from "../../../services/postgres/Outage.ts"
 import type { Tally } from "./Tally.ts"
 
 /** What a settler works with. */

@@ -4,6 +4,7 @@ import type { Handler } from "../../../services/jobs/JobHandler.ts"
 import { JobStore, type Membership } from "../../../services/jobs/JobStore.ts"
 import { JobWorker, type WorkerOptions } from "../../../services/jobs/JobWorker.ts"
 import * as WorkerSettings from "../../../services/jobs/WorkerSettings.ts"
+import { Outage } from "../../../services/postgres/Outage.ts"
 import * as Shutdown from "../../../services/tasks/Shutdown.ts"
 import * as Supervisor from "../../../services/tasks/Supervisor.ts"
 import * as TaskGroup from "../../../services/tasks/TaskGroup.ts"
@@ -25,6 +26,7 @@ class Worker<R> {
   private readonly handlers: ReadonlyArray<Handler<R>>
   private readonly settings: WorkerSettings.WorkerSettings
   private readonly tally: Tally
+  private readonly outage: Outage
   /** The session of the moment. */
   private session: Session<R> | undefined
   /** Open while there is one. */
@@ -42,20 +44,20 @@ class Worker<R> {
     this.handlers = handlers
     this.settings = settings
     this.tally = new Tally(nowMillis)
+    this.outage = new Outage(`jobs: the store does not answer the worker "${settings.label}"`)
   }
 
   /** Joins the fleet again and again until it has drained. */
   get run(): Effect.Effect<void, never, R> {
     return this.membership.pipe(
-      Effect.tapError((error) =>
-        this.tally.isDraining ? Effect.void : Effect.logWarning("jobs: worker session ended", error)
-      ),
+      Effect.tapError((error) => this.tally.isDraining ? Effect.void : this.outage.failed("joining", error)),
       Effect.retry(rejoin),
       Effect.repeat({ until: (why) => why === "drained" }),
       // A defect is logged, and another session begins after a while: a worker that stays away helps nobody.
       Supervisor.run({ name: `worker ${this.settings.label}`, maxRestarts: Infinity }),
       // It never gives up.
       Effect.orDie,
+      Effect.ensuring(Effect.sync(() => this.outage.forget())),
       Effect.ensuring(this.over.open),
       Effect.asVoid
     )
@@ -80,6 +82,7 @@ class Worker<R> {
     const queues = [...new Set(this.handlers.map((handler) => handler.kind.queue))]
     return Effect.scoped(Effect.gen({ self: this }, function*() {
       const member = yield* this.store.join({ queues, label, leaseMillis, beatMillis })
+      yield* this.outage.worked
       return this.tally.isDraining ? "drained" as const : yield* Effect.scoped(this.working(member))
     })).pipe(
       // Only a group that is being torn down refuses a task.
@@ -96,12 +99,12 @@ class Worker<R> {
   private working(
     member: Membership
   ): Effect.Effect<"drained" | "lost", TaskGroup.GroupClosed, R | Scope.Scope> {
-    const { handlers, settings, store, tally } = this
+    const { handlers, outage, settings, store, tally } = this
     // A handler that cannot be interrupted is left behind, as if its worker had died: it must not keep the program from ending.
     const grace = Math.max(graceMinMillis, settings.drainGraceMillis)
     return TaskGroup.use({ name: `jobs ${settings.label}`, onFailure: "cancel", grace })((group) =>
       Effect.gen({ self: this }, function*() {
-        const session = new Session({ store, member, group, handlers, settings, tally })
+        const session = new Session({ store, member, group, handlers, settings, tally, outage })
         yield* Effect.addFinalizer((exit) => {
           this.leave(session)
           return Exit.isFailure(exit) && Cause.hasDies(exit.cause) ? session.giveBack : Effect.void
