@@ -7,6 +7,7 @@ import type * as TaskGroup from "../../../services/tasks/TaskGroup.ts"
 import { Attempts } from "./Attempts.ts"
 import { Backlog } from "./Backlog.ts"
 import { Claimer } from "./Claimer.ts"
+import { FailureLog } from "./FailureLog.ts"
 import { Heart } from "./Heart.ts"
 import { Outage } from "./Outage.ts"
 import { Runner } from "./Runner.ts"
@@ -46,6 +47,7 @@ export class Session<R> {
   private readonly runner: Runner<R>
   private readonly claimer: Claimer<R>
   private readonly heart: Heart
+  private readonly failureLog = new FailureLog()
 
   constructor(parts: SessionParts<R>) {
     const { handlers, member, settings, store } = parts
@@ -56,6 +58,7 @@ export class Session<R> {
       leaseMillis: settings.leaseMillis,
       backlog: new Backlog(handlers),
       outage: new Outage("the job store does not answer"),
+      failureLog: this.failureLog,
       onFreed: () => this.claimer.freed(),
       onReady: () => this.claimer.ready()
     }
@@ -76,6 +79,7 @@ export class Session<R> {
       yield* this.vital("chores", this.heart.tending)
       yield* this.vital("settler", this.settler.run)
       yield* this.vital("timeouts", this.runner.timeouts)
+      yield* this.vital("failures", this.failureLog.run)
       yield* this.vital("claimer", this.claimer.run)
     })
   }
