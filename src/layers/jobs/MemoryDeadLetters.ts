@@ -13,7 +13,7 @@ export const redrivable = (
   const meant = [...dead].sort((a, b) => a.seq - b.seq).filter((row) =>
     (filter.queue === undefined || row.queue === filter.queue) &&
     (filter.kind === undefined || row.kind === filter.kind) &&
-    (filter.reason === undefined || row.failure?.reason === filter.reason) &&
+    (filter.reason === undefined || row.failures.at(-1)?.reason === filter.reason) &&
     (filter.ids === undefined || filter.ids.includes(row.id))
   )
   const taken = new Set(uniques)

@@ -62,6 +62,11 @@ const stuck = (table: MemoryJobTable, fleet: MemoryFleet): ReadonlyArray<StuckJo
 export const make = (table: MemoryJobTable, fleet: MemoryFleet): JobRecords["Service"] =>
   JobRecords.of({
     find: (id) => Effect.sync(() => find(table, id)),
+    mayHaveEnded: (id) =>
+      Effect.callback<void>((resume) => {
+        if (!table.live.has(id)) return resume(Effect.void)
+        return Effect.sync(table.onEnd(id, () => resume(Effect.void)))
+      }),
     list: (filter) => Effect.sync(() => list(table, filter)),
     stats: Effect.map(Clock.currentTimeMillis, (millis) => stats(table, millis)),
     stuck: Effect.sync(() => stuck(table, fleet)),

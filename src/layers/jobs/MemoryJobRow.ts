@@ -1,5 +1,12 @@
 /** A job of the in-memory queue, and as operators see it. */
-import type { JobFailure, JobId, JobInfo, JobState } from "../../services/jobs/Job.ts"
+import {
+  type JobAttemptFailure,
+  type JobFailure,
+  type JobId,
+  type JobInfo,
+  type JobState,
+  lastFailure
+} from "../../services/jobs/Job.ts"
 import type { NewJob, StuckJob } from "../../services/jobs/JobStore.ts"
 
 /** One step of priority is so much head start; `sluice.job_rank` has the same number. */
@@ -15,7 +22,8 @@ export interface Row extends NewJob {
   rank: number
   runAt: number
   worker: number | null
-  failure: JobFailure | null
+  /** Why its attempts failed, the newest last. */
+  failures: ReadonlyArray<JobAttemptFailure>
   result: unknown
   cancelRequested: boolean
   /** A transaction is settling it: nobody else may touch it until that ends. */
@@ -43,7 +51,7 @@ export const rowOf = (id: JobId, job: NewJob, now: number): Row => {
     rank: rankOf(runAt, job.priority),
     runAt,
     worker: null,
-    failure: null,
+    failures: [],
     result: null,
     cancelRequested: false,
     locked: false,
@@ -51,6 +59,21 @@ export const rowOf = (id: JobId, job: NewJob, now: number): Row => {
     startedAt: null,
     finishedAt: null
   }
+}
+
+/** So many failures of a job are kept, and so many bytes of them; `sluice.job_failed` has the same numbers. */
+const failuresMax = 10
+const failureBytesMax = 16_384
+const utf8 = new TextEncoder()
+
+/** The failures of a job and one more; the newest always stays. */
+export const failed = (row: Row, failure: JobFailure, now: number): ReadonlyArray<JobAttemptFailure> => {
+  const told = [...row.failures, { attempt: row.attempt, at: new Date(now), ...failure }].slice(-failuresMax)
+  const bytes = told.map((each) => utf8.encode(JSON.stringify(each)).length)
+  let total = bytes.reduce((sum, length) => sum + length, 0)
+  let from = 0
+  for (; from < told.length - 1 && total > failureBytesMax; from++) total -= bytes[from] ?? 0
+  return told.slice(from)
 }
 
 const date = (millis: number | null) => millis === null ? null : new Date(millis)
@@ -66,7 +89,8 @@ export const infoOf = (row: Row): JobInfo => ({
   key: row.key,
   payload: JSON.parse(row.payload) as unknown,
   result: row.result,
-  failure: row.failure,
+  failure: lastFailure(row.state, row.failures),
+  failures: row.failures,
   worker: row.worker,
   enqueuedAt: new Date(row.enqueuedAt),
   runAt: new Date(row.runAt),

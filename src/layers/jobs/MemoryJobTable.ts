@@ -1,7 +1,7 @@
 import { type JobEvent, type JobFailure, JobId } from "../../services/jobs/Job.ts"
 import type { ClaimedJob, NewJob, RedriveFilter, RedrivePreview, Verdict } from "../../services/jobs/JobStore.ts"
 import { redrivable } from "./MemoryDeadLetters.ts"
-import { byRank, infoOf, keyOf, rankOf, type Row, rowOf, uniqueOf } from "./MemoryJobRow.ts"
+import { byRank, failed, infoOf, keyOf, rankOf, type Row, rowOf, uniqueOf } from "./MemoryJobRow.ts"
 import { MemoryRates } from "./MemoryRates.ts"
 
 /** Ended jobs kept in memory; the oldest are forgotten first. */
@@ -19,6 +19,8 @@ export class MemoryJobTable {
   readonly rates = new MemoryRates()
   readonly totals = new Map<string, { succeeded: number; cancelled: number; retried: number }>()
   readonly log: Array<JobEvent> = []
+  /** Who waits for the end of which job. */
+  private readonly watchers = new Map<JobId, Set<() => void>>()
   private dropped = 0
   private sequence = 0
 
@@ -35,8 +37,9 @@ export class MemoryJobTable {
     if (job.unique !== null) this.uniques.delete(uniqueOf(job))
   }
 
-  add(id: JobId, job: NewJob, now: number): void {
+  add(id: JobId, job: NewJob, now: number, failures: Row["failures"] = []): void {
     const row = rowOf(id, job, now)
+    row.failures = failures
     this.live.set(id, row)
     this.letThrough(row)
   }
@@ -117,16 +120,15 @@ export class MemoryJobTable {
     switch (verdict._tag) {
       case "Succeeded": {
         row.result = verdict.result === null ? null : JSON.parse(verdict.result) as unknown
-        row.failure = null
         return this.end(row, "succeeded", now, verdict.history !== "none")
       }
       case "Dead":
-        row.failure = verdict.failure
+        row.failures = failed(row, verdict.failure, now)
         return this.end(row, "dead", now)
       case "Cancelled":
         return this.end(row, "cancelled", now)
       case "Retry":
-        row.failure = verdict.failure
+        row.failures = failed(row, verdict.failure, now)
         this.total(row.queue).retried++
         return this.requeue(row, now + verdict.delayMillis, now)
       case "Released":
@@ -162,6 +164,19 @@ export class MemoryJobTable {
       if (oldest !== undefined) this.ended.delete(oldest.id)
     }
     this.letThrough(row)
+    const watchers = this.watchers.get(row.id)
+    this.watchers.delete(row.id)
+    for (const tell of watchers ?? []) tell()
+  }
+
+  /** Tells of the end of a live job; what is answered takes that back. */
+  onEnd(id: JobId, tell: () => void): () => void {
+    const watchers = this.watchers.get(id) ?? new Set()
+    this.watchers.set(id, watchers.add(tell))
+    return () => {
+      watchers.delete(tell)
+      if (watchers.size === 0 && this.watchers.get(id) === watchers) this.watchers.delete(id)
+    }
   }
 
   /** Takes back what a lost worker held, but for what a transaction is settling; a job on its last attempt is dead-lettered. */
@@ -222,7 +237,7 @@ export class MemoryJobTable {
       this.dead.delete(row.id)
       if (row.unique !== null) this.uniques.set(uniqueOf(row), row.id)
       const delayMillis = ratePerSecond === undefined ? 0 : Math.floor((index * 1000) / ratePerSecond)
-      this.add(row.id, { ...row, delayMillis, runAtMillis: null }, now)
+      this.add(row.id, { ...row, delayMillis, runAtMillis: null }, now, row.failures)
     }
     return chosen.map((row) => row.id)
   }

@@ -13,6 +13,9 @@ const find = (sql: PgClient.PgClient, id: JobId) =>
     ([row]) => row === undefined ? undefined : infoOf(row)
   )
 
+/** Whoever waits for the end of a job looks so often. */
+const lookMillis = 50
+
 type Counter = Exclude<keyof QueueStats, "queue" | "paused" | "oldestReadyMillis">
 
 interface StatsRow extends Readonly<Record<Counter, bigint>> {
@@ -130,6 +133,7 @@ const configure = (sql: PgClient.PgClient, queue: string, { paused, ratePerSecon
 export const make = (sql: PgClient.PgClient): JobRecords["Service"] =>
   JobRecords.of({
     find: (id) => operation("find")(find(sql, id)),
+    mayHaveEnded: () => Effect.sleep(lookMillis),
     list: (filter) => operation("list")(PostgresJobList.list(sql, filter)),
     stats: operation("stats")(stats(sql)),
     stuck: operation("stuck")(stuck(sql)),

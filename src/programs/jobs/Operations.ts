@@ -1,6 +1,6 @@
 /** What operators do with jobs: each answers plain data, which `JobsCommand` shows to people or as JSON. */
 import { Effect, Option } from "effect"
-import type { JobId, JobInfo } from "../../services/jobs/Job.ts"
+import type { JobAttemptFailure, JobId, JobInfo } from "../../services/jobs/Job.ts"
 import { JobAdmin } from "../../services/jobs/JobAdmin.ts"
 import { JobNotFound } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
@@ -86,8 +86,14 @@ export const jobDetails = (info: JobInfo): ReadonlyArray<string> =>
     ["ended", clock(info.finishedAt)],
     ["payload", JSON.stringify(info.payload)],
     ["result", JSON.stringify(info.result)],
-    ["failure", info.failure === null ? "-" : `${info.failure.reason}: ${info.failure.message}`]
-  ])
+    ["failures", info.failures.length === 0 ? "-" : ""]
+  ]).concat(info.failures.flatMap(failureLines))
+
+/** Why one attempt failed, the trace below it. */
+const failureLines = ({ at, attempt, message, reason, trace }: JobAttemptFailure): ReadonlyArray<string> => [
+  `  attempt ${attempt}, ${clock(at)}: ${reason}: ${message.replaceAll("\n", "\n    ")}`,
+  ...(trace === undefined ? [] : trace.split("\n").map((line) => `    ${line}`))
+]
 
 const counters = ["ready", "scheduled", "blocked", "running", "succeeded", "cancelled", "dead", "retried"] as const
 

@@ -28,12 +28,20 @@ export type JobState = typeof JobState.Type
 /** Why an attempt did not succeed, as it is stored with the job. */
 export const JobFailure = Schema.Struct({
   reason: Schema.Literals(["Failed", "Defect", "TimedOut", "PayloadInvalid", "Discarded", "WorkerLost", "Cancelled"]),
+  /** The error's name and text, and its own fields as JSON; see `FailureText`. */
   message: Schema.String,
+  /** Where it came from: the first frames of its stack, and of the errors that caused it. */
+  trace: Schema.optionalKey(Schema.String),
   /** The handler's error, encoded with the kind's error schema, when it fits that schema. */
   error: Schema.optionalKey(Schema.Unknown)
 })
 /** @see {@link JobFailure} */
 export type JobFailure = typeof JobFailure.Type
+
+/** A failure with the attempt that it ended, and when, by the store's clock. */
+export const JobAttemptFailure = Schema.Struct({ attempt: Schema.Int, at: Schema.Date, ...JobFailure.fields })
+/** @see {@link JobAttemptFailure} */
+export type JobAttemptFailure = typeof JobAttemptFailure.Type
 
 /** One job as operators see it. Times are the database's clock. */
 export const JobInfo = Schema.Struct({
@@ -47,7 +55,13 @@ export const JobInfo = Schema.Struct({
   key: Schema.NullOr(Schema.String),
   payload: Schema.Unknown,
   result: Schema.Unknown,
-  failure: Schema.NullOr(JobFailure),
+  /** Why the last attempt failed; null when none has, and when the job has succeeded. */
+  failure: Schema.NullOr(JobAttemptFailure),
+  /**
+   * Why its attempts failed, the newest last: ten at most, and the older ones make way when all together are longer than 16 KiB. A job that
+   * was redriven keeps those from before, and one that succeeded in the end keeps them too.
+   */
+  failures: Schema.Array(JobAttemptFailure),
   worker: Schema.NullOr(Schema.Int),
   enqueuedAt: Schema.Date,
   runAt: Schema.Date,
@@ -56,6 +70,10 @@ export const JobInfo = Schema.Struct({
 })
 /** @see {@link JobInfo} */
 export type JobInfo = typeof JobInfo.Type
+
+/** Why a job failed last; null when it never did, and when it has succeeded since. */
+export const lastFailure = (state: JobState, failures: ReadonlyArray<JobAttemptFailure>): JobAttemptFailure | null =>
+  state === "succeeded" ? null : failures.at(-1) ?? null
 
 /** What happened to a job, as `JobQueue.events` tells it. */
 export const JobEvent = Schema.Struct({

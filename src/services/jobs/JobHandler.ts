@@ -33,6 +33,11 @@ export interface Handler<out R> {
   readonly run: (items: ReadonlyArray<BatchItem<unknown>>) => Effect.Effect<ReadonlyArray<unknown> | void, unknown, R>
 }
 
+/** A handler that still knows the types of its kind: `JobTest.perform` takes a payload of that kind. */
+export interface HandlerOf<in out P, in out S, in out F, out R> extends Handler<R> {
+  readonly kind: Kind<string, P, S, F>
+}
+
 /** Type-level helpers. */
 export declare namespace Handler {
   /** What a handler needs. */
@@ -72,7 +77,7 @@ interface Typed<P, S, R> extends Pick<Handler<R>, "mode" | "maxGroup" | "settles
 const erase = <N extends string, P, S, F, R>(
   kind: Kind<N, P, S, F>,
   { maxGroup, mode, run, settlesFirst }: Typed<P, S, R>
-): Handler<R> => {
+): HandlerOf<P, S, F, R> => {
   const payload = Schema.decodeUnknownSync(Schema.toCodecJson(kind.payload))
   const success = Schema.encodeUnknownSync(Schema.toCodecJson(kind.success))
   const failure = Schema.encodeUnknownSync(Schema.toCodecJson(kind.error))
@@ -109,7 +114,7 @@ const typed = <P, S, X extends Effect.Effect<S, unknown, unknown>>(
 export const plain = <N extends string, P, S, F, X extends Effect.Effect<S, unknown, unknown>>(
   kind: Kind<N, P, S, F>,
   run: (payload: P, attempt: Attempt) => X
-): Handler<Effect.Services<X>> => {
+): HandlerOf<P, S, F, Effect.Services<X>> => {
   const one = typed<P, S, X>(kind.name, run)
   return erase(kind, {
     mode: "plain",
@@ -134,7 +139,7 @@ export const transactional = <N extends string, P, S, F, X extends Effect.Effect
   kind: Kind<N, P, S, F>,
   run: (payload: P, attempt: Attempt) => X,
   options?: { readonly maxGroup?: number }
-): Handler<Effect.Services<X>> => {
+): HandlerOf<P, S, F, Effect.Services<X>> => {
   JobOption.assertValid(`the handler of kind "${kind.name}"`, options, { maxGroup: JobOption.count })
   const one = typed<P, S, X>(kind.name, run)
   return erase(kind, {
@@ -168,7 +173,7 @@ export const batch = <
   kind: Kind<N, P, S, F>,
   run: (items: ReadonlyArray<BatchItem<P>>) => X,
   options?: { readonly maxSize?: number; readonly settle?: "first" | "last" }
-): Handler<Effect.Services<X>> => {
+): HandlerOf<P, S, F, Effect.Services<X>> => {
   JobOption.assertValid(`the handler of kind "${kind.name}"`, options, {
     maxSize: JobOption.count,
     settle: JobOption.settle

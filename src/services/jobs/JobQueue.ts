@@ -1,4 +1,4 @@
-import { Context, Duration, Effect, Layer, Option, Result, Schedule, Schema, Stream } from "effect"
+import { Context, Duration, Effect, Layer, Option, Result, Schema, Stream } from "effect"
 import * as Foreign from "./Foreign.ts"
 import { type JobEvent, JobId, type JobInfo, type Kind } from "./Job.ts"
 import { JobNotFound, JobOptionInvalid, JobPayloadInvalid, type JobQueueError } from "./JobError.ts"
@@ -53,9 +53,9 @@ export class JobQueue extends Context.Service<JobQueue, {
   ) => Effect.Effect<"cancelled" | "requested" | "finished", JobNotFound | JobQueueError>
   readonly find: (id: JobId) => Effect.Effect<Option.Option<JobInfo>, JobQueueError>
   /**
-   * Waits until a job has ended. Looks every 50 ms; put your own timeout around it. A success of a kind with `history:
-   * "none"` leaves nothing to be found: a job that was there when the wait began, and is gone, has succeeded (its
-   * result and times are not known); a job that was not there is `JobNotFound`.
+   * Waits until a job has ended; put your own timeout around it. In Postgres it looks every 50 ms, in memory it is told.
+   * A success of a kind with `history: "none"` leaves nothing to be found: a job that was there when the wait began, and
+   * is gone, has succeeded (its result and times are not known); a job that was not there is `JobNotFound`.
    */
   readonly ended: (id: JobId) => Effect.Effect<JobInfo, JobNotFound | JobQueueError>
   /** What ends from now on, over all processes, about a quarter of a second after it happened. */
@@ -200,7 +200,9 @@ const make = Effect.gen(function*() {
         seen = info
         return Effect.succeed(info)
       })
-      return yield* Effect.repeat(look, { schedule: Schedule.spaced("50 millis"), until: isFinal })
+      let info = yield* look
+      while (!isFinal(info)) info = yield* Effect.andThen(records.mayHaveEnded(id), look)
+      return info
     }),
     events: Stream.unwrap(
       Effect.map(records.ended(undefined), ({ cursor }) =>

@@ -249,6 +249,8 @@ export interface RedrivePreview {
 /** What operators and observers ask of job storage; `JobAdmin` and `JobQueue` are built on it. */
 export class JobRecords extends Context.Service<JobRecords, {
   readonly find: (id: JobId) => Effect.Effect<JobInfo | undefined, JobQueueError>
+  /** Waits until it is worth looking again whether a live job has ended: in memory until it has, in a database for a moment. */
+  readonly mayHaveEnded: (id: JobId) => Effect.Effect<void>
   readonly list: (filter: JobFilter) => Effect.Effect<JobPage, JobQueueError>
   readonly stats: Effect.Effect<ReadonlyArray<QueueStats>, JobQueueError>
   /** The first hundred. */

@@ -1,18 +1,12 @@
 import { Cause, Duration, Effect, Pull, Result, Schedule } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "../postgres/SqlFailure.ts"
+import * as FailureText from "./FailureText.ts"
 import * as Foreign from "./Foreign.ts"
 import type { JobFailure } from "./Job.ts"
 import { JobDiscard, JobQueueError, JobSnooze, maxDelayMillis } from "./JobError.ts"
 import type { Handler } from "./JobHandler.ts"
 import type { ClaimedJob, Verdict } from "./JobStore.ts"
-
-/** Stored messages are cut to this length: an error must not take more space than its job. */
-const messageMax = 4_000
-
-/** A message as it is stored: not long, without NUL, and without the half of an emoji that a cut leaves. */
-export const clean = (message: string): string =>
-  message.slice(0, messageMax).toWellFormed().replaceAll("\u0000", "\uFFFD")
 
 /**
  * The delay before the attempt after `attempt`: the schedule is replayed from its start, since each attempt may run in
@@ -85,17 +79,16 @@ export const ofCause = (
 ): Effect.Effect<Verdict> => {
   const fail = cause.reasons.find(Cause.isFailReason)
   if (fail === undefined) {
-    return failed(handler, job, { reason: "Defect", message: clean(Foreign.prettyOf(cause)) })
+    return failed(handler, job, FailureText.ofCause("Defect", cause))
   }
   const error = fail.error
   if (error instanceof JobDiscard) {
-    return Effect.succeed({ _tag: "Dead", failure: { reason: "Discarded", message: clean(error.detail) } })
+    return Effect.succeed({ _tag: "Dead", failure: { reason: "Discarded", message: FailureText.clean(error.detail) } })
   }
   if (error instanceof JobSnooze) return Effect.succeed({ _tag: "Released", delayMillis: error.delayMillis })
   const encoded = handler.encodeError(error)
   return failed(handler, job, {
-    reason: "Failed",
-    message: clean(Foreign.textOf(error)),
+    ...FailureText.ofCause("Failed", cause),
     ...(encoded === undefined ? {} : { error: encoded })
   })
 }

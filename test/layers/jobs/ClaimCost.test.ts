@@ -173,7 +173,7 @@ const statements = {
     array_fill(null::text, array[$4::int4]), array_fill(null::text, array[$4::int4]))`,
   job_again:
     `select sluice.job_again($1, $2, $3, array_fill(1000::float8, array[$4::int4]), array_fill(false, array[$4::int4]),
-    array_fill('{}'::text, array[$4::int4]))`
+    array_fill('{"reason":"Failed"}'::text, array[$4::int4]))`
 }
 
 /** Pages of each statement on 1,000 jobs among 61,000, with plans that were made when the planner knew that. */

@@ -27,9 +27,9 @@ const fill = (rows: number, from: number) =>
     )
     yield* sql.unsafe(
       `insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at,
-        finished_at, payload, error)
+        finished_at, payload, failures)
       select ${from} + 2 * ${rows} + g, 10, 10, 0, 1, 1, 'c', 'c.k' || (g % 10), now(), now(), now(), now(), json_build_object('n', g),
-        json_build_object('reason', 'Failed', 'message', 'boom')
+        sluice.job_failed(null, 10, '{"reason":"Failed","message":"boom"}')
       from generate_series(1, ${rows}) g`
     )
   })
@@ -42,8 +42,8 @@ const sought = Effect.gen(function*() {
   )
   yield* sql.unsafe(
     `insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at,
-      finished_at, payload, error)
-    select 40 + g, 10, 10, 0, 1, 1, 'c', 'c.rare', now(), now(), now(), now(), '{}', '{"reason":"TimedOut","message":"rare"}'
+      finished_at, payload, failures)
+    select 40 + g, 10, 10, 0, 1, 1, 'c', 'c.rare', now(), now(), now(), now(), '{}', sluice.job_failed(null, 10, '{"reason":"TimedOut","message":"rare"}')
     from generate_series(1, 20) g`
   )
 })

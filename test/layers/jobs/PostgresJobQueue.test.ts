@@ -4,6 +4,7 @@ import { Effect, Layer } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
 import * as Deadline from "../../../src/services/tasks/Deadline.ts"
+import * as JobFailures from "../../conformance/JobFailures.suite.ts"
 import * as JobMembership from "../../conformance/JobMembership.suite.ts"
 import { suite } from "../../conformance/JobQueue.suite.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
@@ -14,6 +15,7 @@ suite("PostgresJobQueue", Layer.provide(PostgresJobQueue.layer, TestDatabase.lay
 suite("PostgresJobQueue in poll mode", Layer.provide(polling, TestDatabase.layer))
 // Members that beat only when a test says so: without the session lock, by which a killed process is seen at once.
 JobMembership.suite("the fleet of PostgresJobQueue", Layer.provide(polling, TestDatabase.layer), true)
+JobFailures.suite("failures in PostgresJobQueue", Layer.provide(polling, TestDatabase.layer))
 
 it.effect("a transaction of the queue has the deadline of whoever runs it, and what the server stops for it is TimedOut", () =>
   Effect.gen(function*() {

@@ -125,6 +125,8 @@ const jobRecords = (store: MemoryStore, calls: Calls): JobRecords["Service"] => 
   const ask = asking(calls)
   return JobRecords.of({
     find: (id) => ask("find")(base.find(id)),
+    // A process of its own is not told what others do: it looks now and then.
+    mayHaveEnded: () => Effect.sleep("50 millis"),
     list: (filter) => ask("list")(base.list(filter)),
     stats: ask("stats")(base.stats),
     stuck: ask("stuck")(base.stuck),

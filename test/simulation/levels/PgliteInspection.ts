@@ -91,7 +91,10 @@ export const inspectionOf = (server: Checker): Inspection => ({
   liveJobs: () =>
     server.rows(JobRow, "select id::text, kind, state::text, attempt, worker from sluice.job order by sluice.job.id"),
   deadJobs: () =>
-    server.rows(DeadRow, "select id::text, error::text as problem from sluice.job_dead order by job_dead.id"),
+    server.rows(
+      DeadRow,
+      "select id::text, failures[cardinality(failures)]::text as problem from sluice.job_dead order by job_dead.id"
+    ),
   counters: () =>
     server.rows(
       CounterRow,

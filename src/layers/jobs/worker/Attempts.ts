@@ -1,10 +1,12 @@
 import { Cause, Effect, Result } from "effect"
+import * as FailureText from "../../../services/jobs/FailureText.ts"
 import * as Foreign from "../../../services/jobs/Foreign.ts"
 import type { Attempt } from "../../../services/jobs/Job.ts"
 import type { BatchItem } from "../../../services/jobs/JobHandler.ts"
 import type { ClaimedJob, Verdict } from "../../../services/jobs/JobStore.ts"
 import * as JobVerdict from "../../../services/jobs/JobVerdict.ts"
 import type { Backlog, Unit } from "./Backlog.ts"
+import type { FailureLog } from "./FailureLog.ts"
 import type { Settler } from "./Settler.ts"
 import type { Tally } from "./Tally.ts"
 import type { TransactionEnd, Transactions, Work } from "./Transactions.ts"
@@ -18,6 +20,7 @@ export interface AttemptParts<R> {
   readonly backlog: Backlog<R>
   readonly transactions: Transactions
   readonly settler: Settler
+  readonly failureLog: FailureLog
   /** A transaction made jobs ready. */
   readonly onReady: () => void
 }
@@ -35,30 +38,40 @@ export class Attempts<R> {
     const { lane } = unit
     const items: Array<BatchItem<unknown>> = []
     const jobs: Array<ClaimedJob> = []
+    const refused: Array<Effect.Effect<void>> = []
     for (const job of unit.jobs) {
       const decoded = lane.handler.decode(job.payload)
       if (Result.isSuccess(decoded)) {
         items.push({ payload: decoded.success, attempt: attemptOf(job) })
         jobs.push(job)
       } else {
-        const failure = { reason: "PayloadInvalid", message: JobVerdict.clean(decoded.failure) } as const
-        this.parts.settler.settle(job, { _tag: "Dead", failure })
+        const failure = { reason: "PayloadInvalid", message: FailureText.clean(decoded.failure) } as const
+        refused.push(this.settle(job, { _tag: "Dead", failure }))
       }
     }
-    if (jobs.length === 0) return Effect.void
-    const work = { lane, jobs, items }
-    return lane.handler.mode === "plain"
+    const handled = jobs.length === 0 ? Effect.void : this.handle({ lane, jobs, items })
+    return refused.length === 0 ? handled : Effect.andThen(Effect.all(refused, { discard: true }), handled)
+  }
+
+  private handle(work: Work<R>): Effect.Effect<void, never, R> {
+    return work.lane.handler.mode === "plain"
       ? this.plain(work)
       : Effect.flatMap(this.parts.transactions.run(work), (end) => this.ended(work, end))
   }
 
+  /** Hands a verdict to the settler, and tells of one that is a failure. */
+  private settle(job: ClaimedJob, verdict: Verdict): Effect.Effect<void> {
+    const { failureLog, settler } = this.parts
+    settler.settle(job, verdict)
+    return verdict._tag === "Retry" || verdict._tag === "Dead" ? failureLog.failed(job, verdict) : Effect.void
+  }
+
   /** The handler of one job. */
   private plain({ items, jobs, lane }: Work<R>): Effect.Effect<void, never, R> {
-    const { settler } = this.parts
     return Effect.matchCauseEffect(lane.handler.run(items), {
       onSuccess: (values) => {
-        for (const job of jobs) settler.settle(job, JobVerdict.succeeded(lane.handler, values?.[0]))
-        return Effect.void
+        const [job] = jobs
+        return job === undefined ? Effect.void : this.settle(job, JobVerdict.succeeded(lane.handler, values?.[0]))
       },
       onFailure: (cause) =>
         Cause.hasInterruptsOnly(cause)
@@ -101,7 +114,7 @@ export class Attempts<R> {
   ): Effect.Effect<void> {
     return Effect.forEach(
       jobs,
-      (job) => Effect.map(verdictOf(job), (verdict) => this.parts.settler.settle(job, verdict)),
+      (job) => Effect.flatMap(verdictOf(job), (verdict) => this.settle(job, verdict)),
       { discard: true }
     )
   }

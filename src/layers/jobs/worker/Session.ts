@@ -8,6 +8,7 @@ import type * as TaskGroup from "../../../services/tasks/TaskGroup.ts"
 import { Attempts } from "./Attempts.ts"
 import { Backlog } from "./Backlog.ts"
 import { Claimer } from "./Claimer.ts"
+import { FailureLog } from "./FailureLog.ts"
 import { Heart } from "./Heart.ts"
 import { Runner } from "./Runner.ts"
 import { Settler } from "./Settler.ts"
@@ -47,6 +48,7 @@ export class Session<R> {
   private readonly runner: Runner<R>
   private readonly claimer: Claimer<R>
   private readonly heart: Heart
+  private readonly failureLog = new FailureLog()
 
   constructor(parts: SessionParts<R>) {
     const { handlers, member, settings, store } = parts
@@ -56,6 +58,7 @@ export class Session<R> {
       worker: member.worker,
       leaseMillis: settings.leaseMillis,
       backlog: new Backlog(handlers),
+      failureLog: this.failureLog,
       onFreed: () => this.claimer.freed(),
       onReady: () => this.claimer.ready()
     }
@@ -76,6 +79,7 @@ export class Session<R> {
       yield* this.vital("chores", this.heart.tending)
       yield* this.vital("settler", this.settler.run)
       yield* this.vital("timeouts", this.runner.timeouts)
+      yield* this.vital("failures", this.failureLog.run)
       yield* this.vital("claimer", this.claimer.run)
     })
   }

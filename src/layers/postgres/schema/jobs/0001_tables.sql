@@ -30,7 +30,8 @@ create table sluice.job (
   key text collate "C",
   dedupe text collate "C",
   payload json not null,
-  error json,
+  -- Why its attempts failed, the newest last, each with its number and time; see job_failed, which bounds them.
+  failures json[],
   check ((state = 'running') = (worker is not null))
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
   autovacuum_analyze_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0);
@@ -75,7 +76,7 @@ create table sluice.job_history (
   key text collate "C",
   payload json,
   result json,
-  error json
+  failures json[]
 ) partition by range (finished_at);
 
 create index job_history_id on sluice.job_history (id);
@@ -101,9 +102,10 @@ create table sluice.job_dead (
   key text collate "C",
   dedupe text collate "C",
   payload json not null,
-  error json not null,
-  -- Taken from the text: the messages of an error may hold what Postgres refuses to take out of its JSON, such as NUL.
-  reason text collate "C" generated always as (substring(error::text from '^\{\s*"reason"\s*:\s*"(\w+)"')) stored
+  failures json[] not null,
+  -- Of the newest. Taken from the text: the messages of an error may hold what Postgres refuses to take out of its JSON, such as NUL.
+  reason text collate "C" generated always as (substring(failures[cardinality(failures)]::text
+    from '^\{"attempt":\d+,"at":"[^"]*",\s*"reason"\s*:\s*"(\w+)"')) stored
 );
 
 -- One for each filter of a redrive, in its order.

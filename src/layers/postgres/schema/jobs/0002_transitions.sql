@@ -267,9 +267,9 @@ done as (
 ),
 history as (
   insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
-    result, error)
+    result, failures)
   select id, 'succeeded', attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
-    payload, null, null from done
+    payload, null, failures from done
 ), delta as (
   insert into sluice.job_delta (queue, running, succeeded) select queue, -count(*), count(*) from done group by queue
 )
@@ -280,7 +280,7 @@ end $$;
 
 -- What each becomes ('succeeded', 'dead', 'cancelled'), and what history keeps of it ('full', 'outcome', 'none').
 create function sluice.job_end(me integer, ids bigint[], fences integer[], verdicts text[], keeps text[],
-  outcomes text[], failures text[], out settled integer)
+  outcomes text[], faults text[], out settled integer)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
@@ -288,7 +288,7 @@ declare
   keys text[];
 begin
 with u as materialized (
-  select * from unnest(ids::int8[], fences::int4[], verdicts::sluice.job_state[], keeps::text[], outcomes::text[], failures::text[])
+  select * from unnest(ids::int8[], fences::int4[], verdicts::sluice.job_state[], keeps::text[], outcomes::text[], faults::text[])
     as u(id, fence, becomes, keep, outcome, failure)
 ), done as (
   delete from sluice.job j using u where j.id = any (array[u.id]) and j.fence = u.fence and j.worker is not distinct from me
@@ -296,15 +296,16 @@ with u as materialized (
 ),
 history as (
   insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
-    result, error)
+    result, failures)
   select id, becomes, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
-    case when keep = 'full' then payload end, case when keep = 'full' then outcome::json end, coalesce(failure::json, error)
+    case when keep = 'full' then payload end, case when keep = 'full' then outcome::json end,
+    case when failure is null then failures else sluice.job_failed(failures, attempt, failure) end
   from done where becomes <> 'dead' and keep <> 'none'
 ), dead as (
   insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at,
-    started_at, finished_at, key, dedupe, payload, error)
+    started_at, finished_at, key, dedupe, payload, failures)
   select id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at, now(),
-    key, dedupe, payload, failure::json from done where becomes = 'dead'
+    key, dedupe, payload, sluice.job_failed(failures, attempt, failure) from done where becomes = 'dead'
 ), delta as (
   insert into sluice.job_delta (queue, running, succeeded, dead, cancelled)
   select queue, -count(*), count(*) filter (where becomes = 'succeeded'), count(*) filter (where becomes = 'dead'),
@@ -318,14 +319,14 @@ end $$;
 -- Back to waiting, now or after a delay in milliseconds; `refunds`: whether the attempt is given back, unspent. Who asked meanwhile for a
 -- cancellation gets it.
 create function sluice.job_again(me integer, ids bigint[], fences integer[], delays double precision[],
-  refunds boolean[], failures text[], out settled integer)
+  refunds boolean[], faults text[], out settled integer)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare done bigint[];
 begin
 with u as materialized (
   select *, now() + make_interval(secs => u.delay / 1000) as later
-  from unnest(ids, fences, delays, refunds, failures) as u(id, fence, delay, is_refunded, failure)
+  from unnest(ids, fences, delays, refunds, faults) as u(id, fence, delay, is_refunded, failure)
 ), moved as (
   update sluice.job j set
     state = case when u.delay > 0 then 'scheduled'::sluice.job_state else 'ready' end,
@@ -335,7 +336,7 @@ with u as materialized (
     run_at = case when u.delay > 0 then u.later else j.run_at end,
     -- One that is given back at once keeps its place.
     rank = case when u.delay > 0 then sluice.job_rank(u.later, j.priority) else j.rank end,
-    error = coalesce(u.failure::json, j.error)
+    failures = case when u.failure is null then j.failures else sluice.job_failed(j.failures, j.attempt, u.failure) end
   from u
   where j.id = any (array[u.id]) and j.fence = u.fence and j.worker is not distinct from me and not j.cancel_requested
   returning j.id, j.queue, j.state, u.is_refunded
@@ -350,8 +351,8 @@ select array_agg(m.id) into done from moved m where (select count(*) from wake) 
 settled := coalesce(cardinality(done), 0);
 if settled < cardinality(ids) then
   select settled + sluice.job_end(me, array_agg(u.id), array_agg(u.fence), array_agg('cancelled'::text), array_agg('full'::text),
-    array_agg(null::text), array_agg(null::text)) into settled
-  from unnest(ids, fences) as u(id, fence) where done is null or u.id <> all (done);
+    array_agg(null::text), array_agg(u.failure)) into settled
+  from unnest(ids, fences, faults) as u(id, fence, failure) where done is null or u.id <> all (done);
 end if;
 end $$;
 
@@ -397,7 +398,8 @@ begin
     where j.worker = any (lost) for update of j skip locked
   ), judged as materialized (
     select m.*, case when m.cancel_requested then 'cancelled'::sluice.job_state when m.attempt >= m.max_attempts then 'dead' else 'ready' end as becomes,
-      json_build_object('reason', 'WorkerLost', 'message', 'Worker ' || m.worker || ' died while running it') as failure
+      sluice.job_failed(m.failures, m.attempt,
+        json_build_object('reason', 'WorkerLost', 'message', 'Worker ' || m.worker || ' died while running it')::text) as told
     from mine m
   ), verdict as materialized (
     -- What ends lets the next of its key through: not while somebody else has the key, whom nobody shall wait for here.
@@ -406,16 +408,16 @@ begin
     delete from sluice.job j using verdict v where j.id = any (array[v.id]) and v.becomes <> 'ready'
   ), dead as (
     insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at,
-      started_at, finished_at, key, dedupe, payload, error)
+      started_at, finished_at, key, dedupe, payload, failures)
     select id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at, now(),
-      key, dedupe, payload, failure from verdict where becomes = 'dead'
+      key, dedupe, payload, told from verdict where becomes = 'dead'
   ), cancelled as (
     insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at,
-      started_at, finished_at, key, payload, error)
+      started_at, finished_at, key, payload, failures)
     select id, 'cancelled', attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
-      payload, error from verdict where becomes = 'cancelled'
+      payload, failures from verdict where becomes = 'cancelled'
   ), again as (
-    update sluice.job j set state = 'ready', worker = null, started_at = null, error = v.failure
+    update sluice.job j set state = 'ready', worker = null, started_at = null, failures = v.told
     from verdict v where j.id = any (array[v.id]) and v.becomes = 'ready'
   ), delta as (
     insert into sluice.job_delta (queue, running, ready, dead, cancelled, retried)
@@ -459,10 +461,10 @@ begin
   end if;
   delete from sluice.job j where j.id = the_id;
   insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
-    error)
+    failures)
   values (seen.id, 'cancelled', seen.attempt, seen.max_attempts, seen.priority, seen.worker, seen.queue, seen.kind,
     seen.run_at, seen.enqueued_at, seen.started_at, now(),
-    seen.key, seen.payload, seen.error);
+    seen.key, seen.payload, seen.failures);
   insert into sluice.job_delta (queue, ready, running, scheduled, blocked, cancelled)
   values (seen.queue, -(seen.state = 'ready')::integer, -(seen.state = 'running')::integer, -(seen.state = 'scheduled')::integer,
     -(seen.state = 'blocked')::integer, 1);
@@ -483,9 +485,9 @@ with locked as materialized (
   from sluice.job_redrivable(of_queue, of_kind, of_reason, of_ids, most) c join sluice.job_dead d on d.id = any (array[c.id])
   where c.n < most for update of d skip locked
 ), inserted as (
-  insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, dedupe, payload, error)
+  insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, dedupe, payload, failures)
   select id, case when at > now() then 'scheduled'::sluice.job_state when key is not null then 'blocked' else 'ready' end,
-    max_attempts, priority, key_limit, queue, kind, sluice.job_rank(at, priority), at, enqueued_at, key, dedupe, payload, error from locked
+    max_attempts, priority, key_limit, queue, kind, sluice.job_rank(at, priority), at, enqueued_at, key, dedupe, payload, failures from locked
   -- Somebody else's job has become live since: it stays dead.
   on conflict (kind, dedupe) where dedupe is not null do nothing
   returning id, queue, kind, key, state

@@ -46,6 +46,20 @@ begin
 exception when lock_not_available then return false;
 end $$;
 
+-- The failures of a job and one more, as the JSON text of a failure says it: the newest last, ten at most. The older ones make way when all
+-- together are longer than 16 KiB; the newest always stays. The in-memory layer has the same numbers.
+create function sluice.job_failed(failures json[], attempt integer, failure text) returns json[] language plpgsql as $$
+declare
+  told json[];
+begin
+  -- Put together as text: what Postgres refuses to take out of JSON may stay in it.
+  told := failures || ('{"attempt":' || attempt || ',"at":"' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || '",'
+    || substr(failure, 2))::json;
+  told := told[greatest(1, cardinality(told) - 9):];
+  while cardinality(told) > 1 and octet_length(array_to_string(told, '')) > 16384 loop told := told[2:]; end loop;
+  return told;
+end $$;
+
 -- Tells sleeping workers of these queues, after the commit; says nothing when all are busy.
 create function sluice.job_wake(queues text[]) returns void language sql as $$
   select pg_notify('sluice_jobs', 'w:' || q.queue)
