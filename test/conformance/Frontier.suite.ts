@@ -5,7 +5,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, type Layer, Result, Schema, Scope, Stream } from "effect"
 import type { Fetched } from "../../src/services/fetch/Fetcher.ts"
 import { RetryAfterTooLong, StatusError } from "../../src/services/fetch/FetchError.ts"
-import { failure, type FetchOutcome } from "../../src/services/fetch/FetchOutcome.ts"
+import { asked, failure, type FetchOutcome } from "../../src/services/fetch/FetchOutcome.ts"
 import * as FetchRequest from "../../src/services/fetch/FetchRequest.ts"
 import { Frontier, type OpenOptions, type Run } from "../../src/services/fetch/Frontier.ts"
 import type { HostState } from "../../src/services/fetch/HostState.ts"
@@ -19,9 +19,10 @@ export interface Harness<R, E> {
 export const target = (url: string, rest: Omit<FetchRequest.FetchRequest, "url"> = {}): FetchRequest.FetchTarget =>
   Result.getOrThrow(FetchRequest.parseTarget({ url, ...rest }))
 
-const outcome = (url: string, error: FetchOutcome["error"] = null): FetchOutcome => ({
-  url,
-  finalUrl: url,
+const outcome = (request: FetchRequest.FetchRequest, error: FetchOutcome["error"] = null): FetchOutcome => ({
+  url: request.url,
+  ...asked(request),
+  finalUrl: request.url,
   ok: error === null,
   status: 200,
   attempts: 1,
@@ -34,17 +35,17 @@ const outcome = (url: string, error: FetchOutcome["error"] = null): FetchOutcome
   error
 })
 
-export const succeeded = (of: FetchRequest.FetchTarget): Fetched => ({ target: of, outcome: outcome(of.request.url) })
+export const succeeded = (of: FetchRequest.FetchTarget): Fetched => ({ target: of, outcome: outcome(of.request) })
 
 export const failed = (of: FetchRequest.FetchTarget): Fetched => ({
   target: of,
-  outcome: outcome(of.request.url, failure(new StatusError({ url: of.url, status: 500 })))
+  outcome: outcome(of.request, failure(new StatusError({ url: of.url, status: 500 })))
 })
 
 export const deferred = (of: FetchRequest.FetchTarget, retryAt: string): Fetched => ({
   target: of,
   outcome: outcome(
-    of.request.url,
+    of.request,
     failure(new RetryAfterTooLong({ url: of.url, status: 503, retryAfterMillis: 1, retryAt }))
   )
 })
@@ -126,7 +127,7 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
         const frontier = yield* Frontier
         const run = yield* frontier.open("all")
         const urls = [...urlsOf(40), ...urlsOf(30, "b.test"), ...urlsOf(1, "c.test:8080")]
-        assert.strictEqual(yield* run.add(urls.map((url) => target(url))), urls.length)
+        assert.deepStrictEqual(yield* run.add(urls.map((url) => target(url))), { fresh: urls.length, repeated: 0 })
         yield* run.seal
         assert.deepStrictEqual((yield* drain(run)).sort(), urls.toSorted())
         assert.deepStrictEqual(yield* run.counts, { pending: 0, leased: 0, done: 71, failed: 0, deferred: 0 })
@@ -135,7 +136,7 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
     )
 
     it(
-      "knows a URL by method, canonical URL and body, and keeps it as it was written",
+      "knows a URL by method, canonical URL, headers and body, and keeps it as it was written",
       Effect.gen(function*() {
         const frontier = yield* Frontier
         const run = yield* frontier.open("dedup")
@@ -143,18 +144,23 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
         const added = yield* run.add([
           target("HTTP://A.test:80/x#one"),
           target("http://a.test/x"),
-          target("http://a.test/x", { headers: { accept: "text/html" } }),
+          target("http://a.test/x", { headers: {} }),
+          target("http://a.test/x", { headers: { "Accept-Language": "de", accept: "*/*" } }),
+          target("http://a.test/x", { headers: { ACCEPT: "*/*", "accept-language": "de" } }),
+          target("http://a.test/x", { headers: { accept: "*/*", "accept-language": "fr" } }),
           target("http://a.test/x", { method: "HEAD" }),
           target("http://a.test/x", post),
           target("http://a.test/x", post),
           target("http://a.test/x", { ...post, body: "y" })
         ])
-        assert.strictEqual(added, 4)
-        assert.strictEqual(yield* run.add([target("http://a.test/x#two")]), 0)
+        assert.deepStrictEqual(added, { fresh: 6, repeated: 4 })
+        assert.deepStrictEqual(yield* run.add([target("http://a.test/x#two")]), { fresh: 0, repeated: 1 })
         yield* run.seal
         const targets = yield* pull(run, 10)
         assert.deepStrictEqual(targets.map(({ request }) => request), [
           { url: "HTTP://A.test:80/x#one" },
+          { url: "http://a.test/x", headers: { "Accept-Language": "de", accept: "*/*" } },
+          { url: "http://a.test/x", headers: { accept: "*/*", "accept-language": "fr" } },
           { url: "http://a.test/x", method: "HEAD" },
           { url: "http://a.test/x", ...post },
           { url: "http://a.test/x", ...post, body: "y" }
@@ -163,11 +169,87 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
     )
 
     it(
+      "headers that are stored nowhere are no part of what a URL is known by",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("unstored")
+        yield* run.add([target("http://a.test/", { headers: { accept: "*/*" } }), target("http://a.test/b")])
+        const lent = (yield* pull(run, 2)).map((each) => Object.assign({ headers: { authorization: "secret" } }, each))
+        assert.strictEqual((yield* run.settle(lent.map(succeeded))).length, 2)
+      })
+    )
+
+    it(
+      "tells what repeats others that came while it was open from what was known before",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const targets = (from: number, to: number) =>
+          Array.from({ length: to - from }, (_, n) => target(`http://r${(from + n) % 3}.test/${from + n}`))
+        yield* Effect.scoped(Effect.gen(function*() {
+          const run = yield* frontier.open("repeats")
+          assert.deepStrictEqual(yield* run.add([...targets(0, 10), ...targets(5, 7)]), { fresh: 10, repeated: 2 })
+          assert.deepStrictEqual(yield* run.add(targets(8, 12)), { fresh: 2, repeated: 2 })
+          yield* run.settle((yield* pull(run, 1)).map(failed))
+        }))
+        const again = yield* frontier.open("repeats", { retryFailed: {} })
+        assert.deepStrictEqual(yield* again.add([...targets(0, 14), ...targets(0, 1), ...targets(13, 14)]), {
+          fresh: 2,
+          repeated: 1
+        })
+        assert.deepStrictEqual(yield* again.add([...targets(0, 2), ...targets(12, 13)]), { fresh: 0, repeated: 1 })
+      })
+    )
+
+    it(
+      "keeps what a URL is called by whoever asks: the first one's, over a retry too",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const labels = [
+          undefined,
+          { source: "list.csv", line: 2 },
+          {
+            id: "ü\0\ud800",
+            source: "-",
+            line: 2_147_483_647,
+            input: { "": [1, null, { a: "\0" }], ["__proto__"]: 1 }
+          },
+          { id: 0.5 },
+          { id: { of: ["a"] }, input: { name: "x" } },
+          { id: false, line: 1 }
+        ]
+        const targets = labels.map((label, n) =>
+          target(`http://l${n % 2}.test/${n}`, label === undefined ? {} : { label })
+        )
+        yield* Effect.scoped(Effect.gen(function*() {
+          const run = yield* frontier.open("labels")
+          yield* run.add(targets)
+          yield* run.add(targets.map((each) => ({ ...each, request: { ...each.request, label: { id: "second" } } })))
+          const got = yield* pull(run, 10)
+          yield* run.settle(got.map(failed))
+        }))
+        const run = yield* frontier.open("labels", { retryFailed: {} })
+        const got = yield* pull(run, 10)
+        const byUrl = new Map(got.map(({ request, url }) => [url, request.label]))
+        assert.deepStrictEqual(targets.map(({ url }) => byUrl.get(url)), labels)
+        yield* run.settle(got.map(succeeded))
+        const outcomes = yield* Stream.runCollect(frontier.outcomes("labels"))
+        const told = new Map(outcomes.map(({ id, input, line, source, url }) => [url, { id, input, line, source }]))
+        assert.deepStrictEqual(
+          targets.map(({ url }) => told.get(url)),
+          labels.map((label) => Object.assign({ id: null, input: null, line: null, source: null }, label))
+        )
+      })
+    )
+
+    it(
       "gives outcomes back as they were recorded",
       Effect.gen(function*() {
         const frontier = yield* Frontier
         const run = yield* frontier.open("exact")
-        yield* run.add([target("http://a.test/ok"), target("http://a.test/no")])
+        yield* run.add([
+          target("http://a.test/ok"),
+          target("http://a.test/no", { method: "PUT", body: "\0", headers: { "x-a": "1" } })
+        ])
         const [first, second] = all(yield* pull(run, 2), 2)
         const bare: FetchOutcome = {
           ...failed(second).outcome,
@@ -240,7 +322,7 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
         yield* Scope.close(scope, Exit.void)
         const second = yield* (yield* Frontier).open("resume")
         assert.deepStrictEqual(yield* second.counts, { pending: 40, leased: 0, done: 10, failed: 0, deferred: 0 })
-        assert.strictEqual(yield* second.add(urlsOf(51).map((url) => target(url))), 1)
+        assert.strictEqual((yield* second.add(urlsOf(51).map((url) => target(url)))).fresh, 1)
         yield* second.seal
         const rest = yield* drain(second)
         assert.deepStrictEqual([...settled.map(({ target }) => target.url), ...rest].sort(), urlsOf(51).toSorted())
@@ -452,7 +534,7 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
         yield* Effect.forEach(Array.from({ length: 100 }), () => visit, { concurrency: 8, discard: true })
         assert.strictEqual((yield* Effect.flip(frontier.find("empty")))._tag, "RunNotFound")
         const again = yield* frontier.open("empty")
-        assert.strictEqual(yield* again.add([target("http://a.test/")]), 1)
+        assert.strictEqual((yield* again.add([target("http://a.test/")])).fresh, 1)
       })
     )
 
@@ -531,7 +613,7 @@ const interleave = Effect.fnUntraced(function*<R, E>(harness: Harness<R, E>, ste
     if (what === "add") {
       const urls = Array.from({ length: size * 3 }, (_, n) => `http://h${(n * size) % 5}.test/${(n * 7 + size) % 90}`)
       const fresh = new Set(urls.filter((url) => !added.has(url)))
-      assert.strictEqual(yield* worker.run.add(urls.map((url) => target(url))), fresh.size)
+      assert.strictEqual((yield* worker.run.add(urls.map((url) => target(url)))).fresh, fresh.size)
       for (const url of fresh) added.add(url)
     } else if (what === "pull") {
       const supply = yield* worker.run.source.pull({ limit: size, closedHosts: new Set([`h${who + 1}.test`]) })

@@ -10,7 +10,8 @@ import * as process from "node:process"
 import * as BodyName from "../../services/fetch/BodyName.ts"
 import { BodyStore, type BodyWriter } from "../../services/fetch/BodyStore.ts"
 import { BodyStoreError } from "../../services/fetch/FetchError.ts"
-import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
+import { type FetchTarget, keyOf } from "../../services/fetch/FetchRequest.ts"
+import type { SaveTemplate } from "../../services/fetch/SaveTemplate.ts"
 import { BoundedMap } from "../../services/tasks/BoundedMap.ts"
 import { isOutOfFiles } from "./dns/Answer.ts"
 
@@ -19,63 +20,128 @@ const knownMax = 10_000
 
 const partial = /^\.sluice-(\d+)-\d+\.part$/
 
-/** Keeps bodies below `directory`, in one directory for each host. Fails when it cannot be made or read. */
-export const layer = (directory: string): Layer.Layer<BodyStore, BodyStoreError> =>
+export interface FileBodyStoreOptions {
+  /** What bodies are called below the directory. @default undefined: `host/path-digest.ext` */
+  readonly saveAs?: SaveTemplate | undefined
+}
+
+/**
+ * Keeps bodies below `directory`. The same request has the same name, whose file is replaced; a name by a template that is another's gets the
+ * digest of its request. Fails when the directory cannot be made or read.
+ */
+export const layer = (
+  directory: string,
+  { saveAs }: FileBodyStoreOptions = {}
+): Layer.Layer<BodyStore, BodyStoreError> =>
   Layer.effect(BodyStore)(Effect.gen(function*() {
     const root = path.resolve(directory)
     const attempt = attemptOn("")
     yield* attempt(root, () => fs.mkdir(root, { recursive: true }))
     yield* sweep(root)
-    const known = new BoundedMap<string, true>(knownMax)
+    const placeOf = placing(root, saveAs)
     let serial = 0
 
-    const ensureDirectory = (url: string, name: string): Effect.Effect<void, BodyStoreError> => {
-      if (known.has(name)) return Effect.void
-      return attemptOn(url)(name, () => fs.mkdir(name, { recursive: true })).pipe(
-        Effect.andThen(syncDirectory(url, root)),
-        Effect.andThen(Effect.sync(() => known.set(name, true)))
-      )
-    }
-
-    const writer = Effect.fnUntraced(
-      function*(target: FetchTarget): Effect.fn.Return<BodyWriter, BodyStoreError, Scope.Scope> {
-        const { url } = target
-        const name = BodyName.of(target, hash("sha256", BodyName.identity(target), "hex").slice(0, 32))
-        const parent = path.join(root, name.directory)
-        const final = path.join(parent, name.file)
-        const temporary = path.join(parent, `.sluice-${process.pid}-${serial++}.part`)
-        yield* ensureDirectory(url, parent)
-        const io = attemptOn(url)
-        const state = { isOpen: true, isCommitted: false }
-        const file = yield* Effect.acquireRelease(
-          io(temporary, () => fs.open(temporary, "wx")),
-          (file) =>
-            // Leaving nothing behind is best effort: what stays is swept at the next start.
-            Effect.andThen(
-              state.isOpen ? Effect.ignore(io(temporary, () => file.close())) : Effect.void,
-              state.isCommitted ? Effect.void : Effect.ignore(io(temporary, () => fs.rm(temporary, { force: true })))
-            )
-        )
-        return {
-          write: (chunk) => io(temporary, () => writeAll(file, chunk)),
-          commit: io(temporary, () => file.sync()).pipe(
-            Effect.andThen(io(temporary, () => {
-              state.isOpen = false
-              return file.close()
-            })),
-            Effect.andThen(io(final, () => fs.rename(temporary, final))),
-            Effect.andThen(Effect.sync(() => {
-              state.isCommitted = true
-            })),
-            Effect.andThen(syncDirectory(url, parent)),
-            Effect.as(final),
-            Effect.uninterruptible
+    const writer = Effect.fnUntraced(function*(
+      target: FetchTarget,
+      contentType: string | undefined
+    ): Effect.fn.Return<BodyWriter, BodyStoreError, Scope.Scope> {
+      const { url } = target
+      const place = yield* placeOf(target, contentType)
+      const temporary = path.join(root, `.sluice-${process.pid}-${serial++}.part`)
+      const io = attemptOn(url)
+      const state = { isOpen: true, isCommitted: false }
+      const file = yield* Effect.acquireRelease(
+        io(temporary, () => fs.open(temporary, "wx")),
+        (file) =>
+          // Leaving nothing behind is best effort: what stays is swept at the next start.
+          Effect.andThen(
+            state.isOpen ? Effect.ignore(io(temporary, () => file.close())) : Effect.void,
+            state.isCommitted ? Effect.void : Effect.ignore(io(temporary, () => fs.rm(temporary, { force: true })))
           )
-        }
+      )
+      return {
+        write: (chunk) => io(temporary, () => writeAll(file, chunk)),
+        commit: io(temporary, () => file.sync()).pipe(
+          Effect.andThen(io(temporary, () => {
+            state.isOpen = false
+            return file.close()
+          })),
+          Effect.andThen(publish(url, temporary, place)),
+          Effect.tap(() => {
+            state.isCommitted = true
+            return syncDirectory(url, place.parent)
+          }),
+          Effect.uninterruptible
+        )
       }
-    )
+    })
     return BodyStore.of({ writer })
   }))
+
+/** Where a body goes. */
+interface Place {
+  readonly parent: string
+  readonly file: string
+  /** Instead, when there is a file of that name already; `undefined`: that one is replaced. */
+  readonly spare: string | undefined
+}
+
+/** Finds bodies their places, in directories that are there. */
+const placing = (root: string, saveAs: SaveTemplate | undefined) => {
+  const known = new BoundedMap<string, true>(knownMax)
+
+  /** Makes a directory and those above it up to the root, and their names durable. */
+  const ensureDirectory = (url: string, name: string): Effect.Effect<void, BodyStoreError> => {
+    if (name === root || known.has(name)) return Effect.void
+    const above = path.dirname(name)
+    return ensureDirectory(url, above).pipe(
+      Effect.andThen(attemptOn(url)(name, () => fs.mkdir(name, { recursive: true }))),
+      Effect.andThen(syncDirectory(url, above)),
+      Effect.andThen(Effect.sync(() => known.set(name, true)))
+    )
+  }
+
+  return Effect.fnUntraced(function*(target: FetchTarget, contentType: string | undefined) {
+    const digest = hash("sha256", keyOf(target), "hex").slice(0, 32)
+    const { directories, file, spare } = BodyName.of({ target, contentType, digest }, saveAs)
+    const parent = path.join(root, ...directories)
+    const place: Place = { parent, file: path.join(parent, file), spare: spare && path.join(parent, spare) }
+    return yield* Effect.as(ensureDirectory(target.url, parent), place).pipe(
+      // A body has the name that is wanted for a directory: then it is called by its digest, above.
+      Effect.catchIf(
+        ({ code }) => spare !== undefined && notDirectoryCodes.has(code),
+        (): Effect.Effect<Place> =>
+          Effect.succeed({ parent: root, file: path.join(root, spare ?? digest), spare: undefined })
+      )
+    )
+  })
+}
+
+/** A part of a path is a file. */
+const notDirectoryCodes: ReadonlySet<string> = new Set(["EEXIST", "ENOTDIR"])
+
+/** The name is taken, or the file system gives a file only one name. */
+const unlinkedCodes: ReadonlySet<string> = new Set([
+  "EEXIST",
+  "EMLINK",
+  "ENOSYS",
+  "ENOTSUP",
+  "EOPNOTSUPP",
+  "EPERM",
+  "EXDEV"
+])
+
+/** Gives a whole body its name, which it says. */
+const publish = (url: string, temporary: string, { file, spare }: Place): Effect.Effect<string, BodyStoreError> => {
+  const io = attemptOn(url)
+  const rename = (to: string) => Effect.as(io(to, () => fs.rename(temporary, to)), to)
+  if (spare === undefined) return rename(file)
+  return io(file, () => fs.link(temporary, file)).pipe(
+    Effect.andThen(Effect.ignore(io(temporary, () => fs.rm(temporary)))),
+    Effect.as(file),
+    Effect.catchIf(({ code }) => unlinkedCodes.has(code), () => rename(spare))
+  )
+}
 
 const codeOf = (cause: unknown): string =>
   typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string"
@@ -114,16 +180,10 @@ const syncDirectory = (url: string, directory: string): Effect.Effect<void, Body
 /** Removes what processes that are gone have left half-written. */
 const sweep = Effect.fn("FileBodyStore.sweep")(function*(root: string) {
   const io = attemptOn("")
-  const hosts = yield* io(root, () => fs.readdir(root, { withFileTypes: true }))
-  for (const host of hosts) {
-    if (!host.isDirectory()) continue
-    const parent = path.join(root, host.name)
-    const names = yield* io(parent, () => fs.readdir(parent))
-    for (const name of names) {
-      const owner = partial.exec(name)?.[1]
-      if (owner === undefined || (yield* isRunning(Number(owner)))) continue
-      yield* io(parent, () => fs.rm(path.join(parent, name), { force: true }))
-    }
+  for (const name of yield* io(root, () => fs.readdir(root))) {
+    const owner = partial.exec(name)?.[1]
+    if (owner === undefined || (yield* isRunning(Number(owner)))) continue
+    yield* io(root, () => fs.rm(path.join(root, name), { force: true }))
   }
 })
 

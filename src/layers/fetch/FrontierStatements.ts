@@ -10,7 +10,7 @@ import type { OutcomeFilter, TagCount } from "../../services/fetch/Frontier.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as SqlFunction from "../postgres/SqlFunction.ts"
 import type { Lane } from "./LeaseBook.ts"
-import type { OutcomeRow } from "./OutcomeRows.ts"
+import type { OutcomeRow, TargetRow } from "./OutcomeRows.ts"
 
 /** What a function gives back: no row when the member that called it is none any more, and nothing was done. */
 type Answer<Row> = Effect.Effect<ReadonlyArray<Row>, SqlError>
@@ -18,6 +18,8 @@ type Answer<Row> = Effect.Effect<ReadonlyArray<Row>, SqlError>
 export interface AddRow {
   readonly lane: bigint
   readonly added: number
+  /** Of the whole batch, in its last row. */
+  readonly repeated: number
 }
 
 export interface LaneRow {
@@ -29,14 +31,12 @@ export interface LaneRow {
   readonly known: unknown
 }
 
-export interface UrlRow {
+export interface UrlRow extends TargetRow {
   readonly lane: bigint
   /** The last row of the lane's log. */
   readonly last: number
   readonly seq: number | null
   readonly url: string | null
-  readonly request: string | null
-  readonly untrusted: boolean
 }
 
 export interface Beat {

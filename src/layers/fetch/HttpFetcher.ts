@@ -56,7 +56,8 @@ export const layer: Layer.Layer<Fetcher, never, HttpClient.HttpClient> = Layer.e
         onEnd: (end) => end._tag === "Lost" ? Effect.failCause(end.cause) : Effect.succeed(end.outcome)
       }),
     fetchAll: (requests) => Stream.map(FetchStream.fromRequests(hub, requests), ({ outcome }) => outcome),
-    fetchSource: (source) => FetchStream.fromSource(hub, source)
+    fetchSource: (source) => FetchStream.fromSource(hub, source),
+    hosts: Effect.sync(() => hub.hosts())
   })
 }))
 

@@ -14,9 +14,8 @@
  *   the log of a lane     ... head | settled and not settled | read | what nobody here knows | last
  *                             └ all before it has an outcome: where the next owner begins
  */
-import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
+import { type FetchTarget, keyOf } from "../../services/fetch/FetchRequest.ts"
 import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
-import { keyOf } from "../../services/fetch/Frontier.ts"
 import type { HostState } from "../../services/fetch/HostState.ts"
 import { shareOut } from "./Shares.ts"
 

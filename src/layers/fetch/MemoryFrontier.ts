@@ -11,8 +11,8 @@ const handleOf = (run: MemoryRun.MemoryRun, member: MemoryRun.Member): Frontier.
   add: (targets) =>
     Effect.map(nowText, (now) => {
       run.updatedAt = now
-      const added = MemoryRun.add(run, targets)
-      if (added > 0) MemoryRun.announce(run)
+      const added = MemoryRun.add(run, member, targets)
+      if (added.fresh > 0) MemoryRun.announce(run)
       return added
     }),
   seal: Effect.sync(() => {
@@ -67,7 +67,7 @@ const make = Effect.sync(() => {
     }
     const member = yield* Effect.acquireRelease(
       Effect.sync(() => {
-        const member: MemoryRun.Member = { isSealed: false }
+        const member: MemoryRun.Member = { isSealed: false, since: run.order }
         run.members.add(member)
         return member
       }),

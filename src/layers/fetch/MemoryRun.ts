@@ -2,7 +2,7 @@
 import { Deferred, Duration, Effect, MutableList } from "effect"
 import type { Fetched } from "../../services/fetch/Fetcher.ts"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
-import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
+import { type FetchTarget, keyOf } from "../../services/fetch/FetchRequest.ts"
 import type { FetchDemand, FetchSupply } from "../../services/fetch/FetchSource.ts"
 import * as Frontier from "../../services/fetch/Frontier.ts"
 import type { HostState } from "../../services/fetch/HostState.ts"
@@ -12,6 +12,8 @@ import { shareOut } from "./Shares.ts"
 /** Who has a run open. */
 export interface Member {
   isSealed: boolean
+  /** The `order` of the first entry that was added after it came. */
+  readonly since: number
 }
 
 export interface Entry {
@@ -103,12 +105,14 @@ const laneOf = (run: MemoryRun, host: string): Lane => {
   return lane
 }
 
-export const add = (run: MemoryRun, targets: ReadonlyArray<FetchTarget>): number => {
-  let added = 0
+export const add = (run: MemoryRun, member: Member, targets: ReadonlyArray<FetchTarget>): Frontier.Added => {
+  let fresh = 0
+  let repeated = 0
   for (const target of targets) {
-    const key = Frontier.keyOf(target)
+    const key = keyOf(target)
     const known = run.entries.get(key)
     if (known !== undefined) {
+      if (known.order >= member.since) repeated++
       if (target.untrusted !== true) known.target = { ...known.target, untrusted: false }
       continue
     }
@@ -118,9 +122,9 @@ export const add = (run: MemoryRun, targets: ReadonlyArray<FetchTarget>): number
     MutableList.append(lane.pending, entry)
     run.ready.add(lane)
     run.counts = { ...run.counts, pending: run.counts.pending + 1 }
-    added++
+    fresh++
   }
-  return added
+  return { fresh, repeated }
 }
 
 const dueMillis = (entry: Entry): number => entry.outcome === undefined ? 0 : Frontier.deferredUntil(entry.outcome) ?? 0
@@ -189,7 +193,7 @@ export const settle = (
   nowMillis: number
 ): ReadonlyArray<Fetched> => {
   const recorded = fetched.filter(({ outcome, target }) => {
-    const entry = run.entries.get(Frontier.keyOf(target))
+    const entry = run.entries.get(keyOf(target))
     if (entry === undefined || entry.state !== "leased" || entry.lane.owner !== member) return false
     entry.outcome = outcome
     const deferred = Frontier.deferredUntil(outcome) !== undefined

@@ -1,11 +1,11 @@
 /**
  * Outcomes and targets as rows, and back.
  */
-import { Result } from "effect"
+import { Result, type Schema } from "effect"
 import { hash } from "node:crypto"
 import type { FetchFailure, FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import * as FetchRequest from "../../services/fetch/FetchRequest.ts"
-import { deferredUntil, keyOf } from "../../services/fetch/Frontier.ts"
+import { deferredUntil } from "../../services/fetch/Frontier.ts"
 import * as Redact from "../../services/fetch/Redact.ts"
 import * as Columns from "../postgres/Columns.ts"
 import type { Arguments } from "../postgres/SqlFunction.ts"
@@ -16,7 +16,8 @@ const storable = (text: string | null): string | null =>
   text !== null && text.includes("\0") ? text.replaceAll("\0", "\uFFFD") : text
 
 /** What identifies a target in its run, in 16 bytes: half a SHA-256, so that two of a billion collide with a chance of one in 10^20. */
-const hashOf = (target: FetchRequest.FetchTarget): Uint8Array => hash("sha256", keyOf(target), "buffer").subarray(0, 16)
+const hashOf = (target: FetchRequest.FetchTarget): Uint8Array =>
+  hash("sha256", FetchRequest.keyOf(target), "buffer").subarray(0, 16)
 
 const requestText = ({ body, headers, method }: FetchRequest.FetchRequest): string | null =>
   method === undefined && headers === undefined && body === undefined ? null : JSON.stringify({ method, headers, body })
@@ -31,13 +32,46 @@ export const targetColumns = (
   lanes: Columns.bigints(lanes),
   hashes: Columns.byteas(targets.map(hashOf)),
   urls: Columns.texts(targets.map(({ request }) => storable(request.url))),
-  requests: Columns.texts(targets.map(({ request }) => requestText(request)))
+  requests: Columns.texts(targets.map(({ request }) => requestText(request))),
+  sources: Columns.texts(targets.map(({ request: { label } }) => storable(label?.source ?? null))),
+  lines: Columns.ints(targets.map(({ request: { label } }) => label?.line ?? null)),
+  ids: Columns.texts(targets.map(({ request: { label } }) => jsonText(label?.id ?? null))),
+  inputs: Columns.texts(targets.map(({ request: { label } }) => jsonText(label?.input ?? null)))
 })
 
+const jsonText = (json: Schema.Json): string | null => json === null ? null : JSON.stringify(json)
+
+/** The label of a request. */
+interface LabelRow {
+  readonly source: string | null
+  readonly line: number | null
+  readonly id: Schema.Json
+  readonly input: Schema.JsonObject | null
+}
+
+/** What there is of a target beside its URL, as `fetch_read` gives it. */
+export interface TargetRow extends LabelRow {
+  readonly request: string | null
+  readonly untrusted: boolean
+}
+
 /** A target as it was added. It was checked then, so it cannot fail now. */
-export const targetOf = (url: string, request: string | null, untrusted: boolean): FetchRequest.FetchTarget => {
+export const targetOf = (
+  url: string,
+  { id, input, line, request, source, untrusted }: TargetRow
+): FetchRequest.FetchTarget => {
+  const label = source === null && line === null && id === null && input === null
+    ? undefined
+    : {
+      label: {
+        ...(source === null ? undefined : { source }),
+        ...(line === null ? undefined : { line }),
+        ...(id === null ? undefined : { id }),
+        ...(input === null ? undefined : { input })
+      }
+    }
   const target = Result.getOrThrow(
-    FetchRequest.parseTarget(request === null ? { url } : { url, ...JSON.parse(request) })
+    FetchRequest.parseTarget({ url, ...(request === null ? undefined : JSON.parse(request)), ...label })
   )
   return untrusted ? { ...target, untrusted } : target
 }
@@ -68,7 +102,7 @@ export const outcomeColumns = (leases: ReadonlyArray<Lease>, outcomes: ReadonlyA
 })
 
 /** A recorded outcome, as `fetch_page` gives it. */
-export interface OutcomeRow {
+export interface OutcomeRow extends LabelRow {
   readonly seq: number
   readonly url: string
   readonly state: State
@@ -82,11 +116,17 @@ export interface OutcomeRow {
   readonly final_url: string | null
   readonly saved_to: string | null
   readonly error: FetchFailure | null
+  readonly method: FetchRequest.Method
 }
 
 /** The outcome that a row holds. */
 export const outcomeOf = (row: OutcomeRow): FetchOutcome => ({
   url: Redact.url(row.url),
+  method: row.method,
+  id: row.id,
+  source: row.source,
+  line: row.line,
+  input: row.input,
   finalUrl: row.final_url,
   ok: row.state === "done",
   status: row.status,

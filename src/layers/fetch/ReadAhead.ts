@@ -127,12 +127,12 @@ export class ReadAhead {
  */
 const enter = (book: LeaseBook, rows: ReadonlyArray<UrlRow>, most: number): ReadonlyMap<bigint, number> => {
   const counts = new Map<bigint, number>()
-  for (const { lane: id, request, seq, untrusted, url } of rows) {
-    const lane = book.lanes.get(id)
+  for (const row of rows) {
+    const lane = book.lanes.get(row.lane)
     // A lane does not leave while it is read; this book may have been replaced.
-    if (lane === undefined || seq === null || url === null) continue
-    book.enter(lane, seq, targetOf(url, request, untrusted))
-    counts.set(id, (counts.get(id) ?? 0) + 1)
+    if (lane === undefined || row.seq === null || row.url === null) continue
+    book.enter(lane, row.seq, targetOf(row.url, row))
+    counts.set(row.lane, (counts.get(row.lane) ?? 0) + 1)
   }
   for (const { lane: id, last } of rows) {
     const lane = book.lanes.get(id)

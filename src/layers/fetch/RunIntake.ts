@@ -1,7 +1,7 @@
 /** What a process adds to an open run in Postgres. */
 import { Effect } from "effect"
 import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
-import type { Run } from "../../services/fetch/Frontier.ts"
+import type { Added, Run } from "../../services/fetch/Frontier.ts"
 import { targetColumns } from "./OutcomeRows.ts"
 import type { MembershipOptions, RunMembership } from "./RunMembership.ts"
 
@@ -37,25 +37,27 @@ export const make = (
         yield* member.rejoin(membership)
         continue
       }
-      let added = 0
-      for (const { added: fresh, lane } of rows) {
-        added += fresh
+      const added = { fresh: 0, repeated: 0 }
+      for (const { added: fresh, lane, repeated } of rows) {
+        added.fresh += fresh
+        added.repeated += repeated
         if (fresh > 0) member.current.book.grown(lane)
       }
-      if (added > 0) member.announce()
+      if (added.fresh > 0) member.announce()
       return added
     }
   })
 
   const add = Effect.fnUntraced(function*(targets: ReadonlyArray<FetchTarget>) {
-    let added = 0
+    const all: Array<Added> = []
     for (const isUntrusted of [false, true]) {
       const some = targets.filter((target) => (target.untrusted === true) === isUntrusted)
       for (let at = 0; at < some.length; at += batchMax) {
-        added += yield* addBatch(some.slice(at, at + batchMax), isUntrusted)
+        all.push(yield* addBatch(some.slice(at, at + batchMax), isUntrusted))
       }
     }
-    return added
+    const sum = (count: (added: Added) => number) => all.reduce((total, added) => total + count(added), 0)
+    return { fresh: sum(({ fresh }) => fresh), repeated: sum(({ repeated }) => repeated) }
   })
 
   const seal = Effect.suspend(() => {

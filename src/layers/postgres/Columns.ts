@@ -16,7 +16,7 @@ export const uuids: (values: ReadonlyArray<string>) => PgTypes.Parameter = colum
 /** `bigint[]` */
 export const bigints: (values: ReadonlyArray<bigint>) => PgTypes.Parameter = column(PgTypes.OID.int8)
 /** `integer[]` */
-export const ints: (values: ReadonlyArray<number>) => PgTypes.Parameter = column(PgTypes.OID.int4)
+export const ints: (values: ReadonlyArray<number | null>) => PgTypes.Parameter = column(PgTypes.OID.int4)
 /** `smallint[]` */
 export const smallints: (values: ReadonlyArray<number | null>) => PgTypes.Parameter = column(PgTypes.OID.int2)
 /** `double precision[]` */

@@ -13,6 +13,7 @@ import * as PostgresReadiness from "../../layers/http/PostgresReadiness.ts"
 import * as WorkerReadiness from "../../layers/http/WorkerReadiness.ts"
 import * as PostgresJobQueue from "../../layers/jobs/PostgresJobQueue.ts"
 import * as Database from "../../layers/postgres/Database.ts"
+import type { SaveTemplate } from "../../services/fetch/SaveTemplate.ts"
 import * as Demo from "../demo/Command.ts"
 import * as Fetch from "../fetch/Command.ts"
 import * as Jobs from "../jobs/Command.ts"
@@ -46,8 +47,14 @@ const api = (options: Server.Workers & { readonly listen: boolean }) =>
   ).pipe(Layer.provideMerge(workplace(options)))
 
 /** Bodies are kept where `--save` says, and else not at all. */
-const bodies = ({ save }: { readonly save: Option.Option<string> }) =>
-  Option.match(save, { onNone: () => Layer.empty, onSome: FileBodyStore.layer })
+const bodies = ({ save, saveAs }: {
+  readonly save: Option.Option<string>
+  readonly saveAs: Option.Option<SaveTemplate>
+}) =>
+  Option.match(save, {
+    onNone: () => Layer.empty,
+    onSome: (directory) => FileBodyStore.layer(directory, { saveAs: Option.getOrUndefined(saveAs) })
+  })
 
 const fetch = Fetch.fetch.pipe(
   Command.provide((values) => Layer.mergeAll(fetcher, frontier, bodies(values), LoopWatch.layer))

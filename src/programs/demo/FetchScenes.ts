@@ -84,7 +84,7 @@ export const bulk = Effect.gen(function*() {
   const origin = yield* UnrulyOrigin.UnrulyOrigin
   const startedMillis = yield* Clock.currentTimeMillis
   const before = yield* origin.counts
-  const meter = new RunMeter(startedMillis, bulkPolicy)
+  const meter = new RunMeter(startedMillis)
   const name = `demo-${startedMillis}`
   const report = yield* withLiveRegion(
     fetchRun({

@@ -9,7 +9,7 @@ import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
 import { say } from "../terminal/Say.ts"
 import { fetchRun } from "./FetchRun.ts"
-import { flags, policyOf, retryFilterOf, type Values } from "./Flags.ts"
+import { flags, headersOf, policyOf, retryFilterOf, type Values } from "./Flags.ts"
 import * as Inputs from "./Inputs.ts"
 import * as Outcomes from "./Outcomes.ts"
 import * as Progress from "./Progress.ts"
@@ -37,14 +37,26 @@ const freshName = Effect.gen(function*() {
   return `${DateTime.formatIso(now).slice(0, 19).replaceAll(":", "").replace("T", "-")}-${tail}`
 })
 
+/** The body of requests that have none. Its type may be said by a header instead. */
+const bodyOf = ({ data, headers }: Values): Inputs.Body | undefined =>
+  Option.match(data, {
+    onNone: () => undefined,
+    onSome: (body) => headers["content-type"] === undefined ? body : { text: body.text }
+  })
+
 /** What there is to read. Standard input without being asked only when nothing else says what to fetch. */
-const inputsOf = Effect.fnUntraced(function*({ input, method, urls }: Values, isKnown: boolean) {
-  const defaults = { method: Option.getOrUndefined(method) }
+const inputsOf = Effect.fnUntraced(function*(values: Values, isKnown: boolean) {
+  const { inputs, urls } = values
+  const defaults: Inputs.Defaults = {
+    method: Option.getOrUndefined(values.method),
+    keep: Option.getOrUndefined(values.keep),
+    body: bodyOf(values)
+  }
   const stdio = yield* Stdio.Stdio
   const parts: Array<Stream.Stream<Inputs.Input, Inputs.InputError, FileSystem.FileSystem | Stdio.Stdio>> = []
   if (urls.length > 0) parts.push(Inputs.fromArguments(urls, defaults))
-  if (Option.isSome(input)) {
-    parts.push(input.value === "-" ? Inputs.fromStdin(defaults) : Inputs.fromFile(input.value, defaults))
+  for (const input of inputs) {
+    parts.push(input === "-" ? Inputs.fromStdin(defaults) : Inputs.fromFile(input, defaults))
   }
   if (parts.length === 0 && !isKnown) {
     if (yield* stdio.stdinIsTerminal) {
@@ -79,6 +91,9 @@ const run = Effect.fn("sluice fetch")(
     if ((Option.isSome(values.tag) || Option.isSome(values.host)) && !values.retryFailed) {
       return yield* new UsageError({ problem: "--tag and --host say which failures --retry-failed is about: add it" })
     }
+    if (Option.isSome(values.saveAs) && Option.isNone(values.save)) {
+      return yield* new UsageError({ problem: "--save-as says what the files below --save DIR are called: add that" })
+    }
     const name = Option.getOrUndefined(values.run) ?? (yield* freshName)
     const isKnown = Option.isSome(values.run) && (yield* frontier.find(name).pipe(
       Effect.as(true),
@@ -88,14 +103,14 @@ const run = Effect.fn("sluice fetch")(
       return yield* new UsageError({ problem: `--retry-failed needs a run that is known: \`sluice runs\` lists them` })
     }
     const policy = policyOf(values)
-    const meter = new RunMeter(yield* Clock.currentTimeMillis, policy)
+    const meter = new RunMeter(yield* Clock.currentTimeMillis)
     const inputs = yield* inputsOf(values, isKnown)
     const isLive = yield* stdio.stderrIsTerminal
     const work = fetchRun({
       name,
       inputs,
       retryFailed: retryFilterOf(values),
-      headers: Object.keys(values.headers).length === 0 ? undefined : values.headers,
+      headers: headersOf(values),
       deadline: Option.getOrUndefined(values.deadline),
       output: yield* outputOf(values, isKnown),
       onMalformed: tellMalformed(meter, stdio),

@@ -10,10 +10,13 @@ export type Row =
   | { readonly _tag: "Open" }
   | { readonly _tag: "Malformed"; readonly problem: string }
 
-/** Where the URL is. */
+/** What the first row names. */
 export interface Header {
   readonly delimiter: string
+  /** Where the URL is. */
   readonly url: number
+  /** All columns, the URL's included; `id` is written so in any case. */
+  readonly columns: ReadonlyArray<string>
 }
 
 const delimiters = [",", ";", "\t"] as const
@@ -48,19 +51,29 @@ const closingQuote = (text: string, from: number): number => {
   return at
 }
 
-const urlColumn = (text: string, delimiter: string): number => {
-  const row = parse(text, delimiter)
-  return row._tag === "Row" ? row.cells.findIndex((cell) => cell.trim().toLowerCase() === "url") : -1
-}
+const isNamed = (cell: string, name: string): boolean => cell.trim().toLowerCase() === name
 
-/** The column and the delimiter by which the first row names a `url`; the failure says what is missing. */
+/** The columns and the delimiter by which the first row names a `url`; the failure says what is missing. */
 export const header = (text: string): Result.Result<Header, string> => {
   for (const delimiter of delimiters) {
-    const url = urlColumn(text, delimiter)
-    if (url !== -1) return Result.succeed({ delimiter, url })
+    const row = parse(text, delimiter)
+    const url = row._tag === "Row" ? row.cells.findIndex((cell) => isNamed(cell, "url")) : -1
+    if (row._tag !== "Row" || url === -1) continue
+    return Result.succeed({
+      delimiter,
+      url,
+      columns: row.cells.map((cell) => isNamed(cell, "id") ? "id" : cell.trim())
+    })
   }
   return Result.fail("the first row names no \"url\" column")
 }
+
+/** What a row holds beside its URL, by column; cells without a name are left out. */
+export const fieldsOf = ({ columns, url }: Header, cells: ReadonlyArray<string>): Readonly<Record<string, string>> =>
+  Object.fromEntries(columns.flatMap((name, at) => {
+    const cell = cells[at]
+    return at === url || name === "" || cell === undefined ? [] : [[name, cell]]
+  }))
 
 /** Whether a first line can only be the head of a CSV file. */
 export const looksLikeHeader = (text: string): boolean => !text.includes("://") && Result.isSuccess(header(text))

@@ -4,7 +4,21 @@
  * The input goes into the frontier while what is there is fetched; outcomes are settled in batches, and told only when they are
  * recorded. Nothing grows with the length of the input.
  */
-import { Cause, Clock, Duration, Effect, Exit, Fiber, Option, Queue, Result, Runtime, Schema, Stream } from "effect"
+import {
+  Cause,
+  Clock,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Option,
+  Queue,
+  Result,
+  Runtime,
+  Schedule,
+  Schema,
+  Stream
+} from "effect"
 import { type Fetched, Fetcher } from "../../services/fetch/Fetcher.ts"
 import { BodyStoreError } from "../../services/fetch/FetchError.ts"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
@@ -26,6 +40,9 @@ const settleSoon = 200
 const lingerMillis = 5
 /** After an interruption: how long recording what has ended may take. */
 const lastWordsMillis = 1500
+
+/** How often it is looked how the hosts are doing. */
+const lookEvery = Duration.millis(200)
 
 /** The input names nothing to fetch. */
 export class EmptyInput extends Schema.TaggedError<EmptyInput>()("EmptyInput", {
@@ -69,6 +86,7 @@ export const fetchRun = Effect.fn("fetchRun")(function*<E, R>(options: FetchRunO
     const feeder = yield* Effect.forkScoped(Tasks.named("reading the input")(feed(run, options)), {
       startImmediately: true
     })
+    yield* Effect.forkScoped(look(fetcher.hosts, meter), { startImmediately: true })
     const outcomes = fetcher.fetchSource(metered(run.source, options))
     const work = Effect.raceFirst(record(run, outcomes, options), failureOf(feeder))
     const stopped = yield* work.pipe(
@@ -91,6 +109,12 @@ export const fetchRun = Effect.fn("fetchRun")(function*<E, R>(options: FetchRunO
     return report
   })).pipe(Tasks.named(() => `run ${options.name}`))
 })
+
+/** Keeps the meter informed of how the hosts are doing. */
+const look = (hosts: Fetcher["Service"]["hosts"], meter: RunMeter) =>
+  Effect.gen(function*() {
+    meter.looked(yield* hosts, yield* Clock.currentTimeMillis)
+  }).pipe(Effect.repeat(Schedule.spaced(lookEvery)), Tasks.named("watching the hosts"))
 
 /** Fails when the fiber does, and otherwise never ends. */
 const failureOf = <A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<never, E> =>
@@ -133,11 +157,7 @@ const metered = <E, R>(
       if (headers === undefined) return supply
       return {
         ...supply,
-        targets: supply.targets.map((target) =>
-          target.untrusted === true
-            ? target
-            : { ...target, request: { ...target.request, headers: { ...headers, ...target.request.headers } } }
-        )
+        targets: supply.targets.map((target) => target.untrusted === true ? target : { ...target, headers })
       }
     })
 })

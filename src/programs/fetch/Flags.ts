@@ -1,7 +1,7 @@
 /**
  * The flags of `sluice fetch`: what they are called, what is right, and the policy that they make.
  */
-import { ByteSize, Duration, Effect, Option } from "effect"
+import { ByteSize, Duration, Effect, Option, Redacted, Result } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as CliError from "effect/cli/CliError"
 import type * as Command from "effect/cli/Command"
@@ -9,8 +9,10 @@ import * as Flag from "effect/cli/Flag"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
 import { Method } from "../../services/fetch/FetchRequest.ts"
 import type { OutcomeFilter } from "../../services/fetch/Frontier.ts"
+import * as SaveTemplate from "../../services/fetch/SaveTemplate.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import { given } from "../terminal/Given.ts"
+import * as RequestFlags from "./RequestFlags.ts"
 
 /** `512B`, `64KiB`, `10MiB`, `2GiB`, `10MB`; `undefined` for anything else. */
 const parseSize = (text: string): ByteSize.ByteSize | undefined =>
@@ -23,12 +25,7 @@ const parseTime = (text: string): Duration.Duration | undefined => {
 
 const parseName = (text: string): string | undefined => /^[A-Za-z0-9._:-]{1,200}$/.test(text) ? text : undefined
 
-const headerLine = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)$/
-
-const parseHeader = (text: string): readonly [name: string, value: string] | undefined => {
-  const [, name, value] = headerLine.exec(text) ?? []
-  return name === undefined || value === undefined ? undefined : [name.toLowerCase(), value.trim()]
-}
+const parseHeaderText = (text: string): string | undefined => /^[\t\x20-\x7e\x80-\xff]+$/.test(text) ? text : undefined
 
 interface NumberRange {
   readonly least: number
@@ -79,8 +76,15 @@ export const flags = {
     Argument.withDescription("URLs to fetch"),
     Argument.variadic()
   ),
-  input: text("input", "file", "File of URLs, one a line; NDJSON; or CSV with a \"url\" column. - is standard input")
-    .pipe(Flag.withAlias("i")),
+  inputs: flag(
+    "input",
+    "file",
+    "File of URLs, one a line; NDJSON; or CSV with a \"url\" column; also gzip. May be repeated; - is standard input"
+  ).pipe(Flag.withAlias("i"), Flag.between(0, 1000)),
+  keep: flag("keep", "names", "Fields or columns of the input that outcomes carry beside \"id\" (default: all)").pipe(
+    Flag.map((names) => names.split(",").map((name) => name.trim()).filter((name) => name !== "")),
+    Flag.optional
+  ),
   run: flag("run", "name", "Name of the run; the same name again goes on where it stopped").pipe(
     Flag.mapEffect(
       reading("run", "1 to 200 letters, digits, dots, colons, dashes or underscores", parseName)
@@ -93,6 +97,18 @@ export const flags = {
     "Write outcomes there: CSV when the name ends in .csv, else NDJSON; a run that goes on appends. - is standard output"
   ).pipe(Flag.withAlias("o")),
   save: text("save", "dir", "Keep bodies as files below this directory"),
+  saveAs: flag("save-as", "template", "What those files are called, such as {host}/{path}{ext} or {id}{ext}").pipe(
+    Flag.mapEffect((template) =>
+      Result.match(SaveTemplate.parse(template), {
+        onFailure: ({ message }) =>
+          Effect.fail(
+            new CliError.InvalidValue({ option: "save-as", value: template, expected: message, kind: "flag" })
+          ),
+        onSuccess: Effect.succeed
+      })
+    ),
+    Flag.optional
+  ),
   concurrency: number("concurrency", requests, "Requests in flight (default 64)").pipe(
     Flag.withAlias("c"),
     Flag.optional
@@ -105,6 +121,14 @@ export const flags = {
   headersTimeout: duration("headers-timeout", "Limit from the request to the response's head (default 30s)"),
   idleTimeout: duration("idle-timeout", "Longest stand-still of a body (default 30s)"),
   deadline: duration("deadline", "Limit of the whole run; what is left stays for the next one"),
+  adaptive: Flag.Boolean("adaptive").pipe(
+    Flag.withDescription(
+      "Find out what each host takes, from what it refuses (429, 503); --no-adaptive asks as fast as allowed"
+    ),
+    Flag.withDefault(true)
+  ),
+  blockMax: duration("block-max", "Longest rest of a host that refuses and does not say for how long (default 10m)"),
+  patience: duration("patience", "Longest that a URL waits for its host; then it is left for later (default 1m)"),
   retries: Flag.optional(
     number("retries", { least: 0, most: 100, isWhole: true }, "Retries after the first attempt (default 3)")
   ),
@@ -116,15 +140,34 @@ export const flags = {
     Flag.withDescription("Method of requests that name none (default GET)"),
     Flag.optional
   ),
-  headers: flag("header", "'K: V'", "A request header; may be repeated. Not stored with the run").pipe(
-    Flag.withAlias("H"),
-    Flag.between(0, 100),
-    Flag.mapEffect((lines) =>
-      Effect.forEach(lines, reading("header", "a name and a value, such as 'Accept: text/html'", parseHeader))
+  headers: flag("header", "'K: V'", "A request header, or @FILE with some; may be repeated. Not stored with the run")
+    .pipe(
+      Flag.withAlias("H"),
+      Flag.between(0, 100),
+      Flag.mapEffect((given) => Effect.map(Effect.forEach(given, RequestFlags.headers), (lines) => lines.flat())),
+      // By lower-case name; the last one of a name wins.
+      Flag.map((entries): Readonly<Record<string, string>> => Object.fromEntries(entries))
     ),
-    // By lower-case name; the last one of a name wins.
-    Flag.map((entries): Readonly<Record<string, string>> => Object.fromEntries(entries))
+  user: Flag.Redacted("user").pipe(
+    Flag.withAlias("u"),
+    Flag.withMetavar("name:password"),
+    Flag.withDescription(
+      "Who asks (basic authentication). Not stored with the run; others can see it in the list of processes"
+    ),
+    Flag.mapEffect(RequestFlags.basicAuth),
+    Flag.optional
   ),
+  userAgent: flag("user-agent", "text", "Sent as User-Agent, and looked for in robots.txt (default sluice/0.1)").pipe(
+    Flag.withAlias("A"),
+    Flag.mapEffect(reading("user-agent", "text that can stand in a header", parseHeaderText)),
+    Flag.optional
+  ),
+  data: flag("data", "text", "Body of requests that have none, or @FILE with it: a POST unless --method says otherwise")
+    .pipe(
+      Flag.withAlias("d"),
+      Flag.mapEffect(RequestFlags.data),
+      Flag.optional
+    ),
   denyPrivate: on("deny-private", "Refuse private, loopback and link-local addresses"),
   allowPrivate: on("allow-private", "Allow them, also for URLs of the run that came over the HTTP API"),
   robots: on("robots", "Ask the robots.txt of each site and obey it (RFC 9309)"),
@@ -145,7 +188,8 @@ export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
       perHost: values.perHost,
       ratePerSecond: values.rate,
       perHostRatePerSecond: values.perHostRate,
-      maxBody: values.maxBody
+      maxBody: values.maxBody,
+      userAgent: values.userAgent
     }),
     denyPrivate: values.denyPrivate || (values.allowPrivate ? false : "untrusted"),
     robots: values.robots,
@@ -155,8 +199,17 @@ export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
       headers: values.headersTimeout,
       idle: values.idleTimeout
     }),
-    retry: given({ times: values.retries })
+    retry: given({ times: values.retries, patience: values.patience }),
+    hosts: { adaptive: values.adaptive, ...given({ blockMax: values.blockMax }) }
   })
+
+/** The headers that the command line adds to what requests set themselves; `undefined` for none. */
+export const headersOf = ({ headers, user }: Values): Readonly<Record<string, string>> | undefined =>
+  Option.isSome(user)
+    ? { ...headers, authorization: Redacted.value(user.value) }
+    : Object.keys(headers).length === 0
+    ? undefined
+    : headers
 
 /** Which failures are to be fetched again; `undefined` for none. */
 export const retryFilterOf = ({ host, retryFailed, tag }: Values): OutcomeFilter | undefined =>

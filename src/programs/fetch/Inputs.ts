@@ -1,13 +1,17 @@
 /**
- * What to fetch, from arguments, a file or standard input: a URL a line, NDJSON, or CSV with a `url` column.
+ * What to fetch, from arguments, files or standard input: a URL a line, NDJSON, or CSV with a `url` column; also compressed by gzip.
  *
- * A line that cannot be understood is a value like the others; the rest goes on.
+ * Each request is labelled with its line, its `id` and the other fields of its line. A line that cannot be understood is a value like the
+ * others; the rest goes on.
  */
 import { Effect, FileSystem, Result, Schema, Stdio, Stream } from "effect"
 import type { InvalidRequest } from "../../services/fetch/FetchError.ts"
 import * as FetchRequest from "../../services/fetch/FetchRequest.ts"
 import * as CsvRow from "./CsvRow.ts"
+import { gunzip } from "./Gunzip.ts"
 import { type Line, lineLengthMax, lines } from "./Lines.ts"
+import * as RequestLine from "./RequestLine.ts"
+import * as SystemFault from "./SystemFault.ts"
 
 /** A line of the input that names nothing to fetch. */
 export class MalformedLine extends Schema.TaggedError<MalformedLine>()("MalformedLine", {
@@ -39,15 +43,27 @@ export type Format = "detect" | "ndjson" | "csv"
 
 /** The format that a file's name says. */
 export const formatOf = (file: string): Format =>
-  /\.csv$/i.test(file) ? "csv" : /\.(ndjson|jsonl)$/i.test(file) ? "ndjson" : "detect"
+  /\.csv(\.gz)?$/i.test(file) ? "csv" : /\.(ndjson|jsonl)(\.gz)?$/i.test(file) ? "ndjson" : "detect"
 
-/** What requests have that do not say otherwise. */
+/** What requests have that do not say otherwise, and what of their lines goes along. */
 export interface Defaults {
+  /** @default "POST" with a body, else "GET" */
   readonly method?: FetchRequest.Method | undefined
+  /** For methods that carry one. */
+  readonly body?: Body | undefined
+  /** Fields of a line that are kept beside its `id`. @default all */
+  readonly keep?: ReadonlyArray<string> | undefined
 }
 
-const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Json))
-const decodeRequest = Schema.decodeUnknownResult(FetchRequest.FetchRequest)
+/** A body and what it is. */
+export interface Body {
+  readonly text: string
+  /** @default undefined: not said */
+  readonly contentType?: string | undefined
+}
+
+/** What is kept of a line, in bytes of JSON: it is stored with the URL. */
+export const keptMaxBytes = 8192
 
 const blank = /^[ \t]*(#|$)/
 
@@ -58,6 +74,7 @@ const trim = (text: string): string => text.replaceAll(/^[ \t]+|[ \t]+$/g, "")
 class Reader {
   private readonly source: string
   private readonly defaults: Defaults
+  private readonly keep: ReadonlySet<string>
   private format: Format
   private header: CsvRow.Header | undefined
   private isFirst = true
@@ -67,6 +84,7 @@ class Reader {
     this.source = source
     this.format = format
     this.defaults = defaults
+    this.keep = new Set(defaults.keep)
   }
 
   read(line: Line, out: Array<Input>): void {
@@ -84,7 +102,7 @@ class Reader {
     if (this.format === "csv") this.readRow(line.number, line.text, out)
     else if (this.format === "ndjson" || line.text.trimStart().startsWith("{")) {
       this.readJson(line.number, line.text, out)
-    } else this.accept(line.number, { url: trim(line.text) }, out)
+    } else this.accept(line.number, { request: { url: trim(line.text) }, fields: {} }, out)
   }
 
   /** The input has ended. */
@@ -93,11 +111,9 @@ class Reader {
   }
 
   private readJson(number: number, text: string, out: Array<Input>): void {
-    const json = decodeJson(text)
-    const written = Result.isSuccess(json) ? inCapitals(json.success) : undefined
-    const request = written === undefined ? undefined : decodeRequest(written)
-    if (request !== undefined && Result.isSuccess(request)) this.accept(number, request.success, out)
-    else this.refuse(number, written === undefined ? `not JSON; ${example}` : `${wrongIn(written)}; ${example}`, out)
+    const line = RequestLine.parse(text, this.keep)
+    if (Result.isSuccess(line)) this.accept(number, line.success, out)
+    else this.refuse(number, line.failure, out)
   }
 
   private readRow(number: number, text: string, out: Array<Input>): void {
@@ -125,16 +141,38 @@ class Reader {
     }
     const url = trim(row.cells[this.header.url] ?? "")
     if (url === "") this.refuse(open.number, "no URL in the \"url\" column", out)
-    else this.accept(open.number, { url }, out)
+    else this.accept(open.number, { request: { url }, fields: CsvRow.fieldsOf(this.header, row.cells) }, out)
   }
 
-  private accept(number: number, request: FetchRequest.FetchRequest, out: Array<Input>): void {
-    const { method } = this.defaults
-    const target = FetchRequest.parseTarget(
-      request.method !== undefined || method === undefined ? request : { ...request, method }
-    )
+  private accept(number: number, { fields, request }: RequestLine.RequestLine, out: Array<Input>): void {
+    const { id, ...others } = fields
+    const input = this.kept(others)
+    const bytes = id === undefined && input === undefined ? 0 : Buffer.byteLength(JSON.stringify([id, input]))
+    if (bytes > keptMaxBytes) {
+      this.refuse(
+        number,
+        `its fields beside the request's have ${bytes} bytes, and ${keptMaxBytes} are kept with a URL: ${choose}`,
+        out
+      )
+      return
+    }
+    const label = {
+      source: this.source,
+      line: number,
+      ...(id === undefined ? undefined : { id }),
+      ...(input === undefined ? undefined : { input })
+    }
+    const target = FetchRequest.parseTarget({ ...completed(request, this.defaults), label })
     if (Result.isSuccess(target)) out.push(Result.succeed(target.success))
     else this.refuse(number, problemOf(target.failure), out)
+  }
+
+  /** The fields that go along; `undefined` when there are none. */
+  private kept(fields: Schema.JsonObject): Schema.JsonObject | undefined {
+    const kept = this.defaults.keep === undefined
+      ? fields
+      : Object.fromEntries(Object.entries(fields).filter(([name]) => this.keep.has(name)))
+    return Object.keys(kept).length === 0 ? undefined : kept
   }
 
   private refuse(line: number, problem: string, out: Array<Input>): void {
@@ -142,30 +180,21 @@ class Reader {
   }
 }
 
-const example = "write it as {\"url\": \"https://host/path\"}, with \"method\", \"headers\" and \"body\" if you like"
+const choose = "choose some with --keep a,b"
 
-/** A method may be written in small letters, as `fetch` has it. */
-const inCapitals = (request: Schema.Json): Schema.Json => {
-  if (!isObject(request)) return request
-  const { method } = request
-  return typeof method === "string" ? { ...request, method: method.toUpperCase() } : request
+/** A request with what it does not say itself. */
+const completed = (request: FetchRequest.FetchRequest, { body, method }: Defaults): FetchRequest.FetchRequest => {
+  const hasBody = request.body !== undefined || body !== undefined
+  const chosen = request.method ?? method ?? (hasBody ? "POST" : undefined)
+  const isBare = request.body === undefined && chosen !== "GET" && chosen !== "HEAD"
+  const own = body === undefined || !isBare ? undefined : { body: body.text, headers: withType(request, body) }
+  return { ...request, ...(chosen === undefined ? undefined : { method: chosen }), ...own }
 }
 
-const isObject = (json: Schema.Json): json is Schema.JsonObject =>
-  typeof json === "object" && json !== null && !Array.isArray(json)
-
-/** Which part of a request is not as it should be. */
-const wrongIn = (request: Schema.Json): string => {
-  if (!isObject(request)) return "not a request"
-  const { body, method, url } = request
-  if (typeof url !== "string") return "has no \"url\", or one that is no text"
-  if (method !== undefined && !Schema.is(FetchRequest.Method)(method)) {
-    return `method ${JSON.stringify(method)?.slice(0, 40)} is none of ${FetchRequest.Method.literals.join(", ")}`
-  }
-  return body !== undefined && typeof body !== "string"
-    ? "\"body\" is no text"
-    : "\"headers\" is not an object of names and texts"
-}
+const withType = ({ headers = {} }: FetchRequest.FetchRequest, { contentType }: Body) =>
+  contentType === undefined || Object.keys(headers).some((name) => name.toLowerCase() === "content-type")
+    ? headers
+    : { "content-type": contentType, ...headers }
 
 const problemOf = ({ problem, url }: InvalidRequest): string => `${JSON.stringify(url)}: ${problem}`
 
@@ -206,9 +235,12 @@ export const fromFile = (
     Stream.mapError((error) =>
       new InputError({
         source: file,
-        problem: error.reason._tag === "NotFound" ? "there is no such file" : error.reason.message
+        problem: error.reason._tag === "NotFound"
+          ? "there is no such file"
+          : SystemFault.inWords(SystemFault.codeOf(error))
       })
     ),
+    gunzip((problem) => new InputError({ source: file, problem })),
     decode(file, formatOf(file), defaults)
   )
 
@@ -216,5 +248,6 @@ export const fromFile = (
 export const fromStdin = (defaults: Defaults = {}): Stream.Stream<Input, InputError, Stdio.Stdio> =>
   Stream.unwrap(Effect.map(Stdio.Stdio, (stdio) => stdio.stdin)).pipe(
     Stream.mapError((error) => new InputError({ source: "stdin", problem: error.reason.message })),
+    gunzip((problem) => new InputError({ source: "stdin", problem })),
     decode("stdin", "detect", defaults)
   )

@@ -9,7 +9,6 @@ import {
   Fiber,
   FileSystem,
   type PlatformError,
-  Predicate,
   Queue,
   Result,
   Runtime,
@@ -21,6 +20,7 @@ import {
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as CsvRow from "./CsvRow.ts"
+import * as SystemFault from "./SystemFault.ts"
 import * as TornLine from "./TornLine.ts"
 
 /** A place for outcomes. */
@@ -29,25 +29,13 @@ export interface Output {
   readonly write: (outcomes: ReadonlyArray<FetchOutcome>) => Effect.Effect<void, OutputError | OutputClosed>
 }
 
-const words: Readonly<Record<string, string>> = {
-  EACCES: "no permission",
-  EDQUOT: "the quota is used up",
-  EFBIG: "a file may not grow so large",
-  EIO: "the device fails",
-  EISDIR: "it is a directory",
-  ENOENT: "there is no such directory",
-  ENOSPC: "no space left on the device",
-  EROFS: "the file system is read-only"
-}
-
 /** Outcomes cannot be written to their file, or to standard output; `code` is the system's own (`ENOSPC`). */
 export class OutputError extends Schema.TaggedError<OutputError>()("OutputError", {
   file: Schema.String,
   code: Schema.String
 }) {
   override get message(): string {
-    const why = words[this.code]
-    return `cannot write ${this.file}: ${why === undefined ? this.code : `${why} (${this.code})`}`
+    return `cannot write ${this.file}: ${SystemFault.inWords(this.code)}`
   }
   override get [Runtime.errorExitCode](): number {
     return ExitCode.environment
@@ -66,6 +54,11 @@ const batchesMax = 16
 export const toNdjson = (outcome: FetchOutcome): string =>
   JSON.stringify({
     url: outcome.url,
+    method: outcome.method,
+    id: outcome.id,
+    source: outcome.source,
+    line: outcome.line,
+    input: outcome.input,
     finalUrl: outcome.finalUrl,
     ok: outcome.ok,
     status: outcome.status,
@@ -79,9 +72,35 @@ export const toNdjson = (outcome: FetchOutcome): string =>
     error: outcome.error
   }) + "\n"
 
-/** The head of a CSV file. */
-export const csvHeader =
-  "url,finalUrl,ok,status,attempts,bytes,sha256,contentType,startedAt,durationMs,savedTo,error,message\r\n"
+/** What is no text is JSON. */
+const json = (value: Schema.Json): string | null =>
+  value === null || typeof value === "string" ? value : JSON.stringify(value)
+
+const columns: Readonly<Record<string, (outcome: FetchOutcome) => string | number | boolean | null>> = {
+  url: ({ url }) => url,
+  method: ({ method }) => method,
+  id: ({ id }) => json(id),
+  source: ({ source }) => source,
+  line: ({ line }) => line,
+  input: ({ input }) => json(input),
+  finalUrl: ({ finalUrl }) => finalUrl,
+  ok: ({ ok }) => ok,
+  status: ({ status }) => status,
+  attempts: ({ attempts }) => attempts,
+  bytes: ({ bytes }) => bytes,
+  sha256: ({ sha256 }) => sha256,
+  contentType: ({ contentType }) => contentType,
+  startedAt: ({ startedAt }) => startedAt,
+  durationMs: ({ durationMs }) => durationMs,
+  savedTo: ({ savedTo }) => savedTo,
+  error: ({ error }) => error?._tag ?? null,
+  message: ({ error }) => error?.message ?? null
+}
+
+/** The head of a CSV file: the same columns in the same order, whatever was fetched. */
+export const csvHeader = `${Object.keys(columns).join(",")}\r\n`
+
+const cellsOf = Object.values(columns)
 
 const needsQuotes = /[",\r\n]/
 
@@ -91,22 +110,7 @@ const cell = (value: string | number | boolean | null): string => {
 }
 
 /** An outcome as a row of CSV (RFC 4180), columns as in `csvHeader`. */
-export const toCsv = (outcome: FetchOutcome): string =>
-  [
-    outcome.url,
-    outcome.finalUrl,
-    outcome.ok,
-    outcome.status,
-    outcome.attempts,
-    outcome.bytes,
-    outcome.sha256,
-    outcome.contentType,
-    outcome.startedAt,
-    outcome.durationMs,
-    outcome.savedTo,
-    outcome.error?._tag ?? null,
-    outcome.error?.message ?? null
-  ].map(cell).join(",") + "\r\n"
+export const toCsv = (outcome: FetchOutcome): string => cellsOf.map((of) => cell(of(outcome))).join(",") + "\r\n"
 
 /** Nowhere: outcomes are in the database. */
 export const none: Output = { write: () => Effect.void }
@@ -192,12 +196,10 @@ export const stdout: Effect.Effect<Output, never, Stdio.Stdio | Scope.Scope> = E
 /** Whether an error is that nobody reads the output any more. */
 export const isOutputClosed = (error: unknown): error is OutputClosed => error instanceof OutputClosed
 
-const codeOf = ({ reason }: PlatformError.PlatformError): string =>
-  Predicate.hasProperty(reason.cause, "code") ? String(reason.cause.code) : reason._tag
-
 const errorOf = (name: string, error: PlatformError.PlatformError): OutputError =>
-  new OutputError({ file: name, code: codeOf(error) })
+  new OutputError({ file: name, code: SystemFault.codeOf(error) })
 
 /** Whether a write failed because the reader has gone. */
-const isClosedPipe = (error: PlatformError.PlatformError): boolean =>
-  codeOf(error) === "EPIPE" || codeOf(error) === "ERR_STREAM_DESTROYED"
+const isClosedPipe = (error: PlatformError.PlatformError): boolean => closedCodes.has(SystemFault.codeOf(error))
+
+const closedCodes: ReadonlySet<string> = new Set(["EPIPE", "ERR_STREAM_DESTROYED"])

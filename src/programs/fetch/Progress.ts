@@ -2,8 +2,9 @@
  * The live lines of a fetch on a terminal. A pure picture of the meter; drawing is `LiveRegion`'s.
  */
 import { Clock, Effect, Terminal } from "effect"
+import type { HostView } from "../../services/fetch/HostView.ts"
 import { bar, bold, count, cyan, dim, red, yellow } from "../terminal/Style.ts"
-import type { RunMeter } from "./RunMeter.ts"
+import type { HostMeter, RunMeter } from "./RunMeter.ts"
 
 const units = ["B", "KiB", "MiB", "GiB", "TiB"] as const
 
@@ -48,7 +49,7 @@ const totals = (name: string, meter: RunMeter, columns: number): string => {
 const pace = (meter: RunMeter, nowMillis: number): string => {
   const elapsed = Math.max(0.001, (nowMillis - meter.startedMillis) / 1000)
   const rate = meter.rate(nowMillis)
-  const left = meter.total - meter.before - meter.done
+  const left = meter.secondsLeft(nowMillis)
   return [
     `${count(rate)} URLs/s`,
     `${size(meter.bytes / elapsed)}/s`,
@@ -56,22 +57,37 @@ const pace = (meter: RunMeter, nowMillis: number): string => {
     ...(meter.retries > 0 ? [yellow(`${count(meter.retries)} retries`)] : []),
     ...(meter.failed > 0 ? [red(`${count(meter.failed)} failed`)] : []),
     ...(meter.malformed > 0 ? [red(`${lines(meter.malformed)} malformed`)] : []),
-    ...(meter.isInputDone && rate > 0 && left > 0 ? [`${clock(left / rate)} left`] : [])
+    ...(left === undefined ? [] : [`${clock(left)} left`])
   ].join(dim(" · "))
 }
 
-/** The busiest hosts, when there is more than one. */
+/** Why nothing starts on a host, and what it was seen to take. */
+const stateOf = ({ block, perSecond, places }: HostView): string => {
+  const more = block === undefined ? "" : clock(block.forMillis / 1000)
+  return [
+    ...(block === undefined
+      ? []
+      : [block._tag === "Silent" ? `silent, asked again in ${more}` : `blocked ${more} more (${block.status})`]),
+    ...(places === undefined ? [] : [`${count(places)} at a time`]),
+    ...(perSecond === undefined ? [] : [`${perSecond < 10 ? perSecond.toFixed(1) : count(perSecond)}/s`])
+  ].join(", ")
+}
+
+const hostLine = (name: string, view: HostView | undefined, { done, failed }: HostMeter): string => {
+  const state = view === undefined ? "" : stateOf(view)
+  return `    ${cyan((name.length > 40 ? `${name.slice(0, 39)}…` : name).padEnd(40))} ${
+    dim(`${String(view?.inFlight ?? 0).padStart(4)} in flight  ${count(done).padStart(9)} done`)
+  }${failed > 0 ? red(`  ${count(failed)} failed`) : ""}${state === "" ? "" : yellow(`  ${state}`)}`
+}
+
+/** The busiest hosts, when there is more than one, or the only one holds something up. */
 const hosts = (meter: RunMeter): ReadonlyArray<string> => {
-  if (meter.hosts.size < 2) return []
+  const views = new Map(meter.hostViews.map((view) => [view.host, view]))
   return Array.from(meter.hosts)
-    .filter(([, host]) => host.taken > 0)
+    .filter(([name, host]) => host.taken > 0 && (meter.hosts.size > 1 || views.get(name)?.block !== undefined))
     .toSorted(([, a], [, b]) => b.taken - a.taken || b.done - a.done)
     .slice(0, hostsShown)
-    .map(([name, host]) =>
-      `    ${cyan((name.length > 40 ? `${name.slice(0, 39)}…` : name).padEnd(40))} ${
-        dim(`${String(meter.inFlightTo(host)).padStart(4)} in flight  ${count(host.done).padStart(9)} done`)
-      }${host.failed > 0 ? red(`  ${count(host.failed)} failed`) : ""}`
-    )
+    .map(([name, host]) => hostLine(name, views.get(name), host))
 }
 
 /** When a frame is drawn, and how much room there is. */

@@ -2,7 +2,8 @@
  * What a running fetch counts about itself, for its progress and its summary. Plain fields, because it is touched for each URL.
  */
 import type { Fetched } from "../../services/fetch/Fetcher.ts"
-import type { RunCounts } from "../../services/fetch/Frontier.ts"
+import type { Added, RunCounts } from "../../services/fetch/Frontier.ts"
+import type { HostView } from "../../services/fetch/HostView.ts"
 
 /** What is known of a host while something of it is in flight. */
 export interface HostMeter {
@@ -30,7 +31,9 @@ export class RunMeter {
   total = 0
   before = 0
   added = 0
+  /** Lines of the input that the run knew before this invocation, and that repeat others of it. */
   known = 0
+  repeated = 0
   malformed = 0
   isInputDone = false
   /** Taken from the frontier and not ended. */
@@ -45,28 +48,48 @@ export class RunMeter {
   readonly hosts = new Map<string, HostMeter>()
   private readonly ticks: Array<{ readonly second: number; count: number }> = []
 
-  private readonly limits: { readonly concurrency: number; readonly perHost: number }
+  /** How the hosts were doing when it was last looked. */
+  hostViews: ReadonlyArray<HostView> = []
+  /** How long nothing was on the wire because every host with something to do was shut. */
+  waitedMillis = 0
+  private isWaiting = false
+  private lookedMillis: number
+  private waitedLastMillis = Number.NEGATIVE_INFINITY
 
-  constructor(nowMillis: number, limits: { readonly concurrency: number; readonly perHost: number }) {
+  constructor(nowMillis: number) {
     this.startedMillis = nowMillis
-    this.limits = limits
+    this.lookedMillis = nowMillis
   }
 
-  /** Requests in flight: what was taken beyond the limits waits in the dispatcher. */
+  /** Requests on the wire. */
   get inFlight(): number {
-    const { concurrency } = this.limits
-    let sum = 0
-    for (const host of this.hosts.values()) {
-      sum += this.inFlightTo(host)
-      if (sum >= concurrency) return Math.min(concurrency, this.taken)
-    }
-    // Hosts beyond those that are counted are busy too.
-    return this.hosts.size < hostsMax ? sum : Math.min(concurrency, this.taken)
+    return this.hostViews.reduce((sum, { inFlight }) => sum + inFlight, 0)
   }
 
-  /** Requests in flight to a host. */
-  inFlightTo(host: HostMeter): number {
-    return Math.min(host.taken, this.limits.perHost)
+  /** It was looked how hosts are doing; what was so last time has been so until now. */
+  looked(views: ReadonlyArray<HostView>, nowMillis: number): void {
+    if (this.isWaiting) {
+      this.waitedMillis += nowMillis - this.lookedMillis
+      this.waitedLastMillis = nowMillis
+    }
+    this.lookedMillis = nowMillis
+    this.hostViews = views
+    this.isWaiting = this.taken > 0 && this.inFlight === 0 && views.some(({ block }) => block !== undefined)
+  }
+
+  /** Seconds until the rest is done, as things go now; `undefined` while that cannot be told. */
+  secondsLeft(nowMillis: number): number | undefined {
+    const left = this.total - this.before - this.done
+    // The latest seconds say nothing of the pace while there was none.
+    const isDisturbed = this.isWaiting || nowMillis - this.waitedLastMillis < rateSeconds * 1000
+    const busySeconds = (nowMillis - this.startedMillis - this.waitedMillis) / 1000
+    const rate = isDisturbed ? this.done / Math.max(0.25, busySeconds) : this.rate(nowMillis)
+    if (!this.isInputDone || left <= 0 || rate <= 0) return undefined
+    const ofHosts = this.hostViews.map(({ block, host, perSecond = Infinity }) => {
+      const taken = this.hosts.get(host)?.taken ?? 0
+      return taken === 0 ? 0 : (block?.forMillis ?? 0) / 1000 + taken / Math.min(rate, perSecond)
+    })
+    return Math.max(left / rate, ...ofHosts)
   }
 
   /** The run as it was found. */
@@ -75,9 +98,10 @@ export class RunMeter {
     this.total = done + failed + leased + pending
   }
 
-  addedTo(fresh: number, of: number): void {
+  addedTo({ fresh, repeated }: Added, of: number): void {
     this.added += fresh
-    this.known += of - fresh
+    this.repeated += repeated
+    this.known += of - fresh - repeated
     this.total += fresh
   }
 

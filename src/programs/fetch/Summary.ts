@@ -16,6 +16,9 @@ const line = ({ done, durationMillis, meter }: RunReport): string => {
   ].join(", ")
 }
 
+/** Less is not worth a line. */
+const waitedMinMillis = 1000
+
 /** What is left to do, and how. */
 const next = ({ counts, name, stopped }: RunReport): ReadonlyArray<string> => {
   const waiting = counts.pending + counts.leased - counts.deferred
@@ -28,8 +31,12 @@ const next = ({ counts, name, stopped }: RunReport): ReadonlyArray<string> => {
   ]
 }
 
-const inputNotes = ({ meter, name }: RunReport): ReadonlyArray<string> => [
-  ...(meter.known > 0 ? [`${count(meter.known)} of the input were known to run ${name} already`] : []),
+const notes = ({ meter, name }: RunReport): ReadonlyArray<string> => [
+  ...(meter.waitedMillis < waitedMinMillis
+    ? []
+    : [yellow(`waited ${clock(meter.waitedMillis / 1000)} for blocked hosts`)]),
+  ...(meter.repeated > 0 ? [`${lines(meter.repeated)} of the input repeat others`] : []),
+  ...(meter.known > 0 ? [`${lines(meter.known)} of the input known to run ${name} already`] : []),
   ...(meter.malformed > 0 ? [red(`${lines(meter.malformed)} of the input malformed`)] : [])
 ]
 
@@ -53,7 +60,7 @@ export const table = (report: RunReport): ReadonlyArray<string> => {
     ),
     ...(rows.length === 0 ? [] : [""]),
     `  ${line(report)}`,
-    ...[...inputNotes(report), ...next(report)].map((text) => `  ${text}`)
+    ...[...notes(report), ...next(report)].map((text) => `  ${text}`)
   ]
 }
 
@@ -66,7 +73,7 @@ export const brief = (report: RunReport): ReadonlyArray<string> => {
     .map(([tag, { count: many }]) => `${many} ${tag}`)
   return [
     `run ${name}: ${line(report)}: ${[`${meter.ok} ok`, ...tags].join(", ")}`,
-    ...inputNotes(report),
+    ...notes(report),
     ...next(report)
   ]
 }

@@ -15,5 +15,14 @@ export interface BodyWriter {
 
 /** Keeps bodies. Without it a fetcher hands bodies back in memory. */
 export class BodyStore extends Context.Service<BodyStore, {
-  readonly writer: (target: FetchTarget) => Effect.Effect<BodyWriter, BodyStoreError, Scope.Scope>
+  /**
+   * Begins a body.
+   *
+   * @param target what was asked for, before redirects
+   * @param contentType of the response
+   */
+  readonly writer: (
+    target: FetchTarget,
+    contentType: string | undefined
+  ) => Effect.Effect<BodyWriter, BodyStoreError, Scope.Scope>
 }>()("sluice/services/fetch/BodyStore") {}

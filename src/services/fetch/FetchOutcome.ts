@@ -3,6 +3,7 @@
  */
 import { Schema } from "effect"
 import { FetchError } from "./FetchError.ts"
+import { type FetchRequest, Method } from "./FetchRequest.ts"
 
 /** A failure as data: the error's tag, its message and its own fields. */
 export const FetchFailure = Schema.StructWithRest(
@@ -17,6 +18,14 @@ export type FetchFailure = typeof FetchFailure.Type
 export const FetchOutcome = Schema.Struct({
   /** As the input had it. */
   url: Schema.String,
+  method: Method,
+  /** What its line of the input calls itself; `null` when it does not. */
+  id: Schema.Json,
+  /** The input that it comes from (a file's name, `stdin`, `argument`) and its line there, from 1; `null` when it comes from none. */
+  source: Schema.NullOr(Schema.String),
+  line: Schema.NullOr(Schema.Int),
+  /** What else its line of the input had and was kept. */
+  input: Schema.NullOr(Schema.Record(Schema.String, Schema.Json)),
   /** After redirects; `null` when no response came. */
   finalUrl: Schema.NullOr(Schema.String),
   ok: Schema.Boolean,
@@ -38,6 +47,15 @@ export const FetchOutcome = Schema.Struct({
 
 /** One recorded outcome. */
 export type FetchOutcome = typeof FetchOutcome.Type
+
+/** The part of an outcome that is known before anything is sent. */
+export const asked = ({ label, method }: FetchRequest) => ({
+  method: method ?? "GET",
+  id: label?.id ?? null,
+  source: label?.source ?? null,
+  line: label?.line ?? null,
+  input: label?.input ?? null
+})
 
 const encode = Schema.encodeSync(FetchError)
 

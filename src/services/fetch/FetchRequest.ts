@@ -12,7 +12,25 @@ export const Method = Schema.Literals(["GET", "HEAD", "OPTIONS", "POST", "PUT", 
 export type Method = typeof Method.Type
 
 /**
- * One request: `url` as written, `method` (`GET` when absent), `headers` by name and a text `body`.
+ * What whoever asks calls a request by: nothing of it is sent, nor counts in what a run knows it by. Its outcome carries it, so that it can be
+ * joined to where it comes from.
+ */
+export const Label = Schema.Struct({
+  /** The input: the name of a file, `stdin` or `argument`. */
+  source: Schema.optionalKey(Schema.String),
+  /** Its line in the input, from 1. */
+  line: Schema.optionalKey(Schema.Int),
+  /** A name of the user's own. */
+  id: Schema.optionalKey(Schema.Json),
+  /** What else its line of the input had. */
+  input: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json))
+})
+
+/** What whoever asks calls a request by. */
+export type Label = typeof Label.Type
+
+/**
+ * One request: `url` as written, `method` (`GET` when absent), `headers` by name, a text `body` and a `label`.
  *
  * A plain object, so that it costs nothing to make a million of them.
  */
@@ -20,7 +38,8 @@ export const FetchRequest = Schema.Struct({
   url: Schema.String,
   method: Schema.optionalKey(Method),
   headers: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
-  body: Schema.optionalKey(Schema.String)
+  body: Schema.optionalKey(Schema.String),
+  label: Schema.optionalKey(Label)
 })
 
 /** One request. */
@@ -29,12 +48,13 @@ export interface FetchRequest {
   readonly method?: Method
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
+  readonly label?: Label
 }
 
 /** A request whose URL was checked and parsed once: what gates, frontiers and transports work with. */
 export interface FetchTarget {
   readonly request: FetchRequest
-  /** Canonical URL (WHATWG URL Standard serialisation, without fragment): the identity inside a run. */
+  /** Canonical URL (WHATWG URL Standard serialisation, without fragment). */
   readonly url: string
   /** `scheme://host:port`: what a connection pool is keyed by. */
   readonly origin: string
@@ -47,6 +67,27 @@ export interface FetchTarget {
    * process or another that works on the same run.
    */
   readonly untrusted?: boolean
+  /** Headers that are sent too, unless the request sets them itself. They are stored nowhere, and no part of its identity. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** Names in lower case and sorted, each once: the last of a name is the one that is sent. */
+const canonicalHeaders = (headers: Readonly<Record<string, string>> | undefined): string => {
+  if (headers === undefined) return ""
+  const byName = new Map(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
+  return Array.from(byName, ([name, value]) => `${name}: ${value}\n`).sort().join("")
+}
+
+/**
+ * What a run knows a target by: method, canonical URL, headers and body. Of the headers the names count in any case and order, the values as
+ * they were given.
+ */
+export const keyOf = ({ request: { body, headers, method }, url }: FetchTarget): string => {
+  const lines = canonicalHeaders(headers)
+  // No line break is in a method, a URL or a header: nothing else has the same key.
+  return body === undefined && lines === "" && (method === undefined || method === "GET")
+    ? url
+    : `${method ?? "GET"} ${url}\n${lines}\n${body ?? ""}`
 }
 
 /** Longest URL that is accepted, in UTF-16 code units. */

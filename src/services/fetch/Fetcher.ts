@@ -8,6 +8,7 @@ import type { FetchOutcome } from "./FetchOutcome.ts"
 import type { FetchRequest, FetchTarget } from "./FetchRequest.ts"
 import type { FetchSource } from "./FetchSource.ts"
 import type { HostState } from "./HostState.ts"
+import type { HostView } from "./HostView.ts"
 
 /** A response whose whole body was received, checked and decoded. */
 export interface FetchResponse {
@@ -37,4 +38,6 @@ export class Fetcher extends Context.Service<Fetcher, {
   readonly fetchAll: <E, R>(requests: Stream.Stream<FetchRequest, E, R>) => Stream.Stream<FetchOutcome, E, R>
   /** Every target of a source, as `fetchAll`: for frontiers, which know which hosts to skip. */
   readonly fetchSource: <E, R>(source: FetchSource<E, R>) => Stream.Stream<Fetched, E, R>
+  /** The hosts that something is on its way to, or that are shut, as they are now. */
+  readonly hosts: Effect.Effect<ReadonlyArray<HostView>>
 }>()("sluice/services/fetch/Fetcher") {}

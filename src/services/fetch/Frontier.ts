@@ -100,14 +100,22 @@ export interface OutcomeFilter {
   readonly host?: string | undefined
 }
 
+/** What came of adding targets. */
+export interface Added {
+  /** So many were new to the run. */
+  readonly fresh: number
+  /** So many repeat others that were added since this process opened the run; the rest was known to it before. */
+  readonly repeated: number
+}
+
 /** One open run: the handle through which a process adds to it, works on it and reads it. */
 export interface Run {
   readonly name: string
   /**
-   * Adds targets that the run does not know yet (by `keyOf`); says how many were new. Their `untrusted` is kept, and does not hold any
-   * more for a URL that is added once without it.
+   * Adds targets that the run does not know yet (by `FetchRequest.keyOf`). Their labels are kept: of targets that repeat each other, the
+   * first one's. Their `untrusted` is kept too, and does not hold any more for a URL that is added once without it.
    */
-  readonly add: (targets: ReadonlyArray<FetchTarget>) => Effect.Effect<number, FrontierError>
+  readonly add: (targets: ReadonlyArray<FetchTarget>) => Effect.Effect<Added, FrontierError>
   /**
    * No more will be added by this process: the source is done when every process has sealed, and nothing is pending (deferred
    * ones aside: a later run of the same name fetches them) or leased by anyone.
@@ -155,12 +163,6 @@ export class Frontier extends Context.Service<Frontier, {
   /** Recorded outcomes of a run, in the order in which their URLs were added (retried ones where they were made pending again). */
   readonly outcomes: (name: string, filter?: OutcomeFilter) => Stream.Stream<FetchOutcome, FrontierError | RunNotFound>
 }>()("sluice/services/fetch/Frontier") {}
-
-/** What a run knows a target by: method, canonical URL and body. Headers do not count. */
-export const keyOf = ({ request: { body, method }, url }: FetchTarget): string =>
-  body === undefined && (method === undefined || method === "GET")
-    ? url
-    : `${method ?? "GET"} ${url}\n${body ?? ""}`
 
 /** Whether an outcome meets a filter. */
 export const matches = (outcome: FetchOutcome, host: string, filter: OutcomeFilter): boolean =>

@@ -15,7 +15,8 @@
  * others of its host are served is that page's own trouble, and no signal at all (`Tolerance`).
  */
 import { Circuit, type CircuitLimits } from "./Circuit.ts"
-import type { HostState } from "./HostState.ts"
+import type { HostState, Moment } from "./HostState.ts"
+import type { Block, HostView } from "./HostView.ts"
 import { LatestAnswers } from "./LatestAnswers.ts"
 import { Pace } from "./Pace.ts"
 import { RateGate, TokenBudget } from "./RateGate.ts"
@@ -41,15 +42,6 @@ export interface HostLimits extends CircuitLimits {
   readonly retriesPerSecond: number
 }
 
-/** Why a gate lets nobody wait: it would be for longer than the patience. */
-export type Refusal =
-  /** The host has asked for it. */
-  | { readonly _tag: "Asked"; readonly status: number; readonly forMillis: number }
-  /** The host refuses nearly everything, and has not said for how long. */
-  | { readonly _tag: "Resting"; readonly status: number; readonly forMillis: number }
-  /** The host does not answer. */
-  | { readonly _tag: "Silent"; readonly forMillis: number }
-
 /** An answer that refuses (429, 503). */
 export interface Refused {
   readonly status: number
@@ -61,14 +53,6 @@ export interface Refused {
   readonly isAgain: boolean
   /** In [0, 1): spreads the rests of hosts that refuse together. */
   readonly chance: number
-}
-
-/** One moment on two clocks. */
-export interface Moment {
-  /** Monotonic. */
-  readonly nowMillis: number
-  /** Unix time. */
-  readonly wallMillis: number
 }
 
 /** Step of the first rest, of which jitter leaves at least half: a host that refuses everything is asked once a second at most. */
@@ -131,15 +115,27 @@ export class HostGate {
     return Math.max(this.askedUntilMillis, this.restsUntilMillis, this.circuit.openUntilMillis)
   }
 
-  /** Why nothing is to wait here, if so. What the host has said comes first. */
-  refusal(limits: HostLimits, nowMillis: number): Refusal | undefined {
+  /** Why nothing is to wait here: it would be for longer than the patience. What the host has said comes first. */
+  refusal({ patienceMillis }: HostLimits, nowMillis: number): Block | undefined {
+    return this.blockBeyond(patienceMillis, nowMillis)
+  }
+
+  /** How it is doing. */
+  view(nowMillis: number): HostView {
+    const { host, inFlight } = this
+    const places = this.circuit.isProbing || this.strikes > 0 ? 1 : this.window.limit
+    const perSecond = this.pace.perSecond === Infinity ? undefined : this.pace.perSecond
+    return { host, inFlight, places, perSecond, block: this.blockBeyond(0, nowMillis) }
+  }
+
+  private blockBeyond(leastMillis: number, nowMillis: number): Block | undefined {
     const { status } = this
     const askedMillis = this.askedUntilMillis - nowMillis
-    if (askedMillis > limits.patienceMillis) return { _tag: "Asked", status, forMillis: askedMillis }
+    if (askedMillis > leastMillis) return { _tag: "Asked", status, forMillis: askedMillis }
     const restMillis = this.restsUntilMillis - nowMillis
-    if (restMillis > limits.patienceMillis) return { _tag: "Resting", status, forMillis: restMillis }
+    if (restMillis > leastMillis) return { _tag: "Resting", status, forMillis: restMillis }
     const openMillis = this.circuit.openUntilMillis - nowMillis
-    return openMillis > limits.patienceMillis ? { _tag: "Silent", forMillis: openMillis } : undefined
+    return openMillis > leastMillis ? { _tag: "Silent", forMillis: openMillis } : undefined
   }
 
   /**

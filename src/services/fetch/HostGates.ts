@@ -30,6 +30,13 @@ export class HostGates {
     return this.gates.size
   }
 
+  /** Those that somebody uses, or that are shut. */
+  *awake(nowMillis: number): Generator<HostGate> {
+    for (const gate of this.gates.values()) {
+      if (gate.inFlight > 0 || gate.queued > 0 || gate.shutUntilMillis > nowMillis) yield gate
+    }
+  }
+
   private sweep(forgiveMillis: number, nowMillis: number): void {
     for (const [host, gate] of this.gates) if (gate.isFresh(forgiveMillis, nowMillis)) this.gates.delete(host)
     // Sweeping again only after as many have come as stayed keeps the cost of a sweep constant per host.

@@ -4,6 +4,14 @@
  */
 import { Schema } from "effect"
 
+/** One moment on two clocks. */
+export interface Moment {
+  /** Monotonic. */
+  readonly nowMillis: number
+  /** Unix time. */
+  readonly wallMillis: number
+}
+
 /** Times are Unix milliseconds; 0 is none. */
 export const HostState = Schema.Struct({
   host: Schema.String,

@@ -84,7 +84,9 @@ export const next = (
   if (url === null) return refused()
   const method: Method = from.request.method ?? "GET"
   const becomesGet = (status === 303 && method !== "HEAD") || ((status === 301 || status === 302) && method === "POST")
-  const { body, headers, ...rest } = from.request
+  const { body, headers: own, ...rest } = from.request
+  // Here they become the request's own: a hop is stored nowhere.
+  const headers = from.headers === undefined ? own : { ...from.headers, ...own }
   const isCrossOrigin = url.origin !== from.origin
   const kept = headers === undefined ? undefined : without(headers, (name) =>
     !(becomesGet && bodyHeaders.has(name)) &&

@@ -13,6 +13,7 @@ import * as BodyName from "../../../src/services/fetch/BodyName.ts"
 import { BodyStore } from "../../../src/services/fetch/BodyStore.ts"
 import { Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import { type FetchRequest, parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
+import * as SaveTemplate from "../../../src/services/fetch/SaveTemplate.ts"
 import * as Origin from "../../support/fetch/Origin.ts"
 import { leakFree } from "../../support/leakFree.ts"
 
@@ -37,7 +38,7 @@ describe("FileBodyStore", () => {
       const store = yield* Layer.build(FileBodyStore.layer(directory))
       const { writer } = yield* Effect.provideContext(BodyStore, store)
       const name = yield* Effect.scoped(Effect.gen(function*() {
-        const body = yield* writer(thing)
+        const body = yield* writer(thing, undefined)
         yield* body.write(new TextEncoder().encode("one "))
         yield* body.write(new TextEncoder().encode("two"))
         return yield* body.commit
@@ -45,7 +46,7 @@ describe("FileBodyStore", () => {
       assert.strictEqual(fs.readFileSync(name, "utf8"), "one two")
       assert.isTrue(name.startsWith(path.join(directory, "one.test", "a_thing.tar-")))
       assert.isTrue(name.endsWith(".gz"))
-      yield* Effect.scoped(Effect.flatMap(writer(thing), (body) => body.write(new Uint8Array(1000))))
+      yield* Effect.scoped(Effect.flatMap(writer(thing, undefined), (body) => body.write(new Uint8Array(1000))))
       assert.strictEqual(fs.readFileSync(name, "utf8"), "one two")
       assert.lengthOf(filesIn(directory), 1)
     }).pipe(Effect.scoped, leakFree))
@@ -53,8 +54,7 @@ describe("FileBodyStore", () => {
   it.live("what a process that is gone left half-written is swept at the start; what lives is not", () =>
     Effect.gen(function*() {
       const directory = yield* temporary
-      fs.mkdirSync(path.join(directory, "one.test"))
-      const file = (name: string) => path.join(directory, "one.test", name)
+      const file = (name: string) => path.join(directory, name)
       fs.writeFileSync(file(".sluice-999999999-0.part"), "orphan")
       fs.writeFileSync(file(`.sluice-${process.ppid}-0.part`), "another's, under way")
       fs.writeFileSync(file("kept"), "x")
@@ -98,6 +98,71 @@ describe("FileBodyStore", () => {
     }).pipe(Effect.scoped, leakFree))
 })
 
+describe("names by a template", () => {
+  const store = Effect.fnUntraced(function*(template: string) {
+    const directory = yield* temporary
+    const saveAs = Result.getOrThrow(SaveTemplate.parse(template))
+    const { writer } = yield* Effect.provideContext(
+      BodyStore,
+      yield* Layer.build(FileBodyStore.layer(directory, { saveAs }))
+    )
+    const save = (request: FetchRequest, text: string) =>
+      Effect.scoped(Effect.gen(function*() {
+        const body = yield* writer(targetOf(request), "text/plain")
+        yield* body.write(new TextEncoder().encode(text))
+        return path.relative(directory, yield* body.commit)
+      }))
+    return { directory, save, read: (name: string) => fs.readFileSync(path.join(directory, name), "utf8") }
+  })
+
+  it.live("are as it says; one that is taken is never another's, and nothing else is left", () =>
+    Effect.gen(function*() {
+      const { directory, read, save } = yield* store("{host}/{path}{ext}")
+      assert.strictEqual(yield* save({ url: "http://one.test/a/b?1" }, "1"), "one.test/a/b.txt")
+      const second = yield* save({ url: "http://one.test/a/b?2" }, "2")
+      assert.match(second, /^one\.test\/a\/b-[0-9a-f]{32}\.txt$/)
+      assert.strictEqual(
+        yield* save({ url: "http://one.test/a/b?2" }, "two"),
+        second,
+        "the same request, the same name"
+      )
+      assert.deepStrictEqual([read("one.test/a/b.txt"), read(second)], ["1", "two"])
+      assert.lengthOf(filesIn(directory), 2)
+    }).pipe(Effect.scoped, leakFree))
+
+  it.live("go beside where a body has the name of a directory, and the other way round", () =>
+    Effect.gen(function*() {
+      const { read, save } = yield* store("{host}/{path}")
+      assert.strictEqual(yield* save({ url: "http://one.test/a" }, "file"), "one.test/a")
+      const below = yield* save({ url: "http://one.test/a/b/c" }, "below")
+      assert.match(below, /^c-[0-9a-f]{32}$/)
+      assert.strictEqual(yield* save({ url: "http://one.test/d/e" }, "e"), "one.test/d/e")
+      const file = yield* save({ url: "http://one.test/d" }, "d")
+      assert.match(file, /^one\.test\/d-[0-9a-f]{32}$/)
+      assert.deepStrictEqual([read("one.test/a"), read(below), read(file)], ["file", "below", "d"])
+    }).pipe(Effect.scoped, leakFree))
+
+  it.live("are those of what was asked for, whatever it redirects to", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporary
+      const origin = yield* Origin.make((request, response) => {
+        if (request.url === "/latest") response.writeHead(302, { location: "/v2/page.php" }).end()
+        else response.writeHead(200, { "content-type": "text/html" }).end("page")
+      })
+      const saveAs = Result.getOrThrow(SaveTemplate.parse("{id}-{path}{ext}"))
+      const { id, savedTo } = yield* Effect.gen(function*() {
+        const fetcher = yield* Fetcher
+        return yield* fetcher.outcome({ url: `${origin.url}/latest`, label: { id: 7 } })
+      }).pipe(
+        Effect.provide(
+          Layer.merge(Layer.provide(HttpFetcher.layer, Http1Client.layer()), FileBodyStore.layer(directory, { saveAs }))
+        )
+      )
+      assert.strictEqual(id, 7)
+      assert.strictEqual(path.relative(directory, savedTo ?? ""), "7-latest.html")
+    }).pipe(Effect.scoped, leakFree))
+})
+
 describe("BodyName", () => {
   const digest = "0123456789abcdef0123456789abcdef"
   const hostile = [
@@ -114,22 +179,12 @@ describe("BodyName", () => {
   ]
   for (const url of hostile) {
     it(`${url.slice(0, 60)} stays inside and within 255 bytes`, () => {
-      const { directory, file } = BodyName.of(targetOf({ url }), digest)
-      assert.match(directory, /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/)
+      const { directories, file, spare } = BodyName.of({ target: targetOf({ url }), contentType: undefined, digest })
+      assert.lengthOf(directories, 1)
+      assert.match(directories[0] ?? "", /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/)
+      assert.isUndefined(spare)
       assert.match(file, /^[A-Za-z0-9-][A-Za-z0-9._-]*$/)
       assert.isAtMost(Buffer.byteLength(file), 255)
     })
   }
-
-  it("requests that differ in method, query or body differ in identity", () => {
-    const identities = [
-      { url: "http://one.test/a" },
-      { url: "http://one.test/a?" },
-      { url: "http://one.test/A" },
-      { url: "http://one.test/a?b" },
-      { url: "http://one.test/a", method: "POST" as const },
-      { url: "http://one.test/a", method: "POST" as const, body: "x" }
-    ].map((request) => BodyName.identity(targetOf(request)))
-    assert.lengthOf(new Set(identities), 6)
-  })
 })

@@ -73,7 +73,7 @@ describe("interrupted at any step", () => {
       const hits = yield* sweep(
         Effect.succeed({
           victim: Effect.scoped(Effect.gen(function*() {
-            const body = yield* writer(to)
+            const body = yield* writer(to, undefined)
             yield* body.write(Buffer.alloc(1000, "x"))
             yield* body.write(Buffer.alloc(1000, "y"))
             yield* body.commit

@@ -79,7 +79,7 @@ const matrix = <E>(name: string, frontier: Layer.Layer<Frontier, E>) =>
               headers: { authorization: "Bearer operator" },
               output: Outcomes.none,
               onMalformed: () => Effect.void,
-              meter: new RunMeter(0, { concurrency: 1, perHost: 1 })
+              meter: new RunMeter(0)
             }).pipe(
               Effect.provideService(
                 FetchPolicy.FetchPolicy,

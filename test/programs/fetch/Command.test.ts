@@ -185,6 +185,11 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
       )
       assert.deepStrictEqual(Object.keys(outcomes[0]), [
         "url",
+        "method",
+        "id",
+        "source",
+        "line",
+        "input",
         "finalUrl",
         "ok",
         "status",
@@ -217,7 +222,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
       const rows = readFileSync(join(cwd, "out.csv"), "utf8").trim().split("\r\n")
       assert.strictEqual(rows.length, 3)
       const [, row = ""] = rows
-      assert.strictEqual(readFileSync(row.split(",")[10] ?? "", "utf8"), "hello", "where the row says")
+      assert.strictEqual(readFileSync(row.split(",")[15] ?? "", "utf8"), "hello", "where the row says")
     }).pipe(Effect.scoped))
 
   it.effect("goes on with a run: what is recorded is not fetched again, what failed is when asked", () =>

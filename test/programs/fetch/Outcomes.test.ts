@@ -2,9 +2,10 @@ import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Sink, Stdio } from "effect"
 import * as PlatformError from "effect/PlatformError"
+import * as CsvRow from "../../../src/programs/fetch/CsvRow.ts"
 import * as Outcomes from "../../../src/programs/fetch/Outcomes.ts"
 import { StatusError } from "../../../src/services/fetch/FetchError.ts"
-import { failure, type FetchOutcome } from "../../../src/services/fetch/FetchOutcome.ts"
+import { failure, FetchOutcome } from "../../../src/services/fetch/FetchOutcome.ts"
 
 /** Fields in another order than the printed one. */
 const outcome: FetchOutcome = {
@@ -19,22 +20,50 @@ const outcome: FetchOutcome = {
   status: 404,
   ok: false,
   finalUrl: "http://a.test/b,c",
+  input: { name: "a \"b\"" },
+  line: 7,
+  source: "list.csv",
+  id: "x,1",
+  method: "PUT",
   url: "http://a.test/"
 }
 
 const line =
-  "{\"url\":\"http://a.test/\",\"finalUrl\":\"http://a.test/b,c\",\"ok\":false,\"status\":404,\"attempts\":2,\"bytes\":3," +
+  "{\"url\":\"http://a.test/\",\"method\":\"PUT\",\"id\":\"x,1\",\"source\":\"list.csv\",\"line\":7,\"input\":{\"name\":\"a \\\"b\\\"\"},\"finalUrl\":\"http://a.test/b,c\",\"ok\":false,\"status\":404,\"attempts\":2,\"bytes\":3," +
   "\"sha256\":null,\"contentType\":\"text/html; charset=\\\"utf-8\\\"\",\"startedAt\":\"2026-01-02T03:04:05.678Z\",\"durationMs\":1.5," +
   "\"savedTo\":null,\"error\":{\"_tag\":\"StatusError\",\"message\":\"status 404\",\"url\":\"http://a.test/\",\"status\":404}}\n"
 
 const row =
-  "http://a.test/,\"http://a.test/b,c\",false,404,2,3,,\"text/html; charset=\"\"utf-8\"\"\",2026-01-02T03:04:05.678Z,1.5,," +
+  "http://a.test/,PUT,\"x,1\",list.csv,7,\"{\"\"name\"\":\"\"a \\\"\"b\\\"\"\"\"}\",\"http://a.test/b,c\",false,404,2,3,,\"text/html; charset=\"\"utf-8\"\"\",2026-01-02T03:04:05.678Z,1.5,," +
   "StatusError,status 404\r\n"
 
 describe("Outcomes", () => {
   it("prints fields in one order", () => {
     assert.strictEqual(Outcomes.toNdjson(outcome), line)
     assert.strictEqual(Outcomes.toCsv(outcome), row)
+    assert.deepStrictEqual(Object.keys(JSON.parse(line)), Object.keys(FetchOutcome.fields), "that of the schema")
+  })
+
+  it("has the same columns of CSV whatever there is, and what is no text as JSON", () => {
+    const cells = (more: Partial<FetchOutcome>) => {
+      const row = CsvRow.parse(Outcomes.toCsv({ ...outcome, ...more }).trimEnd(), ",")
+      const names = Outcomes.csvHeader.trimEnd().split(",")
+      return Object.fromEntries(row._tag === "Row" ? row.cells.map((cell, at) => [names[at] ?? "?", cell]) : [])
+    }
+    assert.strictEqual(
+      Outcomes.csvHeader,
+      "url,method,id,source,line,input,finalUrl,ok,status,attempts,bytes,sha256,contentType,startedAt,durationMs,savedTo,error,message\r\n"
+    )
+    const bare = cells({ id: null, input: null, source: null, line: null, error: null, status: null })
+    assert.deepStrictEqual([bare["id"], bare["input"], bare["line"], bare["status"], bare["?"]], [
+      "",
+      "",
+      "",
+      "",
+      undefined
+    ])
+    assert.deepStrictEqual([cells({ id: 7 })["id"], cells({ id: { a: "b,c" } })["id"]], ["7", "{\"a\":\"b,c\"}"])
+    assert.deepStrictEqual(JSON.parse(cells({ input: { a: "\"\n" } })["input"] ?? ""), { a: "\"\n" })
   })
 
   it.effect("writes a file by its name, and appends to that of a run that goes on", () =>

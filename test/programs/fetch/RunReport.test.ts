@@ -7,7 +7,7 @@ import { complete } from "../../../src/programs/fetch/RunReport.ts"
 const none = { pending: 0, leased: 0, done: 3, failed: 0, deferred: 0 }
 
 const verdict = (counts: Partial<typeof none>, malformed = 0) => {
-  const meter = new RunMeter(0, { concurrency: 1, perHost: 1 })
+  const meter = new RunMeter(0)
   meter.malformed = malformed
   const report = { name: "r", meter, done: 0, durationMillis: 1, counts: { ...none, ...counts }, stopped: undefined }
   return Effect.match(complete(report), { onFailure: (error) => error.message, onSuccess: () => "complete" })

@@ -74,7 +74,7 @@ const table: ReadonlyArray<readonly [name: string, bytes: Uint8Array, expected: 
   ]],
   ["a method that is no text", utf8("{\"url\":\"http://h.test/\",\"method\":1}"), [/^list:1: method 1 is none of GET/]],
   ["no text for a body", utf8("{\"url\":\"http://h.test/\",\"method\":\"POST\",\"body\":{}}"), [
-    /^list:1: "body" is no text/
+    /^list:1: "body" is no text; for JSON name it "json"/
   ]],
   ["no headers", utf8("{\"url\":\"http://h.test/\",\"headers\":[1]}"), [/^list:1: "headers" is not an object/]],
   ["no URL", utf8("{\"method\":\"GET\"}"), [/^list:1: has no "url"/]],

@@ -181,6 +181,35 @@ describe("a host that refuses", () => {
   })
 })
 
+describe("what is shown of a host", () => {
+  it("is nothing but what is on the wire, while it has shown no limit", () => {
+    const gate = new HostGate("a")
+    fill(gate)
+    assert.deepStrictEqual(gate.view(0), {
+      host: "a",
+      inFlight: 10,
+      places: undefined,
+      perSecond: undefined,
+      block: undefined
+    })
+  })
+
+  it("is why nothing starts, for how long still, and what it takes", () => {
+    const gate = new HostGate("a")
+    const nowMillis = 0
+    while (gate.shutUntilMillis <= nowMillis) refuse(gate, nowMillis)
+    const { block, inFlight, places } = gate.view(nowMillis + 250)
+    assert.deepStrictEqual([block, inFlight, places], [{ _tag: "Resting", status: 429, forMillis: 750 }, 0, 1])
+    assert.isUndefined(gate.view(nowMillis + 1000).block)
+    refuse(gate, nowMillis + 1000, 5000)
+    assert.deepStrictEqual(gate.view(nowMillis + 2000).block, { _tag: "Asked", status: 429, forMillis: 4000 })
+    const silent = new HostGate("b")
+    for (let n = 0; n < 3; n++) silent.failed(limits, 0)
+    assert.deepStrictEqual(silent.view(400).block, { _tag: "Silent", forMillis: 600 })
+    assert.strictEqual(silent.view(400).places, 1)
+  })
+})
+
 describe("the circuit", () => {
   const fail = (gate: HostGate, nowMillis: number) => {
     assert.isUndefined(gate.tryStart(limits, nowMillis))

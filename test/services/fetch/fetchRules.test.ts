@@ -4,7 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import * as AddressPolicy from "../../../src/layers/fetch/AddressPolicy.ts"
-import { type FetchRequest, type FetchTarget, parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
+import { type FetchRequest, type FetchTarget, keyOf, parseTarget } from "../../../src/services/fetch/FetchRequest.ts"
 import * as Redact from "../../../src/services/fetch/Redact.ts"
 import * as Redirect from "../../../src/services/fetch/Redirect.ts"
 import * as Retry from "../../../src/services/fetch/Retry.ts"
@@ -206,5 +206,59 @@ describe("addresses", () => {
     for (const host of ["2130706433", "0177.0.0.1", "0x7f.1", "127.1"]) {
       assert.strictEqual(Result.getOrThrow(parseTarget({ url: `http://${host}/` })).host, "127.0.0.1")
     }
+  })
+})
+
+describe("what a run knows a request by", () => {
+  const key = (request: Omit<FetchRequest, "url">, url = "http://one.test/a") =>
+    keyOf(Result.getOrThrow(parseTarget({ url, ...request })))
+
+  it("is the same however its headers are ordered and their names spelt, and whatever it is called", () => {
+    const headers = { accept: "*/*", "x-a": "1" }
+    const same = [
+      { headers },
+      { headers: { "X-A": "1", Accept: "*/*" } },
+      { headers: { "X-a": "2", ...headers } },
+      { headers, method: "GET" as const },
+      { headers, label: { id: 1, line: 2 } }
+    ]
+    assert.lengthOf(new Set(same.map((request) => key(request))), 1)
+    assert.strictEqual(key({ headers: {} }), key({}))
+    assert.strictEqual(key({ label: { id: 1 } }, "http://ONE.test:80/a#b"), "http://one.test/a")
+  })
+
+  it("is another for each method, URL, header, value and body", () => {
+    const post = { method: "POST" as const }
+    const all = [
+      {},
+      { method: "HEAD" as const },
+      { headers: { accept: "" } },
+      { headers: { accept: "a" } },
+      { headers: { accept: "A" } },
+      { headers: { accept: "a", b: "" } },
+      { headers: { "accept: a b": "" } },
+      post,
+      { ...post, body: "x" },
+      { ...post, body: "accept: a\n\n" },
+      { ...post, headers: { accept: "a" } },
+      { ...post, headers: { accept: "a" }, body: "x" },
+      { ...post, body: "accept: a\n\nx" }
+    ]
+    const keys = [...all.map((request) => key(request)), key({}, "http://one.test/a?"), key({}, "http://one.test/A")]
+    assert.lengthOf(new Set(keys), keys.length)
+  })
+})
+
+describe("headers that are stored nowhere", () => {
+  const from = Result.getOrThrow(parseTarget({ url: "http://one.test/a", headers: { Accept: "own" } }))
+  const lent: FetchTarget = { ...from, headers: { accept: "lent", "accept-language": "de", authorization: "secret" } }
+
+  it("follow a redirect on the same origin, and to another only as far as all do", () => {
+    const near = Result.getOrThrow(Redirect.next(lent, 302, "/b")).request.headers
+    assert.deepStrictEqual(new Headers(near).get("authorization"), "secret")
+    assert.include(new Headers(near).get("accept"), "own")
+    const far = Result.getOrThrow(Redirect.next(lent, 302, "http://two.test/b"))
+    assert.deepStrictEqual(Object.keys(far.request.headers ?? {}).toSorted(), ["Accept", "accept", "accept-language"])
+    assert.isUndefined(far.headers)
   })
 })

@@ -90,7 +90,7 @@ const fetchAll = (world: World, process: Process, { lists, origin }: Web): void 
           })
       },
       onMalformed: () => Effect.void,
-      meter: new RunMeter(process.clockMillis, policy)
+      meter: new RunMeter(process.clockMillis)
     }).pipe(Effect.provideService(FetchPolicy.FetchPolicy, policy))
   const program = Effect.gen(function*() {
     for (const [at, list] of lists.entries()) {

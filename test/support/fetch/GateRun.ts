@@ -1,7 +1,8 @@
 /**
  * A list of pages of one host through its bare gate: the loop of a session without its fibers, at thousands of pages a millisecond.
  */
-import { HostGate, type HostLimits, type Refusal } from "../../../src/services/fetch/HostGate.ts"
+import { HostGate, type HostLimits } from "../../../src/services/fetch/HostGate.ts"
+import type { Block } from "../../../src/services/fetch/HostView.ts"
 import { equalJitterMillis } from "../../../src/services/fetch/Retry.ts"
 import type { SimulatedHost } from "./SimulatedHost.ts"
 
@@ -47,7 +48,7 @@ export interface Result {
   /** Pages that had no retry left. */
   readonly failed: number
   /** Pages that the gate refused. */
-  readonly refusals: ReadonlyArray<Refusal>
+  readonly refusals: ReadonlyArray<Block>
   /** Requests that were sent. */
   readonly requests: number
   readonly refusedRequests: number
@@ -73,7 +74,7 @@ export const run = (host: SimulatedHost, options: Options): Result => {
   const queue: Array<Page> = Array.from({ length: options.pages }, (_, n) => ({ name: `/${n}`, attempts: 0 })).reverse()
   const events: Array<Event> = []
   const steps: Array<Step> = []
-  const refusals: Array<Refusal> = []
+  const refusals: Array<Block> = []
   let nowMillis = 0
   let served = 0
   let failed = 0

@@ -35,6 +35,7 @@ interface Passed {
 
 /** What an attempt takes over from its call. */
 interface Asked {
+  readonly target: FetchTarget
   /** Where redirects have led. */
   readonly current: FetchTarget
   readonly limits: Limits
@@ -60,6 +61,8 @@ export interface AttemptOptions {
 }
 
 export class Attempt implements TransportWatch {
+  /** What was asked for, before redirects. */
+  readonly asked: FetchTarget
   readonly target: FetchTarget
   readonly limits: Limits
   readonly wants: Wants
@@ -98,6 +101,7 @@ export class Attempt implements TransportWatch {
 
   constructor(asked: Asked, { alarm, gate, node, nowMillis, sinks, totalEndsAtMillis }: AttemptOptions) {
     const { limits } = asked
+    this.asked = asked.target
     this.target = asked.current
     this.limits = limits
     this.wants = asked.wants

@@ -17,6 +17,15 @@ export interface Wants {
   readonly cutBytes: number | undefined
 }
 
+/** What a sink is made with. */
+export interface SinkOptions {
+  /** What was asked for, before redirects: the body is called by it. */
+  readonly target: FetchTarget
+  readonly wants: Wants
+  readonly contentType: string | undefined
+  readonly sinks: Set<BodySink>
+}
+
 /** A strong validator: only with one may pieces of a body be put together. */
 const strongEtag = /^"[\x21\x23-\x7E\x80-\xFF]*"$/
 
@@ -50,15 +59,15 @@ export class BodySink {
     sinks.add(this)
   }
 
-  /** A sink for the body of this target; it is in `sinks` until it is closed. */
-  static make(target: FetchTarget, wants: Wants, sinks: Set<BodySink>): Effect.Effect<BodySink, BodyStoreError> {
+  /** A sink for a body; it is in `sinks` until it is closed. */
+  static make({ contentType, sinks, target, wants }: SinkOptions): Effect.Effect<BodySink, BodyStoreError> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Scope.make(), (scope) =>
         wants.store === undefined
           ? Effect.succeed(new BodySink(wants, undefined, scope, sinks))
           : Effect.onError(
             Effect.map(
-              restore(Scope.provide(wants.store.writer(target), scope)),
+              restore(Scope.provide(wants.store.writer(target, contentType), scope)),
               (writer) => new BodySink(wants, writer, scope, sinks)
             ),
             () => Scope.close(scope, Exit.void)

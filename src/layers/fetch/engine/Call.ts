@@ -3,9 +3,9 @@
  */
 import type { Cause, Context } from "effect"
 import { type FetchError, TotalTimeout } from "../../../services/fetch/FetchError.ts"
-import { failure, type FetchOutcome } from "../../../services/fetch/FetchOutcome.ts"
+import { asked, failure, type FetchOutcome } from "../../../services/fetch/FetchOutcome.ts"
 import type { FetchRequest, FetchTarget } from "../../../services/fetch/FetchRequest.ts"
-import type { Moment } from "../../../services/fetch/HostGate.ts"
+import type { Moment } from "../../../services/fetch/HostState.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import type { Attempt } from "./Attempt.ts"
 import type { BodySink, Wants } from "./BodySink.ts"
@@ -143,6 +143,7 @@ const outcomeOf = (
   now: Now
 ): FetchOutcome => ({
   url: Redact.url(call.target.request.url),
+  ...asked(call.target.request),
   finalUrl: reply === undefined ? null : Redact.url(call.current.url),
   ok: error === undefined,
   status: reply === undefined ? null : reply.status,
@@ -159,6 +160,7 @@ const outcomeOf = (
 /** The outcome of an invalid request, which never becomes a call. */
 export const invalid = (request: FetchRequest, error: FetchError, wallMillis: number): FetchOutcome => ({
   url: Redact.url(request.url),
+  ...asked(request),
   finalUrl: null,
   ok: false,
   status: null,

@@ -6,6 +6,7 @@ import type { Clock, Effect, Fiber, Random } from "effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import type { HostGate } from "../../../services/fetch/HostGate.ts"
 import { HostGates } from "../../../services/fetch/HostGates.ts"
+import type { HostView } from "../../../services/fetch/HostView.ts"
 import { Alarm } from "../../../services/tasks/Alarm.ts"
 import type { Attempt } from "./Attempt.ts"
 import type { Now } from "./Call.ts"
@@ -48,6 +49,12 @@ export class Hub {
   /** The gate of a host. */
   gate(host: string, { forgiveMillis }: Limits): HostGate {
     return this.gates.get(host, forgiveMillis, this.alarm.now())
+  }
+
+  /** How the hosts are doing that something is on its way to, or that are shut. */
+  hosts(): ReadonlyArray<HostView> {
+    const nowMillis = this.alarm.now()
+    return Array.from(this.gates.awake(nowMillis), (gate) => gate.view(nowMillis))
   }
 
   /** Ends the attempt when one of its deadlines passes, until `unwatch`. */

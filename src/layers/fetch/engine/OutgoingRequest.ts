@@ -20,6 +20,7 @@ export const make = (
   if (target.url.length !== target.origin.length + target.path.length) {
     all = Headers.setAll(all, basicAuth(target.url))
   }
+  if (target.headers !== undefined) all = Headers.setAll(all, target.headers)
   if (headers !== undefined) all = Headers.setAll(all, headers)
   // What is resumed is counted in bytes as they are stored: no coding may be put on it.
   if (resume !== undefined) all = Headers.setAll(all, { ...resume, "accept-encoding": "identity" })

@@ -14,7 +14,7 @@ import {
   StatusError
 } from "../../../services/fetch/FetchError.ts"
 import type { FetchTarget } from "../../../services/fetch/FetchRequest.ts"
-import type { Refusal } from "../../../services/fetch/HostGate.ts"
+import type { Block } from "../../../services/fetch/HostView.ts"
 import * as Redact from "../../../services/fetch/Redact.ts"
 import * as Redirect from "../../../services/fetch/Redirect.ts"
 import * as Retry from "../../../services/fetch/Retry.ts"
@@ -151,7 +151,7 @@ const visitsMax = 2
 const chainKey = (target: FetchTarget): string => `${target.request.method ?? "GET"} ${target.url}`
 
 /** What a call ends with that would have to wait at its host's gate for longer than the patience. */
-export const refused = (call: Call.Call, refusal: Refusal, now: Call.Now): FetchError => {
+export const refused = (call: Call.Call, refusal: Block, now: Call.Now): FetchError => {
   const { host } = call.current
   const url = Redact.url(call.current.url)
   const { forMillis } = refusal

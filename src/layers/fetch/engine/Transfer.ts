@@ -223,7 +223,9 @@ const sinkFor = (
       })
     }
     yield* dropSink(attempt)
-    return attempt.sink = yield* BodySink.make(attempt.target, attempt.wants, attempt.sinks)
+    const { asked: target, sinks, wants } = attempt
+    const contentType = headerOf(headers, "content-type")
+    return attempt.sink = yield* BodySink.make({ target, wants, contentType, sinks })
   })
 
 const dropSink = (attempt: Attempt): Effect.Effect<void> => {
@@ -234,4 +236,6 @@ const dropSink = (attempt: Attempt): Effect.Effect<void> => {
 
 /** Whether the user has asked for a range: a 206 is then what was wanted. */
 const asksRange = (attempt: Attempt): boolean =>
-  Object.keys(attempt.target.request.headers ?? {}).some((name) => name.toLowerCase() === "range")
+  Object.keys({ ...attempt.target.headers, ...attempt.target.request.headers }).some((name) =>
+    name.toLowerCase() === "range"
+  )

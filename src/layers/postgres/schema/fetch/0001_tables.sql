@@ -24,7 +24,8 @@ create table sluice.fetch_run (
 
 -- A process at work on a run. Its row is the fence: no row, no lease. Its tallies move to the run when it leaves.
 -- suspect_at: when another found that it is silent. formerly: the membership that it went on from after an outage.
--- taken: URLs that were leased to it; those that are not settled are leased still.
+-- taken: URLs that were leased to it; those that are not settled are leased still. since: the `seq` of the first URL that was added after
+-- it came.
 create table sluice.fetch_member (
   id int generated always as identity primary key,
   run_id int not null references sluice.fetch_run (id) on delete cascade,
@@ -36,7 +37,8 @@ create table sluice.fetch_member (
   done bigint not null default 0,
   failed bigint not null default 0,
   deferred bigint not null default 0,
-  taken bigint not null default 0
+  taken bigint not null default 0,
+  since bigint not null
 ) with (fillfactor = 10);
 
 create index fetch_member_run on sluice.fetch_member (run_id);
@@ -56,14 +58,19 @@ create index fetch_lane_ready on sluice.fetch_lane (run_id, id) where owner is n
 
 create index fetch_lane_owned on sluice.fetch_lane (run_id, owner) where owner is not null;
 
+-- request: method, headers and body as JSON in this order, as far as there are any. source, line, id, input: the label of the request, by which whoever asks knows it.
 create table sluice.fetch_url (
   run_id int not null,
+  line int,
   lane_id bigint not null,
   seq bigint not null,
   hash bytea not null,
   url text not null,
   request text,
-  untrusted boolean not null
+  untrusted boolean not null,
+  source text,
+  id json,
+  input json
 );
 
 create unique index fetch_url_identity on sluice.fetch_url (run_id, hash);
@@ -101,8 +108,8 @@ create index fetch_outcome_failed on sluice.fetch_outcome (run_id, seq, tag) whe
 create index fetch_outcome_due on sluice.fetch_outcome (run_id, due_at) where state = 'deferred';
 
 create view sluice.fetch_outcomes as
-select r.name as run, l.host, u.url, o.final_url, o.state, o.status, o.tag, o.attempts, o.bytes, encode(o.sha256, 'hex') as sha256,
-  o.content_type, o.started_at, o.duration_ms, o.due_at, o.saved_to, o.error
+select r.name as run, l.host, coalesce(substring(u.request from '^\{"method":"([A-Z]+)"'), 'GET') as method, u.url,
+  u.source, u.line, u.id, u.input, o.final_url, o.state, o.status, o.tag, o.attempts, o.bytes, encode(o.sha256, 'hex') as sha256, o.content_type, o.started_at, o.duration_ms, o.due_at, o.saved_to, o.error
 from sluice.fetch_outcome o
 join sluice.fetch_run r on r.id = o.run_id
 join sluice.fetch_lane l on l.id = o.lane_id

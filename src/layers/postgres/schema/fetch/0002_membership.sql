@@ -3,7 +3,8 @@
 
 -- Makes a process a member of a run.
 create function sluice.fetch_join(run int, is_sealed boolean) returns table (id int) language sql as $$
-  insert into sluice.fetch_member (run_id, sealed) values (run, is_sealed) returning id
+  insert into sluice.fetch_member (run_id, sealed, since)
+  values (run, is_sealed, (select r.next_seq from sluice.fetch_run r where r.id = run)) returning id
 $$;
 
 -- The first key of the session locks by which a process shows that it lives; the second is its member's id.
@@ -108,8 +109,8 @@ begin
     select m.id into renewed from sluice.fetch_member m where m.run_id = run and m.formerly = old;
     return;
   end if;
-  insert into sluice.fetch_member (run_id, formerly, sealed, added, done, failed, deferred, taken)
-    select m.run_id, m.id, m.sealed, m.added, m.done, m.failed, m.deferred, m.taken from sluice.fetch_member m where m.id = old
+  insert into sluice.fetch_member (run_id, formerly, sealed, added, done, failed, deferred, taken, since)
+    select m.run_id, m.id, m.sealed, m.added, m.done, m.failed, m.deferred, m.taken, m.since from sluice.fetch_member m where m.id = old
     returning id into renewed;
   delete from sluice.fetch_member m where m.id = old;
   with locked as (

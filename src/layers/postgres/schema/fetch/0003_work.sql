@@ -32,17 +32,22 @@ begin
     cross join lateral (select l.id, l.host from sluice.fetch_lane l where l.run_id = run and l.host = t.host offset 0) l;
 end $$;
 
--- Adds URLs that the run does not know; says how many were new in each lane, and gives back one row of zeros where none was.
--- Adders of a run go one after another, so the order of `seq` is that of commits.
-create function sluice.fetch_add(run int, member int, is_untrusted boolean, lanes bigint[], hashes bytea[], urls text[], requests text[])
-returns table (lane bigint, added int) language plpgsql
+-- Adds URLs that the run does not know; says how many were new in each lane, and in a last row (of lane 0) how many of the rest repeat what was
+-- added since the member came. Adders of a run go one after another, so the order of `seq` is that of commits.
+create function sluice.fetch_add(run int, member int, is_untrusted boolean, lanes bigint[], hashes bytea[], urls text[], requests text[],
+  sources text[], lines int[], ids text[], inputs text[])
+returns table (lane bigint, added int, repeated int) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
-declare base bigint;
+declare
+  base bigint;
+  since bigint;
+  before bigint;
+  fresh int;
 begin
   update sluice.fetch_run r set next_seq = r.next_seq + cardinality(hashes), updated_at = now() where r.id = run
     returning r.next_seq - cardinality(hashes) into base;
-  perform from sluice.fetch_member m where m.id = member for no key update;
+  select m.since, m.added into since, before from sluice.fetch_member m where m.id = member for no key update;
   if not found then return; end if;
   if not is_untrusted then
     update sluice.fetch_url u set untrusted = false from (
@@ -51,9 +56,10 @@ begin
     ) known where u.ctid = known.place;
   end if;
   return query with fresh as (
-    insert into sluice.fetch_url (run_id, lane_id, seq, hash, url, request, untrusted)
-    select run, t.lane, base + t.n - 1, t.hash, t.url, t.request, is_untrusted
-    from unnest(lanes, hashes, urls, requests) with ordinality t(lane, hash, url, request, n)
+    insert into sluice.fetch_url (run_id, lane_id, seq, hash, url, request, untrusted, source, line, id, input)
+    select run, t.lane, base + t.n - 1, t.hash, t.url, t.request, is_untrusted, t.source, t.line, t.id::json, t.input::json
+    from unnest(lanes, hashes, urls, requests, sources, lines, ids, inputs) with ordinality
+      t(lane, hash, url, request, source, line, id, input, n)
     on conflict do nothing returning lane_id, seq
   ), tally as (
     update sluice.fetch_member m set added = m.added + (select count(*) from fresh) where m.id = member
@@ -64,7 +70,17 @@ begin
   ), grown as (
     update sluice.fetch_lane l set tail = x.seq from locked x where l.id = any (array[x.lane_id])
   )
-  select coalesce(e.lane_id, 0), coalesce(e.fresh, 0) from (values (true)) as one left join ends e on true;
+  select e.lane_id, e.fresh, 0 from ends e;
+  select m.added - before into fresh from sluice.fetch_member m where m.id = member;
+  lane := 0;
+  added := 0;
+  repeated := cardinality(hashes) - fresh;
+  -- What is known from before is looked up where there is any.
+  if repeated > 0 and since > 1 then
+    select repeated - count(*) into repeated from unnest(hashes) t(hash)
+    cross join lateral (select from sluice.fetch_url x where x.run_id = run and x.hash = t.hash and x.seq < since offset 0) x;
+  end if;
+  return next;
 end $$;
 
 -- Takes up to so many hosts that nobody works on, with what is known of them. Those that are closed are looked up in a hash: they may be
@@ -90,17 +106,19 @@ end $$;
 -- last: the last row of the lane's log. taken: URLs that this member has read before; told and not counted on, so that a read that is sent
 -- again changes nothing.
 create function sluice.fetch_read(run int, member int, lanes bigint[], reads bigint[], redos bigint[], most int, taken bigint)
-returns table (lane bigint, last float8, seq float8, url text, request text, untrusted boolean) language plpgsql
+returns table (
+  lane bigint, last float8, seq float8, url text, request text, untrusted boolean, source text, line int, id json, input json
+) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
   return query with got as materialized (
-    select l.id, l.last, x.seq, x.url, x.request, x.untrusted
+    select l.id, l.last, x.seq, x.url, x.request, x.untrusted, x.source, x.line, x.id as label, x.input
     from (
       select t.id, t.read, t.redo, (select max(u.seq) from sluice.fetch_url u where u.lane_id = t.id) as last
       from unnest(lanes, reads, redos) t(id, read, redo) offset 0
     ) l left join lateral (
-      select u.seq, u.url, u.request, u.untrusted from sluice.fetch_url u
+      select u.seq, u.url, u.request, u.untrusted, u.source, u.line, u.id, u.input from sluice.fetch_url u
       where u.lane_id = l.id and u.seq > l.read and (
         u.seq > l.redo or (select o.seq from sluice.fetch_outcome o where o.run_id = run and o.seq = u.seq) is null
       )
@@ -109,7 +127,8 @@ begin
   ), tally as (
     update sluice.fetch_member m set taken = fetch_read.taken + (select count(g.seq) from got g) where m.id = member returning m.id
   )
-  select g.id, coalesce(g.last, 0)::float8, g.seq::float8, g.url, g.request, coalesce(g.untrusted, false) from got g, tally;
+  select g.id, coalesce(g.last, 0)::float8, g.seq::float8, g.url, g.request, coalesce(g.untrusted, false), g.source, g.line, g.label, g.input
+  from got g, tally;
 end $$;
 
 -- Notes how far lanes of a member are, and lets go of those that it leaves.
@@ -244,14 +263,15 @@ end $$;
 create function sluice.fetch_page(run int, behind bigint, only_failed boolean, only_tag text, only_host text, most int)
 returns table (
   seq float8, url text, state text, status smallint, attempts int, bytes float8, duration_ms float8, started_millis float8, sha256 text,
-  content_type text, final_url text, saved_to text, error json
+  content_type text, final_url text, saved_to text, error json, method text, source text, line int, id json, input json
 ) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set enable_sort = off set jit = off set plan_cache_mode = force_custom_plan as $$
 begin
   return query
   select o.seq::float8, u.url, o.state::text, o.status, o.attempts, o.bytes::float8, o.duration_ms,
-    (extract(epoch from o.started_at) * 1000)::float8, encode(o.sha256, 'hex'), o.content_type, o.final_url, o.saved_to, o.error
+    (extract(epoch from o.started_at) * 1000)::float8, encode(o.sha256, 'hex'), o.content_type, o.final_url, o.saved_to, o.error,
+    coalesce(substring(u.request from '^\{"method":"([A-Z]+)"'), 'GET'), u.source, u.line, u.id, u.input
   from sluice.fetch_outcome o join sluice.fetch_url u on u.lane_id = any (array[o.lane_id]) and u.seq = o.seq
   where o.run_id = run and o.seq > behind
     and (not (only_failed or only_tag is not null) or o.state <> 'done')
