@@ -25,8 +25,8 @@ export class Database extends Context.Service<Database, {
   readonly isEmbedded: boolean
   /** Sees to the tables of a lane, as the schema policy says; the lanes' own layers ask for theirs as they are built. */
   readonly tables: (track: Migrations.TrackName) => Effect.Effect<void, DatabaseError>
-  /** Connections that this process may have open, of both pools. */
-  readonly connectionsMax: number
+  /** Connections that this process may have open, of both pools; `undefined`: the pool is the program's own. */
+  readonly connectionsMax: number | undefined
 }>()("sluice/layers/postgres/Database") {}
 
 /** Sees to the tables of a lane, as the database in context was opened to do. */

@@ -69,10 +69,15 @@ export const layer = (options: Options = {}): Layer.Layer<Services, DatabaseErro
     const sql = plain(given)
     yield* assertUnderstood(sql, where)
     const place = { sql, where, isEmbedded: false }
-    return Context.make(Database, { where, isEmbedded: false, tables: Tables.make(place, options.schema ?? "check") })
-      .pipe(
-        Context.add(PgClient.PgClient, sql),
-        Context.add(SqlClient.SqlClient, sql),
-        Context.add(ReadClient, sql)
-      )
+    return Context.make(Database, {
+      where,
+      isEmbedded: false,
+      // Its owner knows.
+      connectionsMax: undefined,
+      tables: Tables.make(place, options.schema ?? "check")
+    }).pipe(
+      Context.add(PgClient.PgClient, sql),
+      Context.add(SqlClient.SqlClient, sql),
+      Context.add(ReadClient, sql)
+    )
   }))

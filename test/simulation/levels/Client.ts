@@ -27,6 +27,11 @@ export const layer = (connect: () => SimulatedSocket, name: string): Layer.Layer
     return Context.make(PgClient.PgClient, client).pipe(
       Context.add(SqlClient.SqlClient, client),
       Context.add(ReadClient, reader),
-      Context.add(Database, { where: "the simulation", isEmbedded: false, tables: () => Effect.void })
+      Context.add(Database, {
+        where: "the simulation",
+        isEmbedded: false,
+        connectionsMax: 7,
+        tables: () => Effect.void
+      })
     )
   })).pipe(Layer.provide(Reactivity.layer))
