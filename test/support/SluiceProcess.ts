@@ -24,7 +24,7 @@ export const start = (
       const lines = yield* Queue.unbounded<string>()
       const child = spawn(process.execPath, [program, ...args], {
         stdio: ["ignore", "pipe", "pipe"],
-        env: { ...process.env, NODE_OPTIONS: undefined, DATABASE_URL: "", ...env }
+        env: { ...process.env, NODE_OPTIONS: undefined, DATABASE_URL: undefined, ...env }
       })
       for (const output of [child.stdout, child.stderr]) {
         // Whole lines: what is written at once may come in parts.

@@ -5,6 +5,7 @@
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Queue, Runtime, type Scope } from "effect"
 import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
+import { CurrentScreen } from "../terminal/Screen.ts"
 
 /** How the process ends. */
 export interface Options<in A, in E> {
@@ -81,6 +82,10 @@ const leave = ({ code, isAsked }: Departure): void => {
 }
 
 const say = (text: string): Effect.Effect<void> => Effect.sync(() => void process.stderr.write(`${text}\n`))
+
+/** What is said while the program goes on leaves its live region in one piece. */
+const sayAbove = (text: string): Effect.Effect<void> =>
+  Effect.flatMap(CurrentScreen, (screen) => screen.takes(text) ? Effect.void : say(text))
 
 const live = Effect.fnUntraced(function*<A, E>(
   program: Effect.Effect<A, E>,
@@ -184,7 +189,7 @@ const dumpOnRequest = Effect.gen(function*() {
   const requests = yield* Queue.dropping<void>(1)
   yield* listen("SIGUSR2", () => void Queue.offerUnsafe(requests, undefined))
   yield* Effect.forkScoped(
-    Effect.forever(Effect.andThen(Queue.take(requests), Effect.flatMap(Tasks.dump, say))),
+    Effect.forever(Effect.andThen(Queue.take(requests), Effect.flatMap(Tasks.dump, sayAbove))),
     { startImmediately: true }
   )
 })
