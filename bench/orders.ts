@@ -97,7 +97,7 @@ const onDatabase = async (table: (world: World) => Promise<string>): Promise<str
     const { processes, socketPath } = yield* EmbeddedPostgres.EmbeddedPostgres
     const { serverPid } = yield* processes
     const ids = yield* prepare
-    const env = { ...process.env, SLUICE_DATA_DIR: directory, DATABASE_URL: "" }
+    const env = { ...process.env, SLUICE_DATA_DIR: directory, DATABASE_URL: undefined }
     return yield* Effect.promise(() => table({ env, ids, serverPid, socketDirectory: dirname(socketPath) }))
   })
   const stop = new AbortController()

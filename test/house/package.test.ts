@@ -2,10 +2,10 @@
  * What npm would publish: it holds what it should, nothing else, and a stranger's program can import every door of it.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { execFileSync } from "node:child_process"
+import { execFileSync, spawnSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join, resolve } from "node:path"
+import { dirname, join, resolve } from "node:path"
 
 const root = resolve(import.meta.dirname, "../..")
 
@@ -41,23 +41,30 @@ describe("the packed package", () => {
     const { project, files } = install()
     try {
       assert.deepStrictEqual(
-        files.filter((file) => !/^(dist|src)\/|^(package\.json|README\.md|LICENSE)$/.test(file)),
+        files.filter((file) =>
+          !/^(dist|src|docs)\/|^scripts\/(sluice|requireNode)\.mjs$|^(package\.json|(README|CHANGELOG)\.md|LICENSE)$/
+            .test(
+              file
+            )
+        ),
         []
       )
+      assert.isTrue(files.includes("docs/fetching.md") && files.includes("CHANGELOG.md"))
       assert.isTrue(files.includes("dist/exports/fetch.js") && files.includes("dist/exports/fetch.d.ts"))
 
       const doors = Object.keys(manifest.exports).filter((door) => door !== "./package.json")
       const program = doors.map((door) => `await import(${JSON.stringify(door.replace(".", "sluice"))})`).join("\n")
       execFileSync(process.execPath, ["--input-type=module", "-e", program], { cwd: project, stdio: "pipe" })
 
-      const version = execFileSync(process.execPath, [
-        join(project, "node_modules/sluice", manifest.bin.sluice),
-        "--version"
-      ], {
-        cwd: project,
-        encoding: "utf8"
-      })
-      assert.include(version, manifest.version)
+      // As npm links it: by its first line, from anywhere.
+      mkdirSync(join(project, "bin"))
+      const bin = join(project, "bin/sluice")
+      symlinkSync(join(project, "node_modules/sluice", manifest.bin.sluice), bin)
+      const env = { PATH: `${dirname(process.execPath)}:${process.env["PATH"]}` }
+      const options = { cwd: tmpdir(), encoding: "utf8", env } as const
+      assert.include(execFileSync(bin, ["--version"], options), manifest.version)
+      const wrong = spawnSync(bin, ["runs", "--jsn"], { ...options, env: { ...env, npm_lifecycle_event: "npx" } })
+      assert.match(wrong.stderr, /what it takes: npx sluice runs --help/)
     } finally {
       rmSync(project, { recursive: true })
     }

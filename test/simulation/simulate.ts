@@ -80,7 +80,20 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => stopping.signal.aborted ? process.exit(130) : stopping.abort())
 }
 
-const say = (line: string): void => console.log(line)
+/** Whoever read it has gone (`| head`): no more is played, and nothing is said into the void. */
+let isUnread = false
+process.stdout.on("error", () => {
+  isUnread = true
+  stopping.abort()
+})
+process.stderr.on("error", () => {})
+
+const say = (line: string): void => {
+  if (!isUnread) console.log(line)
+}
+
+/** As of any program here: 141 when the reader has gone while something was left to play. */
+const codeOf = (isWrong: boolean): number => isWrong ? 1 : isUnread ? 141 : stopping.signal.aborted ? 130 : 0
 
 if (values.jobs !== undefined) {
   const passed = [
@@ -99,7 +112,7 @@ if (values.jobs !== undefined) {
   for (const problem of problems) console.error(problem)
   say(values.json ? JSON.stringify(tally.summary) : tally.line)
   if (tally.wrong > 0) console.error(`what was wrong is in ${values.failures}`)
-  process.exit(tally.wrong > 0 || problems.length > 0 ? 1 : stopping.signal.aborted ? 130 : 0)
+  process.exit(codeOf(tally.wrong > 0 || problems.length > 0))
 }
 
 const uninstall = Escapes.install()
@@ -231,5 +244,5 @@ for (const [where, times] of ours) console.error(`WRONG: src asked the real worl
 uninstall()
 await pglite?.close()
 await real?.stop()
-if (process.stdout.writableNeedDrain) await once(process.stdout, "drain")
-process.exit(tally.wrong > 0 || ours.length > 0 ? 1 : stopping.signal.aborted ? 130 : 0)
+if (!isUnread && process.stdout.writableNeedDrain) await once(process.stdout, "drain")
+process.exit(codeOf(tally.wrong > 0 || ours.length > 0))

@@ -24,7 +24,7 @@ export const start = (
       const lines = yield* Queue.unbounded<string>()
       const child = spawn(process.execPath, [program, ...args], {
         stdio: ["ignore", "pipe", "pipe"],
-        env: { ...process.env, NODE_OPTIONS: undefined, DATABASE_URL: "", SLUICE_DRAIN_DELAY: "0", ...env }
+        env: { ...process.env, NODE_OPTIONS: undefined, DATABASE_URL: undefined, SLUICE_DRAIN_DELAY: "0", ...env }
       })
       for (const output of [child.stdout, child.stderr]) {
         // Whole lines: what is written at once may come in parts.

@@ -11,6 +11,7 @@ import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { userInfo } from "node:os"
+import * as Setting from "../../services/tasks/Setting.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import { DatabaseError, fromSqlError, InvalidDatabaseUrl } from "./DatabaseError.ts"
 import * as EmbeddedPostgres from "./EmbeddedPostgres.ts"
@@ -214,23 +215,44 @@ const notEmpty = (name: string): Config.Config<Redacted.Redacted | undefined> =>
     Config.map((found) => Option.getOrUndefined(Option.filter(found, (value) => Redacted.value(value).trim() !== "")))
   )
 
+const mostConnections = 10_000
+
+const pool = Config.all({
+  poolMin: Setting.whole("SLUICE_POOL_MIN", { least: 0, most: mostConnections, example: 5 }).pipe(
+    Config.option,
+    Config.map(Option.getOrUndefined)
+  ),
+  poolMax: Setting.whole("SLUICE_POOL_MAX", { least: 1, most: mostConnections, example: 20 }).pipe(
+    Config.withDefault(20)
+  )
+}).pipe(Config.mapEffect(({ poolMax, poolMin }) =>
+  poolMin === undefined || poolMin <= poolMax
+    ? Effect.succeed({ poolMin: poolMin ?? Math.min(5, poolMax), poolMax })
+    : Effect.fail(Setting.wrong("SLUICE_POOL_MIN", String(poolMin), `at most SLUICE_POOL_MAX, which is ${poolMax}`))
+))
+
 /** The options that the environment sets; `PGUSER` and `PGPASSWORD` as in libpq. An empty variable counts as none. */
 export const config: Config.Config<Options> = Config.all({
-  url: notEmpty("DATABASE_URL"),
+  url: Config.map(Config.option(Config.Redacted("DATABASE_URL")), Option.getOrUndefined),
   username: notEmpty("PGUSER").pipe(Config.map((user) => user === undefined ? undefined : Redacted.value(user))),
   password: notEmpty("PGPASSWORD"),
   directory: EmbeddedPostgres.dataDirectory,
-  poolMin: Config.Int("SLUICE_POOL_MIN").pipe(Config.withDefault(5)),
-  poolMax: Config.Int("SLUICE_POOL_MAX").pipe(Config.withDefault(20)),
-  pooler: Config.Boolean("SLUICE_POOLER").pipe(Config.withDefault(false)),
+  pool,
+  pooler: Setting.toggle("SLUICE_POOLER").pipe(Config.withDefault(false)),
   statementTimeout: ShortDuration.config("SLUICE_STATEMENT_TIMEOUT").pipe(Config.withDefault(Duration.seconds(60)))
-})
+}).pipe(Config.map(({ pool: { poolMax, poolMin }, ...options }) => Object.assign(options, { poolMax, poolMin })))
 
-/** Opens the database that the environment names; `overrides` win over it. */
+/** Opens the database that the environment names; `overrides` win over it. A `DATABASE_URL` that is set and empty is an error. */
 export const layerConfig = (overrides: Options = {}): Layer.Layer<Services, DatabaseError | Config.ConfigError> =>
-  Layer.effectContext(Effect.flatMap(config, (options) => make({ ...options, ...overrides }))).pipe(
-    Layer.provide(Reactivity.layer)
-  )
+  Layer.effectContext(Effect.gen(function*() {
+    const options = { ...(yield* config), ...overrides }
+    // A secret that went missing must not put the data on the disk of a container.
+    if (options.url === undefined && (yield* Setting.isEmpty("DATABASE_URL"))) {
+      const detail = "it is set, and empty; unset it for the embedded database"
+      return yield* new DatabaseError({ reason: new InvalidDatabaseUrl({ detail }) })
+    }
+    return yield* make(options)
+  })).pipe(Layer.provide(Reactivity.layer))
 
 /** Brings the schema up to date, or only these tracks and those below them; gives back the names of the steps it took: `sluice migrate`. */
 export const migrate = (

@@ -24,6 +24,13 @@ export class Unreachable extends Schema.TaggedError<Unreachable>()("Unreachable"
   }
 }
 
+/** What answers there speaks something else, as a web server does. */
+export class NoPostgres extends Schema.TaggedError<NoPostgres>()("NoPostgres", { where: Schema.String }) {
+  override get message(): string {
+    return `what answers at ${this.where} is no Postgres server: is it the right port?`
+  }
+}
+
 /** The server does not let this user in. */
 export class WrongCredentials extends Schema.TaggedError<WrongCredentials>()("WrongCredentials", {
   where: Schema.String,
@@ -71,8 +78,8 @@ export class SchemaOutdated extends Schema.TaggedError<SchemaOutdated>()("Schema
 }) {
   override get message(): string {
     const only = [...new Set(this.missing.map((step) => ` --only ${step.split("/")[0]}`))].join("")
-    return `the schema of the database at ${this.where} lacks ${this.missing.join(", ")}; run: sluice migrate ` +
-      `(sluice migrate${only} makes no tables but those)`
+    return `the schema of the database at ${this.where} lacks ${this.missing.join(", ")}; run \`sluice migrate\` ` +
+      `(\`sluice migrate${only}\` makes no tables but those)`
   }
 }
 
@@ -111,6 +118,7 @@ export class DatabaseFailed extends Schema.TaggedError<DatabaseFailed>()("Databa
 export const Reason = Schema.Union([
   InvalidDatabaseUrl,
   Unreachable,
+  NoPostgres,
   WrongCredentials,
   NoSuchDatabase,
   NotPermitted,
@@ -133,11 +141,15 @@ export class DatabaseError extends Schema.TaggedError<DatabaseError>()("Database
   }
 }
 
+/** What the client says of bytes that are none of the protocol: it takes the first ones for the length of a message. */
+const strange = /^Message length |^Invalid message length/
+
 /** Names what kept a statement from a database at `where`. The texts are the server's and the system's: no password. */
 export const fromSqlError = (error: SqlError, where: string): DatabaseError => {
   const code = SqlFailure.codeOf(error)
   const detail = SqlFailure.detailOf(error)
   const reason = (): Reason => {
+    if (strange.test(detail)) return new NoPostgres({ where })
     if (code === "3D000") return new NoSuchDatabase({ where, detail })
     // The word of a pooler such as PgBouncer.
     if (detail.includes("unsupported startup parameter")) {

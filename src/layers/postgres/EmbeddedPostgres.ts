@@ -11,6 +11,7 @@ import { accessSync, constants, existsSync, lstatSync, mkdirSync, readlinkSync, 
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { getuid } from "node:process"
+import * as Setting from "../../services/tasks/Setting.ts"
 import { DataDirectoryUnusable, DiskFull, type EmbeddedFailure } from "./EmbeddedFailure.ts"
 import * as SupervisorClient from "./supervisor/Client.ts"
 import * as Files from "./supervisor/Files.ts"
@@ -156,9 +157,11 @@ export const layer = (options: Options): Layer.Layer<EmbeddedPostgres, EmbeddedF
   Layer.effect(EmbeddedPostgres, make(options))
 
 /** The data directory: `SLUICE_DATA_DIR`. @default ".sluice" */
-export const dataDirectory: Config.Config<string> = Config.NonEmptyString("SLUICE_DATA_DIR").pipe(
-  Config.withDefault(".sluice")
-)
+export const dataDirectory: Config.Config<string> = Setting.read(
+  "SLUICE_DATA_DIR",
+  "the path of a directory, such as .sluice",
+  (text) => text.trim() === "" ? undefined : text
+).pipe(Config.withDefault(".sluice"))
 
 /** The server of the configured data directory. */
 export const layerConfig: Layer.Layer<EmbeddedPostgres, EmbeddedFailure | Config.ConfigError> = Layer.effect(

@@ -1,19 +1,19 @@
-#!/usr/bin/env -S node --min-semi-space-size=16 --max-semi-space-size=16 --heap-growing-percent=10
 /**
- * The process of the command line `sluice`.
- *
- * The flags (as in `npm start`) keep a run of any length in flat memory: left to itself, V8 lets garbage double the heap before it
- * collects.
+ * The process of the command line `sluice`. `scripts/sluice.mjs` starts it, once it knows that this Node will do.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Effect, Layer, type Stdio } from "effect"
+import { Console, Effect, Layer, type Stdio } from "effect"
 import * as Command from "effect/cli/Command"
 import { readFileSync } from "node:fs"
 import * as EmbeddedPostgres from "../../layers/postgres/EmbeddedPostgres.ts"
 import * as Ending from "../process/Ending.ts"
 import * as Logging from "../process/Logging.ts"
 import * as Main from "../process/Main.ts"
+import * as OutputWatch from "../process/OutputWatch.ts"
+import { CalledAs, calledBy, typed } from "../terminal/CalledAs.ts"
+import { wrap } from "../terminal/Paragraph.ts"
 import { say } from "../terminal/Say.ts"
+import * as Screen from "../terminal/Screen.ts"
 import { dim } from "../terminal/Style.ts"
 import * as Usage from "../terminal/Usage.ts"
 import { sluice } from "./Sluice.ts"
@@ -28,10 +28,31 @@ const tellProgress = Effect.provideServiceEffect(
   Effect.map(Effect.context<Stdio.Stdio>(), (context) => (text: string) => Effect.provide(say([dim(text)]), context))
 )
 
+const calledAs = calledBy(process.env)
+
+/** A failure in the words of whoever called, and in lines that end where words do. */
+const describe = (error: unknown): string | undefined => {
+  const text = Ending.describe(error)
+  if (text === undefined) return undefined
+  const { columns, isTTY } = process.stderr
+  return isTTY ? wrap(typed(text, calledAs), columns).join("\n") : typed(text, calledAs)
+}
+
+/** The log and the live region share a terminal. */
+const console = Layer.effect(
+  Console.Console,
+  Effect.map(Screen.CurrentScreen, (screen) => Screen.console(screen, globalThis.console))
+)
+
 Main.run(
-  Command.run(sluice, { version }).pipe(
+  OutputWatch.checked(Command.run(sluice, { version })).pipe(
     tellProgress,
-    Effect.provide(Layer.provideMerge(Layer.merge(Logging.layer, Usage.layer), NodeServices.layer))
+    Effect.provide(
+      Layer.provideMerge(
+        Layer.mergeAll(Logging.layer, Usage.layer, console, Layer.succeed(CalledAs, calledAs)),
+        NodeServices.layer
+      )
+    )
   ),
-  { exitCode: Ending.exitCode, describe: Ending.describe, line: Logging.line }
+  { exitCode: Ending.exitCode, describe, line: Logging.line }
 )

@@ -3,6 +3,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Config, Console, Duration, Effect, Layer } from "effect"
 import * as Database from "../../layers/postgres/Database.ts"
+import * as Setting from "../../services/tasks/Setting.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import * as OrdersApp from "../orders/App.ts"
 import * as Main from "../process/Main.ts"
@@ -10,7 +11,9 @@ import * as OrderWorker from "../work/OrderWorker.ts"
 
 const worker = Layer.unwrap(Effect.gen(function*() {
   const picking = yield* ShortDuration.config("SLUICE_PICKING").pipe(Config.withDefault(Duration.zero))
-  const concurrency = yield* Config.Int("SLUICE_WORKERS").pipe(Config.withDefault(5))
+  const concurrency = yield* Setting.whole("SLUICE_WORKERS", { least: 1, most: 10_000, example: 5 }).pipe(
+    Config.withDefault(5)
+  )
   // Orders that are picked one by one are taken one by one: what waits in this process cannot be picked by another.
   return OrderWorker.layer({ picking, concurrency, ...(Duration.isZero(picking) ? {} : { maxClaim: concurrency }) })
 }))

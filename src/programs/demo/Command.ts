@@ -3,7 +3,8 @@
  */
 import { Effect, Fiber, Layer } from "effect"
 import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
-import { say } from "../terminal/Say.ts"
+import { CalledAs } from "../terminal/CalledAs.ts"
+import { say, tell } from "../terminal/Say.ts"
 import { bold, dim } from "../terminal/Style.ts"
 import * as FetchScenes from "./FetchScenes.ts"
 import * as OrderScenes from "./OrderScenes.ts"
@@ -14,7 +15,8 @@ const onFreshOrigin = Effect.provide(Layer.fresh(UnrulyOrigin.layer))
 
 /** Plays every scene, one after the other; the orders are on their way while others are on the screen. */
 export const play = Effect.scoped(Effect.gen(function*() {
-  yield* say([
+  const sluice = yield* CalledAs
+  yield* tell([
     `${bold("sluice demo")}  ${dim("a loopback origin that misbehaves on purpose; nothing leaves this machine")}`
   ])
   const shop = yield* Effect.forkScoped(failsAs("opening the shop")(OrderScenes.open))
@@ -38,10 +40,10 @@ export const play = Effect.scoped(Effect.gen(function*() {
   )
   yield* say([
     "",
-    `${bold("Your turn")}  npm start -- fetch https://example.com   ${
-      dim("or")
-    }  npm start -- fetch -i urls.txt --save bodies -o out.ndjson`,
-    dim("           npm start -- serve            npm start -- --help"),
+    bold("Your turn"),
+    ...["fetch https://example.com", "fetch -i urls.txt --save bodies -o out.ndjson", "serve", "--help"].map((args) =>
+      `  ${sluice} ${args}`
+    ),
     ""
   ])
 }))

@@ -11,6 +11,7 @@ import * as Outcomes from "../fetch/Outcomes.ts"
 import * as Progress from "../fetch/Progress.ts"
 import { RunMeter } from "../fetch/RunMeter.ts"
 import * as Summary from "../fetch/Summary.ts"
+import { CalledAs } from "../terminal/CalledAs.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
 import { bar, bold, count, dim, green, seconds } from "../terminal/Style.ts"
 
@@ -103,7 +104,7 @@ export const bulk = Effect.gen(function*() {
     `  the origin saw ${count(after.requests - before.requests)} requests, never more than ${
       bold(String(after.inFlightMax))
     } at once`,
-    `  every outcome is in Postgres: ${bold(`npm start -- runs show ${name} --failed`)}`
+    `  every outcome is in Postgres: \`${yield* CalledAs} runs show ${name} --failed\``
   ]
 })
 

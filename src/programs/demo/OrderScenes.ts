@@ -52,7 +52,7 @@ const startWorker = Effect.fnUntraced(function*(directory: string) {
     extendEnv: true,
     env: {
       SLUICE_DATA_DIR: directory,
-      DATABASE_URL: "",
+      DATABASE_URL: undefined,
       SLUICE_PICKING: `${Duration.toMillis(picking)}ms`,
       SLUICE_WORKERS: "1"
     },

@@ -3,7 +3,7 @@
  */
 import { Effect, Runtime, Schema } from "effect"
 import { codeOf } from "../process/Ending.ts"
-import { say } from "../terminal/Say.ts"
+import { tell } from "../terminal/Say.ts"
 import { bold, dim } from "../terminal/Style.ts"
 
 /** A scene could not be played to its end. Its exit code is that of what went wrong. */
@@ -30,7 +30,7 @@ export const scene = Effect.fnUntraced(function*<E, R>(
   subtitle: string,
   play: Effect.Effect<ReadonlyArray<string> | void, E, R>
 ) {
-  yield* say(["", `${bold(title)}  ${dim(subtitle)}`])
+  yield* tell(["", `${bold(title)}  ${dim(subtitle)}`])
   const lines = yield* failsAs(title)(play)
-  if (lines !== undefined) yield* say(lines)
+  if (lines !== undefined) yield* tell(lines)
 })

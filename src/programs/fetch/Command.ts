@@ -1,20 +1,21 @@
 /**
  * `sluice fetch`: a list of URLs in, one recorded outcome for each out.
  */
-import { Clock, DateTime, Effect, type FileSystem, Option, Random, Runtime, Schema, Stdio, Stream } from "effect"
+import { Clock, DateTime, Effect, FileSystem, Option, Random, Runtime, Schema, Stdio, Stream } from "effect"
 import * as Command from "effect/cli/Command"
 import { FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import { Frontier } from "../../services/fetch/Frontier.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
-import { withLiveRegion } from "../terminal/LiveRegion.ts"
+import { withLines, withLiveRegion } from "../terminal/LiveRegion.ts"
 import { say } from "../terminal/Say.ts"
+import * as Screen from "../terminal/Screen.ts"
 import { fetchRun } from "./FetchRun.ts"
 import { flags, headersOf, policyOf, retryFilterOf, type Values } from "./Flags.ts"
 import * as Inputs from "./Inputs.ts"
 import * as Outcomes from "./Outcomes.ts"
 import * as Progress from "./Progress.ts"
 import { RunMeter } from "./RunMeter.ts"
-import { complete } from "./RunReport.ts"
+import { complete, isDone, isSuccess, OutputGone } from "./RunReport.ts"
 import * as Summary from "./Summary.ts"
 
 /** The command line does not say what to do. */
@@ -77,6 +78,29 @@ const outputOf = Effect.fnUntraced(function*({ json, output }: Values, isKnown: 
   return file === "-" || json || !(yield* stdio.stdoutIsTerminal) ? yield* Outcomes.stdout : Outcomes.none
 })
 
+/** How a run is shown while it goes on. */
+type Display = "live" | "plain" | "quiet"
+
+/** A live picture, unless the outcomes themselves go over the screen, or may: whoever reads a pipe may print what it reads. */
+const displayOf = Effect.fnUntraced(function*({ json, output, quiet }: Values) {
+  if (quiet) return "quiet"
+  if (!(yield* Screen.isLive)) return "plain"
+  const { stdoutIsTerminal } = yield* Stdio.Stdio
+  const isTerminal = yield* stdoutIsTerminal
+  const file = Option.getOrUndefined(output)
+  const isToldHere = file === undefined ? json || !isTerminal : file === "-"
+  if (!isToldHere) return "live"
+  const { stat } = yield* FileSystem.FileSystem
+  const kind = Option.map(yield* Effect.option(stat("/dev/stdout")), ({ type }) => type)
+  return !isTerminal && Option.contains(kind, "File") ? "live" : "plain"
+})
+
+/** Runs it in sight of whoever started it. */
+const shownAs = <A, E, R>(display: Display, work: Effect.Effect<A, E, R>, name: string, meter: RunMeter) => {
+  if (display === "live") return withLiveRegion(work, Progress.draw(name, meter))
+  return display === "plain" ? withLines(work, Progress.line(name, meter)) : work
+}
+
 /** Names malformed lines, the first ones each. */
 const tellMalformed = (meter: RunMeter, context: Stdio.Stdio) => (line: Inputs.MalformedLine): Effect.Effect<void> => {
   if (meter.malformed > malformedShown) return Effect.void
@@ -105,7 +129,7 @@ const run = Effect.fn("sluice fetch")(
     const policy = policyOf(values)
     const meter = new RunMeter(yield* Clock.currentTimeMillis)
     const inputs = yield* inputsOf(values, isKnown)
-    const isLive = yield* stdio.stderrIsTerminal
+    const display = yield* displayOf(values)
     const work = fetchRun({
       name,
       inputs,
@@ -116,16 +140,19 @@ const run = Effect.fn("sluice fetch")(
       onMalformed: tellMalformed(meter, stdio),
       meter
     }).pipe(Effect.provideService(FetchPolicy, policy))
-    const shown = isLive ? withLiveRegion(work, Progress.draw(name, meter)) : work
-    const report = yield* shown.pipe(
+    const report = yield* shownAs(display, work, name, meter).pipe(
       Effect.onInterrupt(() => say([Summary.cutShort("interrupted", name, meter)])),
       Effect.tapErrorTag(
         ["BodyStoreError", "FrontierError", "OutputError"],
         () => say([Summary.cutShort("stopped", name, meter)])
       )
     )
-    if (report.stopped === "output closed") return undefined
-    yield* say(isLive ? ["", ...Summary.table(report)] : Summary.brief(report))
+    if (report.stopped === "output closed" && !isDone(report)) {
+      yield* say([Summary.cutShort("its reader has gone", name, meter)])
+      return yield* new OutputGone()
+    }
+    if (display === "live") yield* say(["", ...Summary.table(report)])
+    else if (display === "plain" || !isSuccess(report)) yield* say(Summary.brief(report))
     return yield* complete(report)
   },
   Effect.catchTag("InputError", (error) => Effect.fail(new UsageError({ problem: error.message }))),

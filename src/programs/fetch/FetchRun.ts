@@ -27,8 +27,9 @@ import type { FetchSource, Lending } from "../../services/fetch/FetchSource.ts"
 import { Frontier, type FrontierError, type OutcomeFilter, type Run } from "../../services/fetch/Frontier.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
+import { isOutputClosed } from "../terminal/OutputError.ts"
 import type { Input, MalformedLine } from "./Inputs.ts"
-import { isOutputClosed, type Output } from "./Outcomes.ts"
+import type { Output } from "./Outcomes.ts"
 import type { RunMeter } from "./RunMeter.ts"
 import type { RunReport } from "./RunReport.ts"
 
@@ -88,7 +89,10 @@ export const fetchRun = Effect.fn("fetchRun")(function*<E, R>(options: FetchRunO
     })
     yield* Effect.forkScoped(look(fetcher.hosts, meter), { startImmediately: true })
     const outcomes = fetcher.fetchSource(metered(run.source, options))
-    const work = Effect.raceFirst(record(run, outcomes, options), failureOf(feeder))
+    const work = Effect.raceFirst(
+      Effect.andThen(record(run, outcomes, options), options.output.flush),
+      failureOf(feeder)
+    )
     const stopped = yield* work.pipe(
       Effect.as(undefined),
       Effect.timeoutOrElse({

@@ -1,7 +1,7 @@
 /**
  * The flags of `sluice fetch`: what they are called, what is right, and the policy that they make.
  */
-import { ByteSize, Duration, Effect, Option, Redacted, Result } from "effect"
+import { Duration, Effect, Option, Redacted, Result } from "effect"
 import * as Argument from "effect/cli/Argument"
 import * as CliError from "effect/cli/CliError"
 import type * as Command from "effect/cli/Command"
@@ -11,12 +11,10 @@ import { Method } from "../../services/fetch/FetchRequest.ts"
 import type { OutcomeFilter } from "../../services/fetch/Frontier.ts"
 import * as SaveTemplate from "../../services/fetch/SaveTemplate.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
+import * as ShortSize from "../../services/tasks/ShortSize.ts"
 import { given } from "../terminal/Given.ts"
 import * as RequestFlags from "./RequestFlags.ts"
-
-/** `512B`, `64KiB`, `10MiB`, `2GiB`, `10MB`; `undefined` for anything else. */
-const parseSize = (text: string): ByteSize.ByteSize | undefined =>
-  /^\d+\s?(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)$/.test(text) ? Option.getOrUndefined(ByteSize.fromString(text)) : undefined
+import * as Tag from "./Tag.ts"
 
 const parseTime = (text: string): Duration.Duration | undefined => {
   const time = ShortDuration.parse(text)
@@ -133,7 +131,7 @@ export const flags = {
     number("retries", { least: 0, most: 100, isWhole: true }, "Retries after the first attempt (default 3)")
   ),
   maxBody: flag("max-body", "size", "Largest decoded body (default 64MiB)").pipe(
-    Flag.mapEffect(reading("max-body", "a size such as 64KiB or 10MiB", parseSize)),
+    Flag.mapEffect(reading("max-body", "a size such as 64KiB or 10MiB", ShortSize.parse)),
     Flag.optional
   ),
   method: Flag.Literals("method", Method.literals).pipe(
@@ -172,9 +170,10 @@ export const flags = {
   allowPrivate: on("allow-private", "Allow them, also for URLs of the run that came over the HTTP API"),
   robots: on("robots", "Ask the robots.txt of each site and obey it (RFC 9309)"),
   retryFailed: on("retry-failed", "Fetch again what failed in the run, all or what --tag and --host say"),
-  tag: text("tag", "tag", "With --retry-failed: only this kind of failure, such as IdleTimeout"),
+  tag: Tag.flag("With --retry-failed: only this kind of failure, such as IdleTimeout"),
   host: text("host", "host", "With --retry-failed: only this host"),
-  json: on("json", "NDJSON on standard output even on a terminal")
+  json: on("json", "NDJSON on standard output even on a terminal"),
+  quiet: on("quiet", "No progress and no summary: only what went wrong").pipe(Flag.withAlias("q"))
 } as const
 
 /** What the flags say, as they are read. */

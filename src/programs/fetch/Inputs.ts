@@ -7,11 +7,11 @@
 import { Effect, FileSystem, Result, Schema, Stdio, Stream } from "effect"
 import type { InvalidRequest } from "../../services/fetch/FetchError.ts"
 import * as FetchRequest from "../../services/fetch/FetchRequest.ts"
+import * as SystemFault from "../terminal/SystemFault.ts"
 import * as CsvRow from "./CsvRow.ts"
 import { gunzip } from "./Gunzip.ts"
 import { type Line, lineLengthMax, lines } from "./Lines.ts"
 import * as RequestLine from "./RequestLine.ts"
-import * as SystemFault from "./SystemFault.ts"
 
 /** A line of the input that names nothing to fetch. */
 export class MalformedLine extends Schema.TaggedError<MalformedLine>()("MalformedLine", {
@@ -237,7 +237,7 @@ export const fromFile = (
         source: file,
         problem: error.reason._tag === "NotFound"
           ? "there is no such file"
-          : SystemFault.inWords(SystemFault.codeOf(error))
+          : SystemFault.inWords(SystemFault.platformCodeOf(error))
       })
     ),
     gunzip((problem) => new InputError({ source: file, problem })),

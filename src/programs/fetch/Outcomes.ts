@@ -1,54 +1,20 @@
 /**
  * Where outcomes go: NDJSON or CSV, to a file or to standard output, one line a URL, in the order in which they were recorded.
  */
-import {
-  ByteSize,
-  type Cause,
-  Effect,
-  Exit,
-  Fiber,
-  FileSystem,
-  type PlatformError,
-  Queue,
-  Result,
-  Runtime,
-  Schema,
-  type Scope,
-  Stdio,
-  Stream
-} from "effect"
+import { ByteSize, Effect, FileSystem, Result, type Schema, type Scope, type Stdio } from "effect"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
-import { ExitCode } from "../../services/tasks/ExitCode.ts"
+import { errorOf, failureOf, type OutputClosed, type OutputError } from "../terminal/OutputError.ts"
+import * as StandardOutput from "../terminal/StandardOutput.ts"
 import * as CsvRow from "./CsvRow.ts"
-import * as SystemFault from "./SystemFault.ts"
 import * as TornLine from "./TornLine.ts"
 
 /** A place for outcomes. */
 export interface Output {
   /** Fails with `OutputClosed` when nobody reads any more. */
   readonly write: (outcomes: ReadonlyArray<FetchOutcome>) => Effect.Effect<void, OutputError | OutputClosed>
+  /** Ends when all that was written is out; nothing is written after it. */
+  readonly flush: Effect.Effect<void, OutputError | OutputClosed>
 }
-
-/** Outcomes cannot be written to their file, or to standard output; `code` is the system's own (`ENOSPC`). */
-export class OutputError extends Schema.TaggedError<OutputError>()("OutputError", {
-  file: Schema.String,
-  code: Schema.String
-}) {
-  override get message(): string {
-    return `cannot write ${this.file}: ${SystemFault.inWords(this.code)}`
-  }
-  override get [Runtime.errorExitCode](): number {
-    return ExitCode.environment
-  }
-}
-
-/** Nobody reads the output any more (`| head -1`): not a failure, but the end. */
-export class OutputClosed {
-  readonly _tag = "OutputClosed"
-}
-
-/** Batches of lines between the recorder and a slow reader. */
-const batchesMax = 16
 
 /** An outcome as a line of NDJSON, fields in a fixed order. */
 export const toNdjson = (outcome: FetchOutcome): string =>
@@ -113,7 +79,7 @@ const cell = (value: string | number | boolean | null): string => {
 export const toCsv = (outcome: FetchOutcome): string => cellsOf.map((of) => cell(of(outcome))).join(",") + "\r\n"
 
 /** Nowhere: outcomes are in the database. */
-export const none: Output = { write: () => Effect.void }
+export const none: Output = { write: () => Effect.void, flush: Effect.void }
 
 /**
  * A file: CSV when its name ends in `.csv`, else NDJSON. `isAppended` keeps what is in it, as a run that goes on wants, but for a last line
@@ -137,11 +103,12 @@ export const file = Effect.fnUntraced(function*(
   const handle = yield* Effect.mapError(opened, (error) => errorOf(name, error))
   const encode = isCsv ? toCsv : toNdjson
   return {
+    flush: Effect.void,
     write: (outcomes) =>
       handle.writeAll(encoder.encode(outcomes.map(encode).join(""))).pipe(
         // Best effort: who appends later mends it too.
         Effect.tapError(() => Effect.ignore(mend)),
-        Effect.mapError((error) => isClosedPipe(error) ? new OutputClosed() : errorOf(name, error))
+        Effect.mapError((error) => failureOf(name, error))
       )
   }
 })
@@ -163,43 +130,8 @@ const csv: TornLine.Format = {
   }
 }
 
-/** Standard output, as text. What was written is out when the scope has closed. */
-export const stdoutText: Effect.Effect<
-  (text: string) => Effect.Effect<void, OutputError | OutputClosed>,
-  never,
-  Stdio.Stdio | Scope.Scope
-> = Effect.gen(function*() {
-  const stdio = yield* Stdio.Stdio
-  const texts = yield* Queue.bounded<string, Cause.Done>(batchesMax)
-  const writer = yield* Effect.forkChild(
-    Stream.run(Stream.fromQueue(texts), stdio.stdout({ endOnDone: false })).pipe(
-      Effect.mapError((error) => isClosedPipe(error) ? new OutputClosed() : errorOf("standard output", error)),
-      // Whoever waits for room must learn that there will be none.
-      Effect.onExit(() => Queue.shutdown(texts))
-    ),
-    { startImmediately: true }
-  )
-  yield* Effect.addFinalizer(() => Effect.andThen(Queue.end(texts), Fiber.await(writer)))
-  const ended = Effect.flatMap(
-    Fiber.await(writer),
-    (exit) => Exit.isSuccess(exit) ? Effect.fail(new OutputClosed()) : Effect.failCause(exit.cause)
-  )
-  // The queue of a writer that has ended takes nothing.
-  return (text) => Effect.flatMap(Queue.offer(texts, text), (isTaken) => isTaken ? Effect.void : ended)
-})
-
 /** Standard output, as NDJSON. */
-export const stdout: Effect.Effect<Output, never, Stdio.Stdio | Scope.Scope> = Effect.map(stdoutText, (write) => ({
-  write: (outcomes) => write(outcomes.map(toNdjson).join(""))
-}))
-
-/** Whether an error is that nobody reads the output any more. */
-export const isOutputClosed = (error: unknown): error is OutputClosed => error instanceof OutputClosed
-
-const errorOf = (name: string, error: PlatformError.PlatformError): OutputError =>
-  new OutputError({ file: name, code: SystemFault.codeOf(error) })
-
-/** Whether a write failed because the reader has gone. */
-const isClosedPipe = (error: PlatformError.PlatformError): boolean => closedCodes.has(SystemFault.codeOf(error))
-
-const closedCodes: ReadonlySet<string> = new Set(["EPIPE", "ERR_STREAM_DESTROYED"])
+export const stdout: Effect.Effect<Output, never, Stdio.Stdio | Scope.Scope> = Effect.map(
+  StandardOutput.open,
+  ({ flush, write }) => ({ write: (outcomes) => write(outcomes.map(toNdjson).join("")), flush })
+)

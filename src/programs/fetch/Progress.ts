@@ -1,8 +1,9 @@
 /**
  * The live lines of a fetch on a terminal. A pure picture of the meter; drawing is `LiveRegion`'s.
  */
-import { Clock, Effect, Terminal } from "effect"
+import { Clock, Effect } from "effect"
 import type { HostView } from "../../services/fetch/HostView.ts"
+import * as Screen from "../terminal/Screen.ts"
 import { bar, bold, count, cyan, dim, red, yellow } from "../terminal/Style.ts"
 import type { HostMeter, RunMeter } from "./RunMeter.ts"
 
@@ -36,17 +37,25 @@ export const lines = (many: number): string => `${count(many)} ${many === 1 ? "l
 /** Lines that hosts may take. */
 const hostsShown = 4
 
-const totals = (name: string, meter: RunMeter, columns: number): string => {
+/** How far the run has come. */
+const reached = (meter: RunMeter) => {
   const done = Math.min(meter.total, meter.before + meter.done)
   const share = meter.total === 0 ? 0 : done / meter.total
-  const figures = `${count(done)}/${count(meter.total)}${meter.isInputDone ? "" : "+"}`
-  const percent = meter.isInputDone ? `${(Math.floor(share * 1000) / 10).toFixed(1)} %` : "reading"
+  return {
+    share,
+    figures: `${count(done)}/${count(meter.total)}${meter.isInputDone ? "" : "+"}`,
+    percent: meter.isInputDone ? `${(Math.floor(share * 1000) / 10).toFixed(1)} %` : "reading"
+  }
+}
+
+const totals = (name: string, meter: RunMeter, columns: number): string => {
+  const { figures, percent, share } = reached(meter)
   const shown = name.length > 24 ? `${name.slice(0, 23)}…` : name
   const width = Math.max(8, Math.min(40, columns - shown.length - figures.length - percent.length - 10))
   return `  ${bold(shown)}  ${bar(share, width)}  ${figures}  ${dim(percent)}`
 }
 
-const pace = (meter: RunMeter, nowMillis: number): string => {
+const pace = (meter: RunMeter, nowMillis: number): ReadonlyArray<string> => {
   const elapsed = Math.max(0.001, (nowMillis - meter.startedMillis) / 1000)
   const rate = meter.rate(nowMillis)
   const left = meter.secondsLeft(nowMillis)
@@ -58,7 +67,7 @@ const pace = (meter: RunMeter, nowMillis: number): string => {
     ...(meter.failed > 0 ? [red(`${count(meter.failed)} failed`)] : []),
     ...(meter.malformed > 0 ? [red(`${lines(meter.malformed)} malformed`)] : []),
     ...(left === undefined ? [] : [`${clock(left)} left`])
-  ].join(dim(" · "))
+  ]
 }
 
 /** Why nothing starts on a host, and what it was seen to take. */
@@ -104,17 +113,18 @@ export const render = (
   { columns, nowMillis, rows }: Frame
 ): ReadonlyArray<string> => [
   totals(name, meter, columns),
-  `  ${pace(meter, nowMillis)}`,
+  `  ${pace(meter, nowMillis).join(dim(" · "))}`,
   ...hosts(meter).slice(0, Math.max(0, rows - 4))
 ]
 
 /** The frame of now, on the terminal as it is now. */
 export const draw = Effect.fnUntraced(function*(name: string, meter: RunMeter) {
-  const terminal = yield* Terminal.Terminal
-  const frame = {
-    nowMillis: yield* Clock.currentTimeMillis,
-    columns: yield* terminal.columns,
-    rows: yield* terminal.rows
-  }
-  return render(name, meter, frame)
+  const size = yield* Screen.size
+  return render(name, meter, { nowMillis: yield* Clock.currentTimeMillis, ...size })
+})
+
+/** The same in a line, for a log. */
+export const line = Effect.fnUntraced(function*(name: string, meter: RunMeter) {
+  const { figures, percent } = reached(meter)
+  return `${name}: ${figures} (${percent}), ${pace(meter, yield* Clock.currentTimeMillis).join(", ")}`
 })

@@ -3,8 +3,8 @@
  */
 import { Effect, FileSystem, Redacted, Stream } from "effect"
 import * as CliError from "effect/cli/CliError"
+import * as SystemFault from "../terminal/SystemFault.ts"
 import type { Body } from "./Inputs.ts"
-import * as SystemFault from "./SystemFault.ts"
 
 /** Longest file that is read for a flag, in bytes: a body is stored with each URL. */
 const fileMaxBytes = 1024 * 1024
@@ -24,7 +24,7 @@ const textOf = Effect.fnUntraced(function*(option: string, given: string) {
         given,
         error.reason._tag === "NotFound"
           ? "a file that is there"
-          : `a file that can be read: ${SystemFault.inWords(SystemFault.codeOf(error))}`
+          : `a file that can be read: ${SystemFault.inWords(SystemFault.platformCodeOf(error))}`
       )
     )
   )

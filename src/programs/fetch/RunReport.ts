@@ -43,10 +43,35 @@ export class RunIncomplete extends Schema.TaggedError<RunIncomplete>()("RunIncom
   }
 }
 
-/** Fails unless every URL of the run has succeeded, those of earlier invocations too. */
-export const complete = ({ counts, meter, name }: RunReport): Effect.Effect<void, RunIncomplete> => {
-  const left = counts.pending + counts.leased
-  return counts.failed + left + meter.malformed === 0
+/** Nobody reads the outcomes any more, and some are still to come: the run has stopped, as a program does that SIGPIPE ends. */
+export class OutputGone extends Schema.TaggedError<OutputGone>()("OutputGone", {}) {
+  override get message(): string {
+    return "nobody reads the output any more"
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.outputGone
+  }
+  /** The summary has said it all. */
+  override get [Runtime.errorReported](): boolean {
+    return false
+  }
+}
+
+const leftOf = ({ counts }: RunReport): number => counts.pending + counts.leased
+
+/** Whether the input was read to its end, and nothing of it is left. */
+export const isDone = (report: RunReport): boolean => report.meter.isInputDone && leftOf(report) === 0
+
+/** Whether every URL of the run has succeeded, those of earlier invocations too. */
+export const isSuccess = (report: RunReport): boolean =>
+  report.counts.failed + leftOf(report) + report.meter.malformed === 0
+
+/** Fails unless every URL of the run has succeeded. */
+export const complete = (report: RunReport): Effect.Effect<void, RunIncomplete> => {
+  const { counts, meter, name } = report
+  return isSuccess(report)
     ? Effect.void
-    : Effect.fail(new RunIncomplete({ name, failed: counts.failed, left, malformed: meter.malformed }))
+    : Effect.fail(
+      new RunIncomplete({ name, failed: counts.failed, left: leftOf(report), malformed: meter.malformed })
+    )
 }

@@ -41,7 +41,11 @@ const notes = ({ meter, name }: RunReport): ReadonlyArray<string> => [
 ]
 
 /** What to say when the run ends before its work does: interrupted, or stopped by its surroundings. */
-export const cutShort = (how: "interrupted" | "stopped", name: string, { done, isInputDone }: RunMeter): string =>
+export const cutShort = (
+  how: "interrupted" | "stopped" | "its reader has gone",
+  name: string,
+  { done, isInputDone }: RunMeter
+): string =>
   `${how}; ${count(done)} recorded here. Go on with: sluice fetch --run ${name}${
     isInputDone ? "" : ", and with the input again, which was not read to its end"
   }`

@@ -8,6 +8,7 @@ import type { JobPage, StuckJob } from "../../services/jobs/JobStore.ts"
 import { given } from "../terminal/Given.ts"
 import * as Table from "../terminal/Table.ts"
 import { takesMillis } from "../work/DemoWorker.ts"
+import * as KnownQueue from "./KnownQueue.ts"
 import * as Jobs from "./Operations.ts"
 
 const json = Flag.Boolean("json").pipe(
@@ -51,9 +52,9 @@ const ls = Command.make("ls", {
   queue,
   state: Flag.Literals("state", JobState.literals).pipe(Flag.withDescription("Only this state"), Flag.optional)
 }, ({ json, limit, ...filter }) =>
-  Effect.flatMap(
-    Jobs.list({ ...given(filter), limit }),
-    (page) => printPage(page, json, "no such jobs")
+  Effect.andThen(
+    KnownQueue.check(Option.getOrUndefined(filter.queue)),
+    Effect.flatMap(Jobs.list({ ...given(filter), limit }), (page) => printPage(page, json, "no such jobs"))
   )).pipe(Command.withDescription("List jobs, newest first"))
 
 const show = Command.make(
@@ -81,9 +82,12 @@ const retry = Command.make("retry", {
   reason
 }, ({ ids, json, limit, preview, rate, ...filter }) =>
   Effect.flatMap(
-    Jobs.retry(
-      { ...given(filter), ...(ids.length === 0 ? {} : { ids }), limit },
-      { rate: Option.getOrUndefined(rate), preview }
+    Effect.andThen(
+      KnownQueue.check(Option.getOrUndefined(filter.queue)),
+      Jobs.retry(
+        { ...given(filter), ...(ids.length === 0 ? {} : { ids }), limit },
+        { rate: Option.getOrUndefined(rate), preview }
+      )
     ),
     (done) =>
       Console.log(
@@ -109,9 +113,12 @@ const cancel = Command.make(
 ).pipe(Command.withDescription("Cancel jobs; a running one is interrupted by its worker"))
 
 const dead = Command.make("dead", { before, json, kind, limit, queue }, ({ json, limit, ...filter }) =>
-  Effect.flatMap(
-    Jobs.list({ ...given(filter), limit, state: "dead" }),
-    (page) => printPage(page, json, "no dead letters")
+  Effect.andThen(
+    KnownQueue.check(Option.getOrUndefined(filter.queue)),
+    Effect.flatMap(
+      Jobs.list({ ...given(filter), limit, state: "dead" }),
+      (page) => printPage(page, json, "no dead letters")
+    )
   )).pipe(Command.withDescription("List dead letters: jobs that are out of attempts"))
 
 /** On standard error, so that what is read by programs is counters only. */
@@ -139,11 +146,25 @@ const stats = Command.make(
 
 const queueName = Argument.String("queue").pipe(Argument.withDescription("The name of a queue"))
 
-const pause = Command.make("pause", { queue: queueName }, ({ queue }) => Jobs.pause(queue, true)).pipe(
+const setPaused = (queue: string, isPaused: boolean, said: string) =>
+  KnownQueue.check(queue).pipe(
+    Effect.andThen(Jobs.pause(queue, isPaused)),
+    Effect.andThen(Console.log(`${queue}: ${said}`))
+  )
+
+const pause = Command.make(
+  "pause",
+  { queue: queueName },
+  ({ queue }) => setPaused(queue, true, "paused; what runs is let finish")
+).pipe(
   Command.withDescription("Let no worker claim from a queue; what runs is let finish")
 )
 
-const resume = Command.make("resume", { queue: queueName }, ({ queue }) => Jobs.pause(queue, false)).pipe(
+const resume = Command.make(
+  "resume",
+  { queue: queueName },
+  ({ queue }) => setPaused(queue, false, "open for workers again")
+).pipe(
   Command.withDescription("Let workers claim from a paused queue again")
 )
 

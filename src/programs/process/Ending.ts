@@ -34,7 +34,7 @@ export const exitCode = <A, E extends Coded | Foreign>(exit: Exit.Exit<A, E>): n
 export const describe = (error: unknown): string | undefined => {
   if (CliError.isCliError(error) || !Runtime.getErrorReported(error)) return undefined
   if (error instanceof Config.ConfigError) {
-    return `sluice: configuration: ${error.cause.message.replaceAll(/\s+/g, " ")}`
+    return `sluice: ${error.cause.message.replaceAll(/\s+/g, " ")}`
   }
   return `sluice: ${error instanceof Error ? error.message : String(error)}`
 }

@@ -2,23 +2,26 @@
  * Where a program's log goes: standard error, because standard output is for results; how much of it, by `SLUICE_LOG_LEVEL`; and for whom,
  * by `SLUICE_LOG_FORMAT`: people, or a collector of logs.
  */
-import { Clock, Config, Console, Context, Effect, Layer, Logger, References, Schema, Stdio, String } from "effect"
+import { Clock, Config, Console, Context, Effect, Layer, Logger, References, Stdio, String } from "effect"
 import type { Entry } from "../../services/http/AccessLog.ts"
+import * as Setting from "../../services/tasks/Setting.ts"
 import * as LogLine from "./LogLine.ts"
 
-const level = Schema.Literals(["all", "trace", "debug", "info", "warn", "error", "fatal", "none"])
+const levels = ["all", "trace", "debug", "info", "warn", "error", "fatal", "none"] as const
 
 /** `SLUICE_LOG_LEVEL`. @default "info" */
-const levelConfig = Config.schema(level, "SLUICE_LOG_LEVEL").pipe(Config.withDefault("info" as const))
+const levelConfig = Setting.oneOf("SLUICE_LOG_LEVEL", levels).pipe(Config.withDefault("info" as const))
 
-const Form = Schema.Literals(["human", "json"])
+const forms = ["human", "json"] as const
+
+type Form = typeof forms[number]
 
 /** `SLUICE_LOG_FORMAT`. @default "human" */
-const formConfig = Config.schema(Form, "SLUICE_LOG_FORMAT").pipe(Config.withDefault("human" as const))
+const formConfig = Setting.oneOf("SLUICE_LOG_FORMAT", forms).pipe(Config.withDefault("human" as const))
 
 /** For whom the log is written. */
-export const Format: Context.Reference<typeof Form.Type> = Context.Reference("sluice/programs/process/Logging/Format", {
-  defaultValue: (): typeof Form.Type => "human"
+export const Format: Context.Reference<Form> = Context.Reference("sluice/programs/process/Logging/Format", {
+  defaultValue: (): Form => "human"
 })
 
 /** At a terminal the time will do; what is kept needs its date. */

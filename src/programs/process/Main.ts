@@ -5,6 +5,7 @@
 import { Cause, Context, Deferred, Duration, Effect, Exit, Fiber, Option, Queue, Runtime, type Scope } from "effect"
 import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
+import { CurrentScreen } from "../terminal/Screen.ts"
 
 /** How the process ends. */
 export interface Options<in A, in E> {
@@ -97,6 +98,10 @@ const Line: Context.Reference<(text: string) => string> = Context.Reference("slu
 
 const say = (text: string): Effect.Effect<void> =>
   Effect.map(Line, (line) => void process.stderr.write(`${line(text)}\n`))
+
+/** What is said while the program goes on leaves its live region in one piece. */
+const sayAbove = (text: string): Effect.Effect<void> =>
+  Effect.flatMap(CurrentScreen, (screen) => screen.takes(text) ? Effect.void : say(text))
 
 const live = Effect.fnUntraced(function*<A, E>(
   program: Effect.Effect<A, E>,
@@ -201,7 +206,7 @@ const dumpOnRequest = Effect.gen(function*() {
   const requests = yield* Queue.dropping<void>(1)
   yield* listen("SIGUSR2", () => void Queue.offerUnsafe(requests, undefined))
   yield* Effect.forkScoped(
-    Effect.forever(Effect.andThen(Queue.take(requests), Effect.flatMap(Tasks.dump, say))),
+    Effect.forever(Effect.andThen(Queue.take(requests), Effect.flatMap(Tasks.dump, sayAbove))),
     { startImmediately: true }
   )
 })

@@ -8,6 +8,8 @@ import * as Flag from "effect/cli/Flag"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import { Frontier, type OutcomeFilter, type RunSummary, type TagCount } from "../../services/fetch/Frontier.ts"
 import * as Outcomes from "../fetch/Outcomes.ts"
+import * as Tag from "../fetch/Tag.ts"
+import { print } from "../terminal/StandardOutput.ts"
 import { count } from "../terminal/Style.ts"
 import * as Table from "../terminal/Table.ts"
 
@@ -15,15 +17,6 @@ const json = Flag.Boolean("json").pipe(
   Flag.withDescription("NDJSON instead of a table"),
   Flag.withDefault(false)
 )
-
-/** Writes lines to standard output; a reader that has gone is the end, not a failure. */
-const print = <E, R>(lines: Stream.Stream<string, E, R>) =>
-  Effect.scoped(Effect.gen(function*() {
-    const out = yield* Outcomes.stdoutText
-    yield* Stream.runForEachArray(lines, (chunk) => out(chunk.map((line) => `${line}\n`).join(""))).pipe(
-      Effect.catchIf(Outcomes.isOutputClosed, () => Effect.void)
-    )
-  }))
 
 const minute = (iso: string): string => iso.slice(0, 16).replace("T", " ")
 
@@ -76,11 +69,7 @@ const list = Effect.fn("sluice runs")(function*({ json }: { readonly json: boole
 const show = Command.make("show", {
   name: Argument.String("name").pipe(Argument.withDescription("Name of the run")),
   failed: Flag.Boolean("failed").pipe(Flag.withDescription("List its failures"), Flag.withDefault(false)),
-  tag: Flag.String("tag").pipe(
-    Flag.withMetavar("tag"),
-    Flag.withDescription("List failures of this kind, such as IdleTimeout"),
-    Flag.optional
-  ),
+  tag: Tag.flag("List failures of this kind, such as IdleTimeout"),
   host: Flag.String("host").pipe(
     Flag.withMetavar("host"),
     Flag.withDescription("List outcomes of this host (with its port, if it has one)"),

@@ -24,7 +24,9 @@ import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
 import { Outage } from "../../services/postgres/Outage.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
+import * as Setting from "../../services/tasks/Setting.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
+import * as ShortSize from "../../services/tasks/ShortSize.ts"
 import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 import * as HeapPace from "../process/HeapPace.ts"
@@ -82,20 +84,29 @@ export class CannotListen extends Schema.TaggedError<CannotListen>()("CannotList
 const codeOf = (cause: unknown): string =>
   Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : "unknown"
 
+/** An empty one is a secret that went missing, and no wish for a server without a token. */
+const tokenConfig = Effect.gen(function*() {
+  const name = "SLUICE_API_TOKEN"
+  const expected = "a token; unset it for a server that only its own machine reaches"
+  if (yield* Setting.isEmpty(name)) return yield* Effect.fail(Setting.wrong(name, "", expected))
+  const read = Setting.read(name, expected, (text) => text.trim() === "" ? undefined : Redacted.make(text))
+  return Option.getOrUndefined(yield* Config.option(read))
+})
+
 /** How the API treats requests, as the environment says. */
 export const settings: Layer.Layer<ApiSettings, Config.ConfigError> = Layer.effect(
   ApiSettings,
-  Config.all({
-    token: Config.option(Config.Redacted("SLUICE_API_TOKEN")).pipe(
-      Config.map((token) => Option.getOrUndefined(Option.filter(token, (value) => Redacted.value(value).trim() !== "")))
-    ),
+  Effect.all({
+    token: tokenConfig,
     deadline: ShortDuration.config("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
-    maxBodyBytes: Config.Int("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536))
+    maxBodyBytes: ShortSize.configBytes("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536))
   })
 )
 
 /** The port when the command line names none. */
-export const portConfig = Config.Port("PORT").pipe(Config.withDefault(3000))
+export const portConfig = Setting.whole("PORT", { least: 0, most: 65_535, example: 3000 }).pipe(
+  Config.withDefault(3000)
+)
 
 /** The drain delay when the command line names none: at a terminal none, so that Ctrl-C is quick. */
 export const drainDelayConfig: Effect.Effect<Duration.Duration, Config.ConfigError, Stdio.Stdio> = Effect.gen(

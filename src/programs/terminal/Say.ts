@@ -1,24 +1,24 @@
 /**
  * Talking to the person at the terminal.
  */
-import { Context, Effect, Stdio, Stream } from "effect"
+import { Effect, Stdio, Stream } from "effect"
+import { wrap } from "./Paragraph.ts"
+import * as Screen from "./Screen.ts"
 
-/** Where lines go while a live region is on the screen: above it, at its next frame. */
-export const Above: Context.Reference<Array<string> | undefined> = Context.Reference(
-  "sluice/programs/terminal/Say/Above",
-  { defaultValue: (): Array<string> | undefined => undefined }
-)
-
-/** Writes lines to standard error, where everything that is for people goes. */
+/** Writes lines to standard error, where everything that is for people goes; above the live region while there is one. */
 export const say = Effect.fnUntraced(function*(lines: ReadonlyArray<string>) {
-  const above = yield* Above
-  if (above !== undefined) {
-    above.push(...lines)
-    return
-  }
+  if ((yield* Screen.CurrentScreen).takes(lines.join("\n"))) return
   const stdio = yield* Stdio.Stdio
   // A reader that has gone away (closed pipe) ends the talking, not the work.
   yield* Effect.ignore(
     Stream.run(Stream.succeed(lines.map((line) => `${line}\n`).join("")), stdio.stderr({ endOnDone: false }))
   )
+})
+
+/** Says sentences: on a terminal no word of them is broken at its edge. */
+export const tell = Effect.fnUntraced(function*(lines: ReadonlyArray<string>) {
+  const { stderrIsTerminal } = yield* Stdio.Stdio
+  if (!(yield* stderrIsTerminal)) return yield* say(lines)
+  const { columns } = yield* Screen.size
+  return yield* say(lines.flatMap((line) => wrap(line, columns)))
 })

@@ -3,6 +3,7 @@
  */
 import { Console, Effect, type Layer } from "effect"
 import * as CliOutput from "effect/cli/CliOutput"
+import { CalledAs } from "./CalledAs.ts"
 import { bold, dim } from "./Style.ts"
 
 /** What a schema expected, without saying that it was a schema. */
@@ -14,7 +15,8 @@ export const layer: Layer.Layer<never> = CliOutput.layerPresenter({
     event._tag === "InvalidInvocation"
       ? Effect.andThen(
         Effect.forEach(event.errors, (error) => Console.error(`sluice: ${plain(error.message)}`), { discard: true }),
-        Console.error(dim("what it takes: ") + bold(`${event.commandPath.join(" ")} --help`))
+        Effect.flatMap(CalledAs, (name) =>
+          Console.error(dim("what it takes: ") + bold([name, ...event.commandPath.slice(1), "--help"].join(" "))))
       )
       : CliOutput.defaultPresenter.present(event)
 })

@@ -7,6 +7,7 @@ import * as FetchRunJob from "../../services/http/FetchRunJob.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import type { JobStore } from "../../services/jobs/JobStore.ts"
 import type * as JobWorker from "../../services/jobs/JobWorker.ts"
+import * as Setting from "../../services/tasks/Setting.ts"
 
 /** How runs that came over the API are fetched. */
 export type Options = FetchRunJob.Options
@@ -17,7 +18,7 @@ export const layer = (
 ): Layer.Layer<JobWorker.JobWorker, JobQueueError, JobStore | Frontier | Fetcher> =>
   Worker.layer([FetchRunJob.handler({ allowPrivate })], { label: "fetches", concurrency: 2, maxClaim: 2, ...options })
 
-const allowPrivateConfig = Config.Boolean("SLUICE_FETCH_ALLOW_PRIVATE").pipe(Config.withDefault(false))
+const allowPrivateConfig = Setting.toggle("SLUICE_FETCH_ALLOW_PRIVATE").pipe(Config.withDefault(false))
 
 /** The same, with private addresses allowed when `SLUICE_FETCH_ALLOW_PRIVATE` says so. */
 export const layerConfig = (

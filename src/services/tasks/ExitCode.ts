@@ -10,5 +10,7 @@ export const ExitCode = {
   /** What was asked for cannot be done: the command line, the input or a name in it is wrong. */
   usage: 2,
   /** What surrounds the program gave out (no database, disk full): nothing in the input would mend it. */
-  environment: 3
+  environment: 3,
+  /** Whoever read the output has gone while something was left to do: what a shell reports of a program that SIGPIPE ended. */
+  outputGone: 141
 } as const

@@ -1,5 +1,6 @@
 /** Durations as people type them, on the command line and in the environment: `250ms`, `10s`, `1.5m`, `2h`, and `0`. */
-import { Config, Duration, Schema, SchemaTransformation } from "effect"
+import { type Config, Duration, Schema, SchemaTransformation } from "effect"
+import * as Setting from "./Setting.ts"
 
 const units = { ms: Duration.millis, s: Duration.seconds, m: Duration.minutes, h: Duration.hours } as const
 
@@ -14,7 +15,9 @@ export const parse = (text: string): Duration.Duration | undefined => {
   return isUnit(unit) ? units[unit](Number(amount)) : Duration.zero
 }
 
-const Text = Schema.String.check(Schema.isPattern(form, { expected: "a duration like 250ms, 10s or 2m" }))
+const expected = "a duration like 250ms, 10s or 2m"
+
+const Text = Schema.String.check(Schema.isPattern(form, { expected }))
 
 /** The same as a schema. */
 export const ShortDuration = Text.pipe(Schema.decodeTo(
@@ -26,4 +29,4 @@ export const ShortDuration = Text.pipe(Schema.decodeTo(
 ))
 
 /** A variable of the environment in this form. */
-export const config = (name: string): Config.Config<Duration.Duration> => Config.schema(ShortDuration, name)
+export const config = (name: string): Config.Config<Duration.Duration> => Setting.read(name, expected, parse)

@@ -28,7 +28,7 @@ const patiently = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 
 const startWorker = (directory: string) =>
   Effect.tap(
-    Child.start(program, [], { env: { DATABASE_URL: "", SLUICE_DATA_DIR: directory } }),
+    Child.start(program, [], { env: { DATABASE_URL: undefined, SLUICE_DATA_DIR: directory } }),
     (child) => Queue.take(child.lines)
   )
 

@@ -154,14 +154,42 @@ describe("DATABASE_URL", () => {
       assert.strictEqual(wrong._tag === "DatabaseError" ? wrong.reason._tag : wrong._tag, "WrongCredentials")
     }))
 
-  it.live("empty counts as unset; a bad number names its variable", () =>
+  it.live("empty is an error: a secret that went missing is no wish for the embedded database", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Layer.build(Layer.provide(
+        Database.layerConfig(),
+        ConfigProvider.layer(ConfigProvider.fromUnknown({ DATABASE_URL: "" }))
+      )))
+      assert.match(error.message, /^DATABASE_URL should look like .*: it is set, and empty; unset it for the embedded/)
+    }).pipe(Effect.scoped))
+
+  it.live("options of the environment: what is right is read, what is not is named with what would be", () =>
     Effect.gen(function*() {
       const read = (env: Record<string, string>) => Database.config.parse(ConfigProvider.fromUnknown(env))
-      const options = yield* read({ DATABASE_URL: "", SLUICE_DATA_DIR: "/data" })
-      assert.isUndefined(options.url)
-      assert.strictEqual(options.directory, "/data")
-      const error = yield* Effect.flip(read({ SLUICE_POOL_MAX: "many" }))
-      assert.include(error.message, "SLUICE_POOL_MAX")
+      const { directory, poolMax, poolMin, url } = yield* read({ SLUICE_DATA_DIR: "/data", SLUICE_POOL_MAX: "3" })
+      assert.deepStrictEqual({ directory, poolMax, poolMin, url }, {
+        directory: "/data",
+        poolMax: 3,
+        poolMin: 3,
+        url: undefined
+      })
+      const wrong: ReadonlyArray<readonly [env: Record<string, string>, message: RegExp]> = [
+        [
+          { SLUICE_POOL_MAX: "many" },
+          /SLUICE_POOL_MAX is "many": expected a whole number from 1 to 10,000, such as 20/
+        ],
+        [{ SLUICE_POOL_MAX: "0" }, /SLUICE_POOL_MAX is "0": expected a whole number from 1/],
+        [{ SLUICE_POOL_MIN: "-1" }, /SLUICE_POOL_MIN is "-1": expected a whole number from 0/],
+        [
+          { SLUICE_POOL_MIN: "30", SLUICE_POOL_MAX: "2" },
+          /SLUICE_POOL_MIN is "30": expected at most SLUICE_POOL_MAX, which is 2/
+        ],
+        [{ SLUICE_POOL_MIN: "21" }, /SLUICE_POOL_MIN is "21": expected at most SLUICE_POOL_MAX, which is 20/],
+        [{ SLUICE_STATEMENT_TIMEOUT: "60" }, /SLUICE_STATEMENT_TIMEOUT is "60": expected a duration like 250ms, 10s/],
+        [{ SLUICE_POOLER: "maybe" }, /SLUICE_POOLER is "maybe": expected true or false/],
+        [{ SLUICE_DATA_DIR: " " }, /SLUICE_DATA_DIR is set, and empty: expected the path of a directory/]
+      ]
+      for (const [env, message] of wrong) assert.match((yield* Effect.flip(read(env))).message, message)
     }))
 })
 

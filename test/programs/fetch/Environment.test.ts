@@ -43,7 +43,7 @@ interface Ended {
 /** Runs a shell line in which `sluice` is this program; killed when the scope closes. */
 const shell = (
   line: string,
-  env: Record<string, string>,
+  env: Record<string, string | undefined>,
   stdin = ""
 ): Effect.Effect<Effect.Effect<Ended>, never, Scope.Scope> =>
   Effect.map(
@@ -92,7 +92,7 @@ const kill = (pids: ReadonlyArray<number>, signal: NodeJS.Signals) =>
 
 const list = (base: string, count: number) => Array.from({ length: count }, (_, n) => `${base}/${n}`).join("\n")
 
-const recorded = (env: Record<string, string>, run: string) =>
+const recorded = (env: Record<string, string | undefined>, run: string) =>
   Effect.scoped(Effect.gen(function*() {
     const { code, stdout } = yield* yield* shell(`sluice runs --json`, env)
     assert.strictEqual(code, 0)
@@ -110,7 +110,7 @@ describe("when the surroundings give out", () => {
         const directory = yield* TestDatabase.ownDirectory
         const server = yield* EmbeddedPostgres.make({ directory })
         const { asked, base } = yield* origin
-        const env = { SLUICE_DATA_DIR: directory, DATABASE_URL: "", SLUICE_DATABASE_PATIENCE: "1s" }
+        const env = { SLUICE_DATA_DIR: directory, DATABASE_URL: undefined, SLUICE_DATABASE_PATIENCE: "1s" }
         const running = yield* shell(`sluice fetch --run hang -c 1 -i -`, env, list(base, 1000))
         yield* Deferred.await(asked)
         const { serverPid } = yield* server.processes
@@ -166,15 +166,15 @@ describe("when the surroundings give out", () => {
         const directory = yield* TestDatabase.ownDirectory
         yield* EmbeddedPostgres.make({ directory })
         const { base } = yield* origin
-        const env = { SLUICE_DATA_DIR: directory, DATABASE_URL: "" }
+        const env = { SLUICE_DATA_DIR: directory, DATABASE_URL: undefined }
         const full = yield* yield* shell(`sluice fetch --run full -i - > /dev/full`, env, list(base, 20))
         assert.strictEqual(full.code, 3, full.stderr)
         noStack(full.stderr)
-        assert.match(full.stderr, /^sluice: cannot write standard output: no space left on the device \(ENOSPC\)$/m)
+        assert.match(full.stderr, /^sluice: cannot write standard output: the disk is full \(ENOSPC\)$/m)
         const file = yield* yield* shell(`sluice fetch --run full -o /dev/full -i -`, env, list(`${base}/file`, 20))
         assert.strictEqual(file.code, 3, file.stderr)
         noStack(file.stderr)
-        assert.match(file.stderr, /^sluice: cannot write \/dev\/full: no space left on the device \(ENOSPC\)$/m)
+        assert.match(file.stderr, /^sluice: cannot write \/dev\/full: the disk is full \(ENOSPC\)$/m)
         // In blocks of 1024 bytes: the file may not grow beyond some lines.
         const out = join(directory, "out.ndjson")
         const cut = yield* yield* shell(

@@ -6,6 +6,7 @@ import { fetchRun, type FetchRunOptions } from "../../../src/programs/fetch/Fetc
 import { decode, type Input, type MalformedLine } from "../../../src/programs/fetch/Inputs.ts"
 import * as Outcomes from "../../../src/programs/fetch/Outcomes.ts"
 import { RunMeter } from "../../../src/programs/fetch/RunMeter.ts"
+import { OutputClosed } from "../../../src/programs/terminal/OutputError.ts"
 import { type Fetched, Fetcher } from "../../../src/services/fetch/Fetcher.ts"
 import { BodyStoreError, StatusError } from "../../../src/services/fetch/FetchError.ts"
 import { failure, type FetchOutcome } from "../../../src/services/fetch/FetchOutcome.ts"
@@ -43,7 +44,7 @@ const setup = () => {
   const meter = new RunMeter(0)
   const options = (more: Partial<FetchRunOptions<never, never>>): FetchRunOptions<never, never> => ({
     name: "run",
-    output: { write: (outcomes) => Effect.sync(() => void written.push(...outcomes)) },
+    output: { ...Outcomes.none, write: (outcomes) => Effect.sync(() => void written.push(...outcomes)) },
     onMalformed: (line) => Effect.sync(() => void malformed.push(line)),
     meter,
     ...more
@@ -89,6 +90,7 @@ describe("fetchRun", () => {
       const { options } = setup()
       const frontier = yield* Frontier
       const output = {
+        ...Outcomes.none,
         write: (outcomes: ReadonlyArray<FetchOutcome>) =>
           Effect.gen(function*() {
             const recorded = yield* Effect.orDie(Stream.runCollect(frontier.outcomes("run")))
@@ -187,7 +189,7 @@ describe("fetchRun", () => {
   it.effect("ends quietly when nobody reads the output any more", () =>
     Effect.gen(function*() {
       const { options } = setup()
-      const gone = { write: () => Effect.fail(new Outcomes.OutputClosed()) }
+      const gone = { ...Outcomes.none, write: () => Effect.fail(new OutputClosed()) }
       const report = yield* moving(fetchRun(options({ inputs: list(5000), output: gone })))
       assert.strictEqual(report.stopped, "output closed")
       assert.strictEqual((yield* (yield* Frontier).find("run")).counts.leased, 0)

@@ -128,6 +128,26 @@ describe("Outcomes", () => {
       assert.strictEqual(written.join(""), line.repeat(40))
     }))
 
+  it.effect("tells of the last lines, which nobody waited for, whether they could be written", () =>
+    Effect.gen(function*() {
+      const late = Stdio.layerTest({
+        stdout: () =>
+          Sink.forEach(() =>
+            Effect.fail(PlatformError.systemError({
+              _tag: "Unknown",
+              module: "Stdio",
+              method: "stdout",
+              cause: Object.assign(new Error("full"), { code: "ENOSPC" })
+            }))
+          )
+      })
+      const end = Effect.scoped(Effect.flatMap(
+        Outcomes.stdout,
+        (output) => Effect.andThen(output.write([outcome]), output.flush)
+      ))
+      assert.strictEqual((yield* Effect.flip(Effect.provide(end, late)))._tag, "OutputError")
+    }))
+
   it.effect("says that the output is closed when its reader has gone, and fails on any other error", () =>
     Effect.gen(function*() {
       const breaking = (code: string) =>
@@ -151,7 +171,7 @@ describe("Outcomes", () => {
       const full = yield* Effect.flip(Effect.provide(writeOn, breaking("ENOSPC")))
       assert.strictEqual(
         full._tag === "OutputError" ? full.message : "",
-        "cannot write standard output: no space left on the device (ENOSPC)"
+        "cannot write standard output: the disk is full (ENOSPC)"
       )
     }))
 })

@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { TestClock } from "effect/testing"
 import { stripVTControlCharacters } from "node:util"
 import * as Progress from "../../../src/programs/fetch/Progress.ts"
 import { RunMeter } from "../../../src/programs/fetch/RunMeter.ts"
@@ -93,6 +95,17 @@ describe("Progress", () => {
     meter.looked([view("a.test", { block: { _tag: "Asked", status: 429, forMillis: 1 } })], 0)
     assert.strictEqual(lines(), 3)
   })
+  it.effect("is a line for a log", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(104_000)
+      const meter = meterAt(100_000)
+      assert.strictEqual(
+        stripVTControlCharacters(yield* Progress.line("crawl", meter)),
+        "crawl: 6/10+ (reading), 1 URLs/s, 516 B/s, 2 in flight, 2 retries, 1 failed"
+      )
+      meter.isInputDone = true
+      assert.include(yield* Progress.line("crawl", meter), "crawl: 6/10 (60.0 %), ")
+    }))
 
   it("fits the terminal, however small", () => {
     const meter = meterAt(100_000)

@@ -43,9 +43,9 @@ layer(services, { excludeTestServices: true })("sluice jobs", (it) => {
       assert.strictEqual(JSON.parse(yield* sluice("show", first, "--json")).payload.text, "demo 1")
       assert.include(yield* sluice("show", first), "state     ready")
       assert.include(yield* sluice("cancel", second), "cancelled")
-      yield* sluice("pause", "demo")
+      assert.strictEqual(yield* sluice("pause", "demo"), "demo: paused; what runs is let finish")
       assert.include(yield* sluice("stats"), "demo (paused)")
-      yield* sluice("resume", "demo")
+      assert.strictEqual(yield* sluice("resume", "demo"), "demo: open for workers again")
 
       const failing = JSON.parse(yield* sluice("try", "--fail", "--json")) as { readonly ids: ReadonlyArray<string> }
       const working = yield* Effect.forkChild(Command.runWith(work, { version: "test" })(["--only", "demo"]))
@@ -94,6 +94,19 @@ layer(services, { excludeTestServices: true })("sluice jobs", (it) => {
       const [told1 = ""] = (yield* told).split("\n").slice(-1)
       assert.deepInclude(JSON.parse(told1), { id: job?.id, worker, holder: null, doing: null })
     }).pipe(Effect.scoped))
+
+  it.effect("a queue that is unknown is a typo, and not an empty one", () =>
+    Effect.gen(function*() {
+      for (const args of [["pause", "demos"], ["resume", "demos"], ["ls", "-q", "demos"], ["dead", "-q", "demos"]]) {
+        const error = yield* Effect.flip(sluice(...args))
+        assert.strictEqual(error._tag === "QueueUnknown" ? error.queue : error._tag, "demos")
+        assert.match(String(error), /there is no queue "demos"; there are demo, fetch\.run, orders\.charge/)
+      }
+      assert.strictEqual((yield* Effect.flip(sluice("retry", "-q", "demos", "--preview")))._tag, "QueueUnknown")
+      assert.notInclude(yield* sluice("stats"), "demos")
+      assert.strictEqual(yield* sluice("pause", "orders.ship"), "orders.ship: paused; what runs is let finish")
+      yield* sluice("resume", "orders.ship")
+    }))
 
   it.effect("an id that is none, and one that is unknown, are told", () =>
     Effect.gen(function*() {

@@ -10,13 +10,14 @@ import type { sluice } from "../../../src/programs/bin/Sluice.ts"
 import { SceneFailed } from "../../../src/programs/demo/Scene.ts"
 import { UsageError } from "../../../src/programs/fetch/Command.ts"
 import { EmptyInput } from "../../../src/programs/fetch/FetchRun.ts"
-import { OutputError } from "../../../src/programs/fetch/Outcomes.ts"
-import { RunIncomplete } from "../../../src/programs/fetch/RunReport.ts"
+import { OutputGone, RunIncomplete } from "../../../src/programs/fetch/RunReport.ts"
+import { QueueUnknown } from "../../../src/programs/jobs/KnownQueue.ts"
 import { BooksUnsound } from "../../../src/programs/orders/Command.ts"
 import { LoadRefused, ServerUnreachable } from "../../../src/programs/orders/Load.ts"
 import { SeedRefused } from "../../../src/programs/orders/Seed.ts"
 import * as Ending from "../../../src/programs/process/Ending.ts"
 import { CannotListen, HostNeedsToken } from "../../../src/programs/serve/Server.ts"
+import { OutputError } from "../../../src/programs/terminal/OutputError.ts"
 import { BodyStoreError } from "../../../src/services/fetch/FetchError.ts"
 import { FrontierError, RunNotFound } from "../../../src/services/fetch/Frontier.ts"
 import {
@@ -34,7 +35,7 @@ type ErrorOf<C> = C extends Command<infer _Name, infer _Input, infer _Context, i
 /** Whatever a command fails with; what the parser of the command line says is told apart below. */
 type Failure = Exclude<ErrorOf<typeof sluice>, CliError.CliError>
 
-const { environment, someFailed, usage } = ExitCode
+const { environment, outputGone, someFailed, usage } = ExitCode
 
 const cause = new Error("broken")
 
@@ -56,6 +57,8 @@ const rows: { readonly [Tag in Failure["_tag"]]: readonly [Extract<Failure, { re
   LoadRefused: [new LoadRefused({ status: 422, body: "no" }), someFailed],
   OrdersStoreError: [new OrdersStoreError({ operation: "accept", reason: "TimedOut", cause }), environment],
   OutputError: [new OutputError({ file: "out", code: "ENOSPC" }), environment],
+  OutputGone: [new OutputGone(), outputGone],
+  QueueUnknown: [new QueueUnknown({ queue: "demos", known: ["demo"] }), usage],
   RunIncomplete: [new RunIncomplete({ name: "r", failed: 1, left: 0, malformed: 0 }), someFailed],
   RunNotFound: [new RunNotFound({ name: "r" }), usage],
   SceneFailed: [new SceneFailed({ title: "race", cause }), someFailed],
@@ -96,5 +99,5 @@ it("an exit code is not part of an error's data", () => {
 it("the README gives every code", () => {
   const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8")
   const told = [...readme.matchAll(/^\| (\d+) +\| \S/gm)].map(([, code]) => Number(code))
-  assert.deepStrictEqual(told, [...Object.values(ExitCode), 130, 143])
+  assert.deepStrictEqual(told, [...Object.values(ExitCode), 130, 143].toSorted((a, b) => a - b))
 })

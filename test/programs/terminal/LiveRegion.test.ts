@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Ref, Sink, Stdio, Terminal } from "effect"
+import { ConfigProvider, Console, Deferred, Effect, Fiber, Layer, Logger, Ref, Sink, Stdio, Terminal } from "effect"
 import { TestClock } from "effect/testing"
-import { withLiveRegion } from "../../../src/programs/terminal/LiveRegion.ts"
-import { say } from "../../../src/programs/terminal/Say.ts"
+import { withLines, withLiveRegion } from "../../../src/programs/terminal/LiveRegion.ts"
+import { say, tell } from "../../../src/programs/terminal/Say.ts"
+import * as Screen from "../../../src/programs/terminal/Screen.ts"
 
 const escape = "\u001b"
 const tokens = new RegExp(`${escape}\\[\\d+A|${escape}\\[J|${escape}\\[\\?25[lh]|\\n|[^${escape}\\n]+`, "g")
@@ -23,13 +24,16 @@ const screenOf = (written: string): ReadonlyArray<string> => {
 const makeScreen = Effect.gen(function*() {
   const written = yield* Ref.make("")
   const sink = Sink.forEach((chunk: string | Uint8Array) => Ref.update(written, (text) => text + String(chunk)))
-  const layer = (isTerminal: boolean) =>
-    Layer.merge(
+  const columns = yield* Ref.make(20)
+  const layer = (isTerminal: boolean, env: Record<string, string> = { TERM: "xterm" }) =>
+    Layer.mergeAll(
       Stdio.layerTest({ stderr: () => sink, stderrIsTerminal: Effect.succeed(isTerminal) }),
+      ConfigProvider.layer(ConfigProvider.fromUnknown(env)),
+      Layer.succeed(Screen.CurrentScreen, new Screen.Screen()),
       Layer.succeed(
         Terminal.Terminal,
         Terminal.make({
-          columns: Effect.succeed(20),
+          columns: Ref.get(columns),
           rows: Effect.succeed(10),
           size: Effect.never,
           readInput: Effect.never,
@@ -38,7 +42,7 @@ const makeScreen = Effect.gen(function*() {
         })
       )
     )
-  return { written, layer, screen: Effect.map(Ref.get(written), screenOf) }
+  return { columns, written, layer, screen: Effect.map(Ref.get(written), screenOf) }
 })
 
 describe("LiveRegion", () => {
@@ -78,7 +82,96 @@ describe("LiveRegion", () => {
       assert.isTrue((yield* Ref.get(written)).endsWith("\u001b[?25h"))
     }))
 
-  it.effect("cuts a line at the edge", () =>
+  it.effect("puts the log above, and whatever else is said on standard error", () =>
+    Effect.gen(function*() {
+      const { layer, screen } = yield* makeScreen
+      const others: Array<string> = []
+      const plain = Object.assign(Object.create(globalThis.console), {
+        error: (text: string) => void others.push(text)
+      })
+      yield* Effect.gen(function*() {
+        const console = Screen.console(yield* Screen.CurrentScreen, plain)
+        yield* Effect.gen(function*() {
+          yield* withLiveRegion(
+            Effect.andThen(Effect.logWarning("slow"), Console.error("two\nlines %d", 7)),
+            Effect.succeed(["at work"])
+          )
+          yield* Console.error("after it")
+        }).pipe(
+          Effect.provideService(Console.Console, console),
+          Effect.provide([
+            Logger.layer([Logger.formatSimple.pipe(Logger.map(() => "WARN: slow"), Logger.withConsoleError)])
+          ])
+        )
+      }).pipe(Effect.provide(layer(true)))
+      assert.deepStrictEqual(yield* screen, ["WARN: slow", "two", "lines 7", "at work"])
+      assert.deepStrictEqual(others, ["after it"])
+    }))
+
+  it.effect("takes the lines of a terminal that was made narrower back whole", () =>
+    Effect.gen(function*() {
+      const { columns, layer, written } = yield* makeScreen
+      const end = yield* Deferred.make<void>()
+      const fiber = yield* withLiveRegion(Deferred.await(end), Effect.succeed(["x".repeat(18)])).pipe(
+        Effect.provide(layer(true)),
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* TestClock.adjust(0)
+      yield* Ref.set(columns, 10)
+      yield* Ref.set(written, "")
+      yield* TestClock.adjust(100)
+      assert.isTrue((yield* Ref.get(written)).startsWith(`${escape}[2A`), "two rows by now")
+      yield* Deferred.succeed(end, undefined)
+      yield* Fiber.join(fiber)
+    }))
+
+  it.effect("is no terminal that is dumb, or where nobody looks", () =>
+    Effect.gen(function*() {
+      const { layer, written } = yield* makeScreen
+      for (const env of [{ TERM: "dumb" }, { TERM: "xterm", CI: "true" }]) {
+        yield* Effect.provide(withLiveRegion(say(["said"]), Effect.succeed(["done"])), layer(true, env))
+        assert.strictEqual(yield* Ref.getAndSet(written, ""), "said\ndone\n")
+      }
+      yield* Effect.provide(withLiveRegion(Effect.void, Effect.succeed(["done"])), layer(true, { CI: "false" }))
+      assert.include(yield* Ref.get(written), escape)
+    }))
+
+  it.effect("tells sentences without breaking words, on a terminal", () =>
+    Effect.gen(function*() {
+      const { layer, written } = yield* makeScreen
+      const sentence = "nothing leaves this machine"
+      yield* Effect.provide(tell([sentence]), layer(true))
+      assert.strictEqual(yield* Ref.getAndSet(written, ""), "nothing leaves this\n  machine\n")
+      yield* Effect.provide(tell([sentence]), layer(false))
+      assert.strictEqual(yield* Ref.get(written), `${sentence}\n`)
+    }))
+
+  it.effect("says a line every half minute where there is no picture", () =>
+    Effect.gen(function*() {
+      const { layer, written } = yield* makeScreen
+      let lines = 0
+      const fiber = yield* withLines(Effect.delay(Effect.void, "95 seconds"), Effect.sync(() => `line ${++lines}`))
+        .pipe(
+          Effect.provide(layer(false)),
+          Effect.forkChild({ startImmediately: true })
+        )
+      yield* TestClock.adjust("29 seconds")
+      assert.strictEqual(yield* Ref.get(written), "")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Ref.get(written), "line 1\n")
+      yield* TestClock.adjust("10 minutes")
+      yield* Fiber.join(fiber)
+      assert.strictEqual(yield* Ref.get(written), "line 1\nline 2\nline 3\n")
+    }))
+
+  it.effect("breaks a line between its figures", () =>
+    Effect.gen(function*() {
+      const { layer, screen } = yield* makeScreen
+      yield* Effect.provide(withLiveRegion(Effect.void, Effect.succeed(["12 URLs/s · 7 in flight"])), layer(true))
+      assert.deepStrictEqual(yield* screen, ["12 URLs/s", "  7 in flight"])
+    }))
+
+  it.effect("cuts a word at the edge", () =>
     Effect.gen(function*() {
       const { layer, screen } = yield* makeScreen
       yield* Effect.provide(withLiveRegion(Effect.void, Effect.succeed(["x".repeat(30)])), layer(true))

@@ -30,7 +30,7 @@ const program = fileURLToPath(new URL("../../../src/programs/bin/orderWorker.ts"
 const startWorker = (directory: string) =>
   Effect.gen(function*() {
     const child = yield* Child.start(program, [], {
-      env: { SLUICE_DATA_DIR: directory, SLUICE_PICKING: "15ms", DATABASE_URL: "" }
+      env: { SLUICE_DATA_DIR: directory, SLUICE_PICKING: "15ms", DATABASE_URL: undefined }
     })
     yield* Effect.orDie(Queue.take(child.lines))
     return child

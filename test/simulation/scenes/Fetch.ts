@@ -82,6 +82,7 @@ const fetchAll = (world: World, process: Process, { lists, origin }: Web): void 
       inputs: inputOf(list),
       headers: { "x-run": list.name },
       output: {
+        flush: Effect.void,
         write: (outcomes) =>
           Effect.sync(() => {
             for (const { error, ok, url } of outcomes) {

@@ -1,5 +1,5 @@
 import { Cause, Clock, Deferred, Effect, Exit, Latch, Layer, Schedule, type Scope } from "effect"
-import type { JobQueueError } from "../../../services/jobs/JobError.ts"
+import { JobOptionInvalid, type JobQueueError } from "../../../services/jobs/JobError.ts"
 import type { Handler } from "../../../services/jobs/JobHandler.ts"
 import { JobStore, type Membership } from "../../../services/jobs/JobStore.ts"
 import { JobWorker, type WorkerOptions } from "../../../services/jobs/JobWorker.ts"
@@ -173,6 +173,12 @@ export const layer = <const H extends ReadonlyArray<Handler<unknown>>>(
   options: WorkerOptions = {}
 ): Layer.Layer<JobWorker, JobQueueError, JobStore | Handler.Services<H[number]>> => {
   const settings = WorkerSettings.of("JobWorker.layer", options)
+  const kinds = handlers.map(({ kind }) => kind.name)
+  const twice = kinds.find((kind, index) => kinds.indexOf(kind) !== index)
+  if (twice !== undefined) {
+    const where = `JobWorker.layer, kind ${JSON.stringify(twice)}`
+    throw new JobOptionInvalid({ where, option: "handlers", given: "two", expected: "one for each kind" })
+  }
   return Layer.effect(
     JobWorker,
     // The union of what the handlers need is what H says; an array of one type cannot say it.

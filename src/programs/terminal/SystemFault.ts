@@ -10,13 +10,16 @@ const words: Readonly<Record<string, string>> = {
   EIO: "the device fails",
   EISDIR: "it is a directory",
   ENOENT: "there is no such directory",
-  ENOSPC: "no space left on the device",
+  ENOSPC: "the disk is full",
   EROFS: "the file system is read-only"
 }
 
-/** The system's own code (`ENOSPC`), or what stands for it. */
-export const codeOf = ({ reason }: PlatformError.PlatformError): string =>
-  Predicate.hasProperty(reason.cause, "code") ? String(reason.cause.code) : reason._tag
+/** The system's own name of what went wrong (`ENOSPC`). */
+export const codeOf = (error: unknown): string | undefined =>
+  Predicate.hasProperty(error, "code") && Predicate.isString(error.code) ? error.code : undefined
+
+/** The same of what a file system answered, or what stands for it. */
+export const platformCodeOf = ({ reason }: PlatformError.PlatformError): string => codeOf(reason.cause) ?? reason._tag
 
 /** A code in words, as far as it is known. */
 export const inWords = (code: string): string => {
