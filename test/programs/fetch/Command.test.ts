@@ -97,7 +97,15 @@ const start = (
         spawn(process.execPath, [program, ...args], {
           stdio: [options.stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
           cwd: options.cwd,
-          env: { ...process.env, NODE_OPTIONS: "", DATABASE_URL: url, NO_COLOR: "1", ...options.env }
+          env: {
+            ...process.env,
+            NODE_OPTIONS: "",
+            DATABASE_URL: url,
+            NO_COLOR: "1",
+            // A machine that is busy with other tests would have its say among the lines.
+            SLUICE_LOOP_THRESHOLD: "0",
+            ...options.env
+          }
         })
       ),
       (child) => Effect.sync(() => child.kill("SIGKILL"))
