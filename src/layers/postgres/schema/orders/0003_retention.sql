@@ -1,6 +1,7 @@
 -- Takes away orders that ended more than so many seconds ago: looks at up to so many that were accepted before that, in the order of their
--- ids (whose first 48 bits are the time), behind the last one of the call before. What an order has moved stays: its ledger entries, balances, stock. One
--- process at a time; for another there is nothing to look at. An order that somebody has locked is left for the next round.
+-- ids (whose first 48 bits are the time), behind the last one of the call before. What an order has moved stays: its ledger entries,
+-- balances, stock. One process at a time; for another there is nothing to look at. An order that somebody has locked is left for the next
+-- round.
 create function sluice.order_retire(behind uuid, keep_seconds double precision, most integer, out looked integer, out removed integer, out last uuid)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
