@@ -26,8 +26,8 @@ export interface FileBodyStoreOptions {
 }
 
 /**
- * Keeps bodies below `directory`. The same request has the same name, whose file is replaced; a name by a template that is another's gets the
- * digest of its request. Fails when the directory cannot be made or read.
+ * Keeps bodies below `directory`. The same request has the same name, whose file is replaced; where a template's name is taken the body is
+ * called by the digest of its request, too. Fails when the directory cannot be made or read.
  */
 export const layer = (
   directory: string,

@@ -32,7 +32,11 @@ export const make = (
     const columns = targetColumns(targets, yield* laneIds(targets), isUntrusted)
     while (true) {
       const membership = member.current
-      const rows = yield* member.send("add", membership, (sender) => statements.add(id, sender, columns))
+      let isAgain = false
+      const rows = yield* member.send("add", membership, (sender, again) => {
+        isAgain = again
+        return statements.add(id, sender, columns)
+      })
       if (rows.length === 0) {
         yield* member.rejoin(membership)
         continue
@@ -40,7 +44,8 @@ export const make = (
       const added = { fresh: 0, repeated: 0 }
       for (const { added: fresh, lane, repeated } of rows) {
         added.fresh += fresh
-        added.repeated += repeated
+        // What a try before may have added repeats nothing.
+        if (!isAgain) added.repeated += repeated
         if (fresh > 0) member.current.book.grown(lane)
       }
       if (added.fresh > 0) member.announce()

@@ -139,7 +139,7 @@ const feed = Effect.fnUntraced(function*<E, R>(run: Run, { inputs, meter, onMalf
   })
   if (inputs !== undefined) {
     yield* Stream.runForEachArray(inputs, add)
-    if (meter.added + meter.known === 0) return yield* new EmptyInput({ malformed: meter.malformed })
+    if (meter.added + meter.known + meter.repeated === 0) return yield* new EmptyInput({ malformed: meter.malformed })
   }
   meter.isInputDone = true
   return yield* run.seal

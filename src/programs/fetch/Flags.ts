@@ -98,9 +98,9 @@ export const flags = {
   saveAs: flag("save-as", "template", "What those files are called, such as {host}/{path}{ext} or {id}{ext}").pipe(
     Flag.mapEffect((template) =>
       Result.match(SaveTemplate.parse(template), {
-        onFailure: ({ message }) =>
+        onFailure: ({ expected }) =>
           Effect.fail(
-            new CliError.InvalidValue({ option: "save-as", value: template, expected: message, kind: "flag" })
+            new CliError.InvalidValue({ option: "save-as", value: template, expected, kind: "flag" })
           ),
         onSuccess: Effect.succeed
       })
@@ -119,11 +119,8 @@ export const flags = {
   headersTimeout: duration("headers-timeout", "Limit from the request to the response's head (default 30s)"),
   idleTimeout: duration("idle-timeout", "Longest stand-still of a body (default 30s)"),
   deadline: duration("deadline", "Limit of the whole run; what is left stays for the next one"),
-  adaptive: Flag.Boolean("adaptive").pipe(
-    Flag.withDescription(
-      "Find out what each host takes, from what it refuses (429, 503); --no-adaptive asks as fast as allowed"
-    ),
-    Flag.withDefault(true)
+  noAdaptive: Flag.withoutNegation(
+    on("no-adaptive", "Ask each host as much as allowed: do not find out what it takes from what it refuses (429, 503)")
   ),
   blockMax: duration("block-max", "Longest rest of a host that refuses and does not say for how long (default 10m)"),
   patience: duration("patience", "Longest that a URL waits for its host; then it is left for later (default 1m)"),
@@ -199,7 +196,7 @@ export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
       idle: values.idleTimeout
     }),
     retry: given({ times: values.retries, patience: values.patience }),
-    hosts: { adaptive: values.adaptive, ...given({ blockMax: values.blockMax }) }
+    hosts: { adaptive: !values.noAdaptive, ...given({ blockMax: values.blockMax }) }
   })
 
 /** The headers that the command line adds to what requests set themselves; `undefined` for none. */

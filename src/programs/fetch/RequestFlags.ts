@@ -3,6 +3,7 @@
  */
 import { Effect, FileSystem, Redacted, Stream } from "effect"
 import * as CliError from "effect/cli/CliError"
+import * as Redact from "../../services/fetch/Redact.ts"
 import * as SystemFault from "../terminal/SystemFault.ts"
 import type { Body } from "./Inputs.ts"
 
@@ -70,5 +71,5 @@ export const basicAuth = (user: Redacted.Redacted) => {
   const plain = Redacted.value(user)
   return plain.includes(":")
     ? Effect.succeed(Redacted.make(`Basic ${Buffer.from(plain).toString("base64")}`))
-    : Effect.fail(wrong("user", "what it was given", "a name, a colon and a password"))
+    : Effect.fail(wrong("user", Redact.mark, "a name, a colon and a password"))
 }

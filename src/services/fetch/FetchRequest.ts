@@ -12,8 +12,8 @@ export const Method = Schema.Literals(["GET", "HEAD", "OPTIONS", "POST", "PUT", 
 export type Method = typeof Method.Type
 
 /**
- * What whoever asks calls a request by: nothing of it is sent, nor counts in what a run knows it by. Its outcome carries it, so that it can be
- * joined to where it comes from.
+ * What whoever asks calls a request by: nothing of it is sent, nor counts in what a run knows it by. Its outcome carries it, so that it can
+ * be joined to where it comes from.
  */
 export const Label = Schema.Struct({
   /** The input: the name of a file, `stdin` or `argument`. */
@@ -79,8 +79,8 @@ const canonicalHeaders = (headers: Readonly<Record<string, string>> | undefined)
 }
 
 /**
- * What a run knows a target by: method, canonical URL, headers and body. Of the headers the names count in any case and order, the values as
- * they were given.
+ * What a run knows a target by: method, canonical URL, headers and body. Of the headers the names count in any case and order, the values
+ * as they were given.
  */
 export const keyOf = ({ request: { body, headers, method }, url }: FetchTarget): string => {
   const lines = canonicalHeaders(headers)

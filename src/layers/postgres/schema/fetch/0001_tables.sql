@@ -58,7 +58,8 @@ create index fetch_lane_ready on sluice.fetch_lane (run_id, id) where owner is n
 
 create index fetch_lane_owned on sluice.fetch_lane (run_id, owner) where owner is not null;
 
--- request: method, headers and body as JSON in this order, as far as there are any. source, line, id, input: the label of the request, by which whoever asks knows it.
+-- request: method, headers and body as JSON in this order, as far as there are any. source, line, id, input: the label of the request, by
+-- which whoever asks knows it.
 create table sluice.fetch_url (
   run_id int not null,
   line int,
@@ -108,8 +109,10 @@ create index fetch_outcome_failed on sluice.fetch_outcome (run_id, seq, tag) whe
 create index fetch_outcome_due on sluice.fetch_outcome (run_id, due_at) where state = 'deferred';
 
 create view sluice.fetch_outcomes as
-select r.name as run, l.host, coalesce(substring(u.request from '^\{"method":"([A-Z]+)"'), 'GET') as method, u.url,
-  u.source, u.line, u.id, u.input, o.final_url, o.state, o.status, o.tag, o.attempts, o.bytes, encode(o.sha256, 'hex') as sha256, o.content_type, o.started_at, o.duration_ms, o.due_at, o.saved_to, o.error
+select r.name as run, l.host,
+  coalesce(substring(u.request from '^\{"method":"([A-Z]+)"'), 'GET') as method, u.url,
+  u.source, u.line, u.id, u.input, o.final_url, o.state, o.status, o.tag, o.attempts, o.bytes, encode(o.sha256, 'hex') as sha256,
+  o.content_type, o.started_at, o.duration_ms, o.due_at, o.saved_to, o.error
 from sluice.fetch_outcome o
 join sluice.fetch_run r on r.id = o.run_id
 join sluice.fetch_lane l on l.id = o.lane_id

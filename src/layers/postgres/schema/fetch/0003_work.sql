@@ -32,8 +32,8 @@ begin
     cross join lateral (select l.id, l.host from sluice.fetch_lane l where l.run_id = run and l.host = t.host offset 0) l;
 end $$;
 
--- Adds URLs that the run does not know; says how many were new in each lane, and in a last row (of lane 0) how many of the rest repeat what was
--- added since the member came. Adders of a run go one after another, so the order of `seq` is that of commits.
+-- Adds URLs that the run does not know; says how many were new in each lane, and in a last row (of lane 0) how many of the rest repeat what
+-- was added since the member came. Adders of a run go one after another, so the order of `seq` is that of commits.
 create function sluice.fetch_add(run int, member int, is_untrusted boolean, lanes bigint[], hashes bytea[], urls text[], requests text[],
   sources text[], lines int[], ids text[], inputs text[])
 returns table (lane bigint, added int, repeated int) language plpgsql
