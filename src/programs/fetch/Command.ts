@@ -1,13 +1,26 @@
 /**
  * `sluice fetch`: a list of URLs in, one recorded outcome for each out.
  */
-import { Clock, DateTime, Effect, FileSystem, Option, Random, Runtime, Schema, Stdio, Stream } from "effect"
+import {
+  Clock,
+  type Context,
+  DateTime,
+  Effect,
+  FileSystem,
+  Option,
+  Random,
+  Runtime,
+  Schema,
+  Stdio,
+  Stream,
+  type Terminal
+} from "effect"
 import * as Command from "effect/cli/Command"
 import { FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import { Frontier } from "../../services/fetch/Frontier.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import { withLines, withLiveRegion } from "../terminal/LiveRegion.ts"
-import { say } from "../terminal/Say.ts"
+import { say, tell } from "../terminal/Say.ts"
 import * as Screen from "../terminal/Screen.ts"
 import { fetchRun } from "./FetchRun.ts"
 import { flags, headersOf, policyOf, retryFilterOf, type Values } from "./Flags.ts"
@@ -102,16 +115,18 @@ const shownAs = <A, E, R>(display: Display, work: Effect.Effect<A, E, R>, name: 
 }
 
 /** Names malformed lines, the first ones each. */
-const tellMalformed = (meter: RunMeter, context: Stdio.Stdio) => (line: Inputs.MalformedLine): Effect.Effect<void> => {
-  if (meter.malformed > malformedShown) return Effect.void
-  const more = meter.malformed === malformedShown ? ["  (further malformed lines are only counted)"] : []
-  return Effect.provideService(say([line.message, ...more]), Stdio.Stdio, context)
-}
+const tellMalformed =
+  (meter: RunMeter, context: Context.Context<Stdio.Stdio | Terminal.Terminal>) =>
+  (line: Inputs.MalformedLine): Effect.Effect<void> => {
+    if (meter.malformed > malformedShown) return Effect.void
+    const more = meter.malformed === malformedShown ? ["  (further malformed lines are only counted)"] : []
+    return Effect.provide(tell([line.message, ...more]), context)
+  }
 
 const run = Effect.fn("sluice fetch")(
   function*(values: Values) {
     const frontier = yield* Frontier
-    const stdio = yield* Stdio.Stdio
+    const context = yield* Effect.context<Stdio.Stdio | Terminal.Terminal>()
     if ((Option.isSome(values.tag) || Option.isSome(values.host)) && !values.retryFailed) {
       return yield* new UsageError({ problem: "--tag and --host say which failures --retry-failed is about: add it" })
     }
@@ -137,7 +152,7 @@ const run = Effect.fn("sluice fetch")(
       headers: headersOf(values),
       deadline: Option.getOrUndefined(values.deadline),
       output: yield* outputOf(values, isKnown),
-      onMalformed: tellMalformed(meter, stdio),
+      onMalformed: tellMalformed(meter, context),
       meter
     }).pipe(Effect.provideService(FetchPolicy, policy))
     const report = yield* shownAs(display, work, name, meter).pipe(

@@ -5,7 +5,7 @@
 import { Effect, Schedule, Stdio, Stream } from "effect"
 import { stripVTControlCharacters } from "node:util"
 import { wrap } from "./Paragraph.ts"
-import { say } from "./Say.ts"
+import { tell } from "./Say.ts"
 import * as Screen from "./Screen.ts"
 
 /** Redraws per second at most: faster is only flicker. */
@@ -86,6 +86,6 @@ export const withLines = Effect.fnUntraced(function*<A, E, R, R2>(
   effect: Effect.Effect<A, E, R>,
   line: Effect.Effect<string, never, R2>
 ) {
-  const tell = Effect.delay(Effect.flatMap(line, (text) => say([text])), plainEvery)
-  return yield* Effect.scoped(Effect.andThen(Effect.forkScoped(Effect.forever(tell)), effect))
+  const telling = Effect.delay(Effect.flatMap(line, (text) => tell([text])), plainEvery)
+  return yield* Effect.scoped(Effect.andThen(Effect.forkScoped(Effect.forever(telling)), effect))
 })

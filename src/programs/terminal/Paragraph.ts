@@ -14,8 +14,9 @@ const width = (text: string): number => stripVTControlCharacters(text).length
 /** Between the figures of a line: a middle dot with its colours, or the space between two columns. */
 // oxlint-disable-next-line no-control-regex
 const strong = /((?:\u001b\[\d+m)* · (?:\u001b\[\d+m)*| {2,})/
-/** Between words; a command in backticks is one word, because it may be pasted. */
-const words = /`[^`]*`\S*|[^\s`]+/g
+/** Between words; a command, in backticks or in bold, is one word, because it may be pasted. */
+// oxlint-disable-next-line no-control-regex
+const words = /`[^`]*`\S*|\u001b\[1m[^\u001b]*\u001b\[22m\S*|[^\s`]+/g
 
 const piecesOf = (line: string): ReadonlyArray<Piece> => {
   const parts = line.split(strong)

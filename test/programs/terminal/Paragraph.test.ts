@@ -27,6 +27,8 @@ describe("Paragraph", () => {
   it("never breaks what may be pasted, however narrow it is", () => {
     const command = "`./sluice fetch --run big1 --save bodies`"
     assert.deepStrictEqual(plain(`go on with ${command}, say`, 20), ["go on with", `  ${command},`, "  say"])
+    const bold = `298 failed: \u001b[1m./sluice fetch --run big1\u001b[22m, say`
+    assert.deepStrictEqual(plain(bold, 20), ["298 failed:", "  ./sluice fetch --run big1,", "  say"])
     assert.deepStrictEqual(plain("see https://example.com/a/very/long/path now", 12), [
       "see",
       "  https://example.com/a/very/long/path",
