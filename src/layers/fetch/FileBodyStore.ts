@@ -8,7 +8,7 @@ import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import * as process from "node:process"
 import * as BodyName from "../../services/fetch/BodyName.ts"
-import { BodyStore, type BodyWriter } from "../../services/fetch/BodyStore.ts"
+import { BodyStore, BodyStores, type BodyWriter } from "../../services/fetch/BodyStore.ts"
 import { BodyStoreError } from "../../services/fetch/FetchError.ts"
 import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
 import { BoundedMap } from "../../services/tasks/BoundedMap.ts"
@@ -18,21 +18,27 @@ import { isOutOfFiles } from "./dns/Answer.ts"
 const knownMax = 10_000
 
 const partial = /^\.sluice-(\d+)-\d+\.part$/
+const partialName = (serial: number) => `.sluice-${process.pid}-${serial}.part`
 
-/** Keeps bodies below `directory`, in one directory for each host. Fails when it cannot be made or read. */
-export const layer = (directory: string): Layer.Layer<BodyStore, BodyStoreError> =>
-  Layer.effect(BodyStore)(Effect.gen(function*() {
+/** What a file system has to take when the store opens. */
+const probeBytes = 4096
+
+/** What is asked of the file system. */
+export type Files = Pick<typeof fs, "mkdir" | "open" | "readdir" | "rename" | "rm">
+
+const make = (directory: string, files: Files): Effect.Effect<BodyStore["Service"], BodyStoreError> =>
+  Effect.gen(function*() {
     const root = path.resolve(directory)
-    const attempt = attemptOn("")
-    yield* attempt(root, () => fs.mkdir(root, { recursive: true }))
-    yield* sweep(root)
+    yield* makeFolders(files, "", root)
+    yield* sweep(files, root)
+    yield* probe(files, root)
     const known = new BoundedMap<string, true>(knownMax)
-    let serial = 0
+    let serial = 1
 
     const ensureDirectory = (url: string, name: string): Effect.Effect<void, BodyStoreError> => {
       if (known.has(name)) return Effect.void
-      return attemptOn(url)(name, () => fs.mkdir(name, { recursive: true })).pipe(
-        Effect.andThen(syncDirectory(url, root)),
+      return makeFolders(files, url, name).pipe(
+        Effect.andThen(syncDirectory(files, url, root)),
         Effect.andThen(Effect.sync(() => known.set(name, true)))
       )
     }
@@ -43,17 +49,17 @@ export const layer = (directory: string): Layer.Layer<BodyStore, BodyStoreError>
         const name = BodyName.of(target, hash("sha256", BodyName.identity(target), "hex").slice(0, 32))
         const parent = path.join(root, name.directory)
         const final = path.join(parent, name.file)
-        const temporary = path.join(parent, `.sluice-${process.pid}-${serial++}.part`)
+        const temporary = path.join(parent, partialName(serial++))
         yield* ensureDirectory(url, parent)
         const io = attemptOn(url)
         const state = { isOpen: true, isCommitted: false }
         const file = yield* Effect.acquireRelease(
-          io(temporary, () => fs.open(temporary, "wx")),
+          io(temporary, () => files.open(temporary, "wx")),
           (file) =>
             // Leaving nothing behind is best effort: what stays is swept at the next start.
             Effect.andThen(
               state.isOpen ? Effect.ignore(io(temporary, () => file.close())) : Effect.void,
-              state.isCommitted ? Effect.void : Effect.ignore(io(temporary, () => fs.rm(temporary, { force: true })))
+              state.isCommitted ? Effect.void : Effect.ignore(io(temporary, () => files.rm(temporary, { force: true })))
             )
         )
         return {
@@ -63,11 +69,11 @@ export const layer = (directory: string): Layer.Layer<BodyStore, BodyStoreError>
               state.isOpen = false
               return file.close()
             })),
-            Effect.andThen(io(final, () => fs.rename(temporary, final))),
+            Effect.andThen(io(final, () => files.rename(temporary, final))),
             Effect.andThen(Effect.sync(() => {
               state.isCommitted = true
             })),
-            Effect.andThen(syncDirectory(url, parent)),
+            Effect.andThen(syncDirectory(files, url, parent)),
             Effect.as(final),
             Effect.uninterruptible
           )
@@ -75,7 +81,20 @@ export const layer = (directory: string): Layer.Layer<BodyStore, BodyStoreError>
       }
     )
     return BodyStore.of({ writer })
-  }))
+  })
+
+/**
+ * Keeps bodies below `directory`, in one directory for each host. Fails when it cannot be made, read, or written to.
+ *
+ * @param files the system's own
+ */
+export const layer = (directory: string, files: Files = fs): Layer.Layer<BodyStore, BodyStoreError> =>
+  Layer.effect(BodyStore, make(directory, files))
+
+/** The same for whatever directory. */
+export const layerStores: Layer.Layer<BodyStores> = Layer.succeed(BodyStores, {
+  open: (directory) => make(directory, fs)
+})
 
 const codeOf = (cause: unknown): string =>
   typeof cause === "object" && cause !== null && "code" in cause && typeof cause.code === "string"
@@ -101,28 +120,54 @@ const writeAll = (file: fs.FileHandle, chunk: Uint8Array): Promise<void> =>
     bytesWritten < chunk.length ? writeAll(file, chunk.subarray(bytesWritten)) : undefined
   )
 
+/** One by one: Node's own `recursive` never ends where a folder can neither be found nor made (/proc). */
+const makeFolders = (files: Files, url: string, name: string): Effect.Effect<void, BodyStoreError> => {
+  const make = attemptOn(url)(name, () => files.mkdir(name)).pipe(
+    Effect.asVoid,
+    Effect.catchIf(({ code }) => code === "EEXIST", () => Effect.void)
+  )
+  return Effect.catchIf(
+    make,
+    ({ code }) => code === "ENOENT" && path.dirname(name) !== name,
+    () => Effect.andThen(makeFolders(files, url, path.dirname(name)), make)
+  )
+}
+
+/** Writes something and removes it: a disk that is full or read-only is found before anything is fetched. */
+const probe = (files: Files, root: string): Effect.Effect<void, BodyStoreError> => {
+  const name = path.join(root, partialName(0))
+  const io = attemptOn("")
+  return Effect.acquireUseRelease(
+    io(name, () => files.open(name, "w")),
+    (file) => io(name, () => writeAll(file, new Uint8Array(probeBytes)).then(() => file.sync())),
+    (file) =>
+      Effect.ignore(
+        Effect.andThen(Effect.exit(io(name, () => file.close())), io(name, () => files.rm(name, { force: true })))
+      )
+  )
+}
+
 /** Makes the names in a directory durable. */
-const syncDirectory = (url: string, directory: string): Effect.Effect<void, BodyStoreError> => {
+const syncDirectory = (files: Files, url: string, directory: string): Effect.Effect<void, BodyStoreError> => {
   const io = attemptOn(url)
   return Effect.acquireUseRelease(
-    io(directory, () => fs.open(directory, "r")),
+    io(directory, () => files.open(directory, "r")),
     (handle) => io(directory, () => handle.sync()),
     (handle) => io(directory, () => handle.close())
   )
 }
 
 /** Removes what processes that are gone have left half-written. */
-const sweep = Effect.fn("FileBodyStore.sweep")(function*(root: string) {
+const sweep = Effect.fn("FileBodyStore.sweep")(function*(files: Files, root: string) {
   const io = attemptOn("")
-  const hosts = yield* io(root, () => fs.readdir(root, { withFileTypes: true }))
-  for (const host of hosts) {
-    if (!host.isDirectory()) continue
-    const parent = path.join(root, host.name)
-    const names = yield* io(parent, () => fs.readdir(parent))
+  const hosts = yield* io(root, () => files.readdir(root, { withFileTypes: true }))
+  const parents = hosts.filter((host) => host.isDirectory()).map((host) => path.join(root, host.name))
+  for (const parent of [root, ...parents]) {
+    const names = yield* io(parent, () => files.readdir(parent))
     for (const name of names) {
       const owner = partial.exec(name)?.[1]
       if (owner === undefined || (yield* isRunning(Number(owner)))) continue
-      yield* io(parent, () => fs.rm(path.join(parent, name), { force: true }))
+      yield* io(parent, () => files.rm(path.join(parent, name), { force: true }))
     }
   }
 })

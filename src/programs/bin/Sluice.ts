@@ -1,7 +1,7 @@
 /**
  * The command line `sluice`: every command with what it needs. The only place where layers of the whole app are provided.
  */
-import { Effect, Layer, Option } from "effect"
+import { Effect, Layer } from "effect"
 import * as Command from "effect/cli/Command"
 import * as FileBodyStore from "../../layers/fetch/FileBodyStore.ts"
 import * as Http1Client from "../../layers/fetch/Http1Client.ts"
@@ -44,12 +44,9 @@ const api = (options: Server.Workers & { readonly listen: boolean }) =>
     Server.settings
   ).pipe(Layer.provideMerge(workplace(options)))
 
-/** Bodies are kept where `--save` says, and else not at all. */
-const bodies = ({ save }: { readonly save: Option.Option<string> }) =>
-  Option.match(save, { onNone: () => Layer.empty, onSome: FileBodyStore.layer })
-
-const fetch = Fetch.fetch.pipe(
-  Command.provide((values) => Layer.mergeAll(fetcher, frontier, bodies(values), LoopWatch.layer))
+const fetch = Command.provide(
+  Fetch.fetch,
+  Layer.mergeAll(fetcher, frontier, FileBodyStore.layerStores, LoopWatch.layer)
 )
 const serve = Serve.serve.pipe(Command.provide((values) => Layer.merge(api(values), LoopWatch.layer)))
 const work = Work.work.pipe(Command.provide((values) => Layer.merge(workplace(values), LoopWatch.layer)))

@@ -1,31 +1,26 @@
 /**
  * `sluice fetch`: a list of URLs in, one recorded outcome for each out.
  */
-import { Clock, DateTime, Effect, type FileSystem, Option, Random, Runtime, Schema, Stdio, Stream } from "effect"
+import { Clock, DateTime, Effect, type FileSystem, Option, Random, Stdio, Stream } from "effect"
 import * as Command from "effect/cli/Command"
+import { BodyStore, BodyStores } from "../../services/fetch/BodyStore.ts"
 import { FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import { Frontier } from "../../services/fetch/Frontier.ts"
-import { ExitCode } from "../../services/tasks/ExitCode.ts"
+import { CalledAs } from "../terminal/CalledAs.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
 import { say } from "../terminal/Say.ts"
+import { dim } from "../terminal/Style.ts"
 import { fetchRun } from "./FetchRun.ts"
-import { flags, policyOf, retryFilterOf, type Values } from "./Flags.ts"
+import { againOf, flags, policyOf, type Values } from "./Flags.ts"
 import * as Inputs from "./Inputs.ts"
 import * as Outcomes from "./Outcomes.ts"
 import * as Progress from "./Progress.ts"
+import * as RunMemory from "./RunMemory.ts"
 import { RunMeter } from "./RunMeter.ts"
+import * as RunOptions from "./RunOptions.ts"
 import { complete } from "./RunReport.ts"
 import * as Summary from "./Summary.ts"
-
-/** The command line does not say what to do. */
-export class UsageError extends Schema.TaggedError<UsageError>()("UsageError", { problem: Schema.String }) {
-  override get message(): string {
-    return this.problem
-  }
-  override get [Runtime.errorExitCode](): number {
-    return ExitCode.usage
-  }
-}
+import { UsageError } from "./UsageError.ts"
 
 /** Malformed lines that are named one by one. */
 const malformedShown = 20
@@ -72,52 +67,89 @@ const tellMalformed = (meter: RunMeter, context: Stdio.Stdio) => (line: Inputs.M
   return Effect.provideService(say([line.message, ...more]), Stdio.Stdio, context)
 }
 
+/** What flags say together that cannot be. */
+const contradiction = ({ again, host, retryFailed, status, tag }: Values): string | undefined =>
+  (Option.isSome(tag) || Option.isSome(host) || Option.isSome(status)) && !retryFailed && !again
+    ? "--tag, --host and --status say what --retry-failed or --again is about: add one of them"
+    : retryFailed && again
+    ? "--again is about all that is recorded, --retry-failed about failures: choose"
+    : undefined
+
+/** What a run remembers; `undefined` of one that is not there. */
+const rememberedOf = Effect.fnUntraced(function*(values: Values) {
+  if (Option.isNone(values.run)) return undefined
+  const name = values.run.value
+  const notes = yield* (yield* Frontier).notes(name).pipe(
+    Effect.catchTag("RunNotFound", () => Effect.succeed(undefined))
+  )
+  return notes === undefined ? undefined : yield* Effect.fromResult(RunOptions.read(name, notes))
+})
+
+/** The input as it has to be given again, for the line that goes on with a run. */
+const inputWords = ({ input, urls }: Values): ReadonlyArray<string> => [
+  ...Option.match(input, { onNone: () => urls.length === 0 ? ["-i", "-"] : [], onSome: (file) => ["-i", file] }),
+  ...urls
+]
+
+/** Bodies go there, or nowhere. */
+const keepingIn = (store: BodyStore["Service"] | undefined) => <A, E, R>(work: Effect.Effect<A, E, R>) =>
+  store === undefined ? work : Effect.provideService(work, BodyStore, store)
+
 const run = Effect.fn("sluice fetch")(
-  function*(values: Values) {
-    const frontier = yield* Frontier
+  function*(given: Values) {
     const stdio = yield* Stdio.Stdio
-    if ((Option.isSome(values.tag) || Option.isSome(values.host)) && !values.retryFailed) {
-      return yield* new UsageError({ problem: "--tag and --host say which failures --retry-failed is about: add it" })
+    const calledAs = yield* CalledAs
+    const problem = contradiction(given)
+    if (problem !== undefined) return yield* new UsageError({ problem })
+    const name = Option.getOrUndefined(given.run) ?? (yield* freshName)
+    const remembered = yield* rememberedOf(given)
+    const isKnown = remembered !== undefined
+    if (!isKnown && (given.retryFailed || given.again || given.forget.length > 0)) {
+      return yield* new UsageError({
+        problem: `--retry-failed, --again and --forget need a run that is known: \`${calledAs} runs\` lists them`
+      })
     }
-    const name = Option.getOrUndefined(values.run) ?? (yield* freshName)
-    const isKnown = Option.isSome(values.run) && (yield* frontier.find(name).pipe(
-      Effect.as(true),
-      Effect.catchTag("RunNotFound", () => Effect.succeed(false))
-    ))
-    if (values.retryFailed && !isKnown) {
-      return yield* new UsageError({ problem: `--retry-failed needs a run that is known: \`sluice runs\` lists them` })
-    }
+    const recalled = yield* RunMemory.recall(name, remembered, given)
+    const { lines, notes, options, values } = recalled
     const policy = policyOf(values)
     const meter = new RunMeter(yield* Clock.currentTimeMillis, policy)
     const inputs = yield* inputsOf(values, isKnown)
+    // Before anything is overwritten or fetched.
+    const bodies = Option.isNone(values.save) ? undefined : yield* (yield* BodyStores).open(values.save.value)
     const isLive = yield* stdio.stderrIsTerminal
+    yield* say(lines.map(dim))
     const work = fetchRun({
       name,
       inputs,
-      retryFailed: retryFilterOf(values),
+      again: againOf(values),
+      notes,
+      onOpen: RunMemory.confirm(name, recalled),
       headers: Object.keys(values.headers).length === 0 ? undefined : values.headers,
       deadline: Option.getOrUndefined(values.deadline),
       output: yield* outputOf(values, isKnown),
       onMalformed: tellMalformed(meter, stdio),
       meter
-    }).pipe(Effect.provideService(FetchPolicy, policy))
+    }).pipe(Effect.provideService(FetchPolicy, policy), keepingIn(bodies))
     const shown = isLive ? withLiveRegion(work, Progress.draw(name, meter)) : work
+    const goOn = RunMemory.lineOf(calledAs, name, options)
+    const cutShort = (how: "interrupted" | "stopped") =>
+      Effect.suspend(() => {
+        const line = meter.isInputDone ? goOn : RunMemory.lineOf(calledAs, name, options, inputWords(given))
+        return say([Summary.cutShort(how, meter, line)])
+      })
     const report = yield* shown.pipe(
-      Effect.onInterrupt(() => say([Summary.cutShort("interrupted", name, meter)])),
-      Effect.tapErrorTag(
-        ["BodyStoreError", "FrontierError", "OutputError"],
-        () => say([Summary.cutShort("stopped", name, meter)])
-      )
+      Effect.onInterrupt(() => cutShort("interrupted")),
+      Effect.tapErrorTag(["BodyStoreError", "FrontierError", "OutputError"], () => cutShort("stopped"))
     )
     if (report.stopped === "output closed") return undefined
-    yield* say(isLive ? ["", ...Summary.table(report)] : Summary.brief(report))
+    yield* say(isLive ? ["", ...Summary.table(report, goOn)] : Summary.brief(report, goOn))
     return yield* complete(report)
   },
   Effect.catchTag("InputError", (error) => Effect.fail(new UsageError({ problem: error.message }))),
   Effect.scoped
 )
 
-/** `sluice fetch`. Needs `Frontier` and `Fetcher`, and with `--save` a `BodyStore`. */
+/** `sluice fetch`. Needs `Frontier`, `Fetcher` and `BodyStores`. */
 export const fetch = Command.make("fetch", flags, run).pipe(
   Command.withDescription("Fetch a list of URLs: one recorded outcome for each, resumable, within limits"),
   Command.withExamples([
@@ -126,7 +158,10 @@ export const fetch = Command.make("fetch", flags, run).pipe(
       command: "sluice fetch -i urls.txt --run crawl-1 -o outcomes.ndjson",
       description: "A list, as a run that can be continued"
     },
-    { command: "sluice fetch --run crawl-1 --retry-failed --tag IdleTimeout", description: "Again what timed out" },
+    {
+      command: "sluice fetch --run crawl-1 --retry-failed --status 5xx",
+      description: "Again what the servers failed at"
+    },
     {
       command: "cat urls.txt | sluice fetch --save bodies -c 200 | jq .status",
       description: "In a pipe, bodies to files"

@@ -8,7 +8,7 @@ import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
 import { Method } from "../../services/fetch/FetchRequest.ts"
-import type { OutcomeFilter } from "../../services/fetch/Frontier.ts"
+import type { OutcomeFilter, StatusRange } from "../../services/fetch/Frontier.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import { given } from "../terminal/Given.ts"
 
@@ -22,6 +22,13 @@ const parseTime = (text: string): Duration.Duration | undefined => {
 }
 
 const parseName = (text: string): string | undefined => /^[A-Za-z0-9._:-]{1,200}$/.test(text) ? text : undefined
+
+/** `404`, or `5xx` for the whole class. */
+const parseStatus = (text: string): StatusRange | undefined => {
+  if (/^[1-5]\d\d$/.test(text)) return { least: Number(text), most: Number(text) }
+  const [, hundreds] = /^([1-5])xx$/i.exec(text) ?? []
+  return hundreds === undefined ? undefined : { least: Number(hundreds) * 100, most: Number(hundreds) * 100 + 99 }
+}
 
 const headerLine = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)$/
 
@@ -57,6 +64,17 @@ const text = (name: string, metavar: string, description: string) => Flag.option
 const on = (name: string, description: string) =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withDefault(false))
 
+/** On, off (`--no-...`), or not said. */
+const onOrOff = (name: string, description: string) =>
+  Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.optional)
+
+/** Which statuses something is about. */
+export const status = (description: string) =>
+  flag("status", "status", description).pipe(
+    Flag.mapEffect(reading("status", "a status such as 404, or a class of them such as 5xx", parseStatus)),
+    Flag.optional
+  )
+
 const duration = (name: string, description: string) =>
   flag(name, "duration", description).pipe(
     Flag.mapEffect(reading(name, "a time such as 250ms, 10s or 2m", parseTime)),
@@ -81,7 +99,7 @@ export const flags = {
   ),
   input: text("input", "file", "File of URLs, one a line; NDJSON; or CSV with a \"url\" column. - is standard input")
     .pipe(Flag.withAlias("i")),
-  run: flag("run", "name", "Name of the run; the same name again goes on where it stopped").pipe(
+  run: flag("run", "name", "Name of the run; the same name again goes on where it stopped, with the same flags").pipe(
     Flag.mapEffect(
       reading("run", "1 to 200 letters, digits, dots, colons, dashes or underscores", parseName)
     ),
@@ -116,7 +134,7 @@ export const flags = {
     Flag.withDescription("Method of requests that name none (default GET)"),
     Flag.optional
   ),
-  headers: flag("header", "'K: V'", "A request header; may be repeated. Not stored with the run").pipe(
+  headers: flag("header", "'K: V'", "A request header; may be repeated. Its value is not stored with the run").pipe(
     Flag.withAlias("H"),
     Flag.between(0, 100),
     Flag.mapEffect((lines) =>
@@ -125,17 +143,28 @@ export const flags = {
     // By lower-case name; the last one of a name wins.
     Flag.map((entries): Readonly<Record<string, string>> => Object.fromEntries(entries))
   ),
-  denyPrivate: on("deny-private", "Refuse private, loopback and link-local addresses"),
-  allowPrivate: on("allow-private", "Allow them, also for URLs of the run that came over the HTTP API"),
-  robots: on("robots", "Ask the robots.txt of each site and obey it (RFC 9309)"),
-  retryFailed: on("retry-failed", "Fetch again what failed in the run, all or what --tag and --host say"),
-  tag: text("tag", "tag", "With --retry-failed: only this kind of failure, such as IdleTimeout"),
-  host: text("host", "host", "With --retry-failed: only this host"),
+  denyPrivate: onOrOff("deny-private", "Refuse private, loopback and link-local addresses"),
+  allowPrivate: onOrOff("allow-private", "Allow them, also for URLs of the run that came over the HTTP API"),
+  robots: onOrOff("robots", "Ask the robots.txt of each site and obey it (RFC 9309)"),
+  retryFailed: on("retry-failed", "Fetch again what failed in the run, all or what --tag, --host and --status say"),
+  again: on(
+    "again",
+    "Fetch again what is recorded in the run, done or failed, all or what --tag, --host and --status say"
+  ),
+  tag: text("tag", "tag", "With --retry-failed or --again: only this kind of failure, such as IdleTimeout"),
+  host: text("host", "host", "With --retry-failed or --again: only this host"),
+  status: status("With --retry-failed or --again: only this status, or class of them, such as 404 or 5xx"),
+  forget: flag("forget", "flag", "Do without a flag or a header that the run remembers, such as rate; may be repeated")
+    .pipe(
+      Flag.between(0, 100)
+    ),
   json: on("json", "NDJSON on standard output even on a terminal")
 } as const
 
 /** What the flags say, as they are read. */
 export type Values = Command.Command.Config.Infer<typeof flags>
+
+const isOn = Option.getOrElse(() => false)
 
 /** The policy that flags make of the defaults. A limit per host that is not given does not go above the whole. */
 export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
@@ -147,8 +176,8 @@ export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
       perHostRatePerSecond: values.perHostRate,
       maxBody: values.maxBody
     }),
-    denyPrivate: values.denyPrivate || (values.allowPrivate ? false : "untrusted"),
-    robots: values.robots,
+    denyPrivate: isOn(values.denyPrivate) || (isOn(values.allowPrivate) ? false : "untrusted"),
+    robots: isOn(values.robots),
     timeouts: given({
       attempt: values.timeout,
       connect: values.connectTimeout,
@@ -158,6 +187,13 @@ export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
     retry: given({ times: values.retries })
   })
 
-/** Which failures are to be fetched again; `undefined` for none. */
-export const retryFilterOf = ({ host, retryFailed, tag }: Values): OutcomeFilter | undefined =>
-  retryFailed ? { tag: Option.getOrUndefined(tag), host: Option.getOrUndefined(host) } : undefined
+/** What of the run is to be fetched again; `undefined` for nothing. */
+export const againOf = ({ again, host, retryFailed, status, tag }: Values): OutcomeFilter | undefined =>
+  retryFailed || again
+    ? {
+      failed: retryFailed,
+      tag: Option.getOrUndefined(tag),
+      host: Option.getOrUndefined(host),
+      status: Option.getOrUndefined(status)
+    }
+    : undefined

@@ -19,6 +19,7 @@ import {
   Stream
 } from "effect"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
+import * as FileFault from "../../services/fetch/FileFault.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as CsvRow from "./CsvRow.ts"
 import * as TornLine from "./TornLine.ts"
@@ -29,25 +30,13 @@ export interface Output {
   readonly write: (outcomes: ReadonlyArray<FetchOutcome>) => Effect.Effect<void, OutputError | OutputClosed>
 }
 
-const words: Readonly<Record<string, string>> = {
-  EACCES: "no permission",
-  EDQUOT: "the quota is used up",
-  EFBIG: "a file may not grow so large",
-  EIO: "the device fails",
-  EISDIR: "it is a directory",
-  ENOENT: "there is no such directory",
-  ENOSPC: "no space left on the device",
-  EROFS: "the file system is read-only"
-}
-
 /** Outcomes cannot be written to their file, or to standard output; `code` is the system's own (`ENOSPC`). */
 export class OutputError extends Schema.TaggedError<OutputError>()("OutputError", {
   file: Schema.String,
   code: Schema.String
 }) {
   override get message(): string {
-    const why = words[this.code]
-    return `cannot write ${this.file}: ${why === undefined ? this.code : `${why} (${this.code})`}`
+    return `cannot write ${this.file}: ${FileFault.inWords(this.code)}`
   }
   override get [Runtime.errorExitCode](): number {
     return ExitCode.environment

@@ -17,3 +17,9 @@ export interface BodyWriter {
 export class BodyStore extends Context.Service<BodyStore, {
   readonly writer: (target: FetchTarget) => Effect.Effect<BodyWriter, BodyStoreError, Scope.Scope>
 }>()("sluice/services/fetch/BodyStore") {}
+
+/** Stores by their directory: for a program that learns where bodies go when it runs. */
+export class BodyStores extends Context.Service<BodyStores, {
+  /** Opens the store of a directory. Fails when it cannot be made, read, or written to. */
+  readonly open: (directory: string) => Effect.Effect<BodyStore["Service"], BodyStoreError>
+}>()("sluice/services/fetch/BodyStore/BodyStores") {}

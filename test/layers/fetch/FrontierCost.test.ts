@@ -84,7 +84,7 @@ const everything = Effect.fnUntraced(function*(frontier: Frontier["Service"], na
   yield* Stream.runDrain(frontier.outcomes(name, { failed: true }))
   yield* Stream.runDrain(frontier.outcomes(name, { failed: true, tag: "StatusError" }))
   yield* frontier.tags(name)
-  yield* Effect.scoped(frontier.open(name, { retryFailed: { tag: "StatusError" } }))
+  yield* Effect.scoped(frontier.open(name, { again: { failed: true, tag: "StatusError" } }))
 })
 
 /** When the plans are made: before there is anything, or with a crowd there, which the planner knows or does not. */
@@ -142,6 +142,7 @@ const pagesOf = Effect.fnUntraced(
       // Its own last: nobody is a member after it.
       yield* SqlFunction.call(client, "fetch_renew", { run: member.run, old: member.id, known: ids })
     }))
+    yield* frontier.remove("measured")
     return pages
   },
   Effect.provide(
@@ -154,6 +155,9 @@ const hot = [
   "fetch_add",
   "fetch_beat",
   "fetch_bury",
+  "fetch_erase_lanes",
+  "fetch_erase_outcomes",
+  "fetch_erase_urls",
   "fetch_head",
   "fetch_lanes",
   "fetch_leave",

@@ -79,3 +79,75 @@ layer(Layer.provideMerge(PostgresFrontier.layer, TestDatabase.layer), { excludeT
       })))
   }
 )
+
+layer(Layer.provideMerge(PostgresFrontier.layer, TestDatabase.layer), { excludeTestServices: true })(
+  "PostgresFrontier, removal",
+  (it) => {
+    const begin = Effect.fnUntraced(function*(name: string) {
+      const run = yield* (yield* Frontier).open(name)
+      yield* run.add(Array.from({ length: 40 }, (_, n) => target(`http://h${n % 7}.test/${n}`)))
+      const supply = yield* run.source.pull({ limit: 20, closedHosts: new Set() })
+      yield* run.settle(supply._tag === "Targets" ? supply.targets.map(succeeded) : [])
+    }, Effect.scoped)
+
+    const rows = Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const tables = ["run", "member", "lane", "url", "outcome"]
+      const counts = yield* Effect.forEach(
+        tables,
+        (table) => sql.unsafe<{ readonly count: number }>(`select count(*)::int4 as count from sluice.fetch_${table}`)
+      )
+      return counts.map(([row]) => row?.count)
+    })
+
+    it.effect("leaves no row behind, also of one that was cut short before", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const frontier = yield* Frontier
+        yield* begin("half")
+        yield* begin("whole")
+        const [half] = yield* sql<{ readonly id: number }>`select id from sluice.fetch_run where name = 'half'`
+        yield* sql`select sluice.fetch_unname(${half?.id}, false)`
+        yield* sql`select * from sluice.fetch_erase_outcomes(${half?.id}, null, 7)`
+        assert.strictEqual((yield* Effect.flip(frontier.find("half")))._tag, "RunNotFound")
+        assert.deepStrictEqual((yield* frontier.runs()).map(({ name }) => name), ["whole"])
+        const seen = yield* sql<{ readonly run: string }>`select distinct run from sluice.fetch_outcomes`
+        assert.deepStrictEqual(seen, [{ run: "whole" }])
+        yield* frontier.remove("whole")
+        assert.deepStrictEqual(yield* rows, [0, 0, 0, 0, 0])
+      }))
+
+    it.effect("takes the dead for dead: a member without a session, or silent for long, is in nobody's way", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const frontier = yield* Frontier
+        const silent = (name: string, age: string) =>
+          sql`insert into sluice.fetch_member (run_id, seen_at)
+            select id, now() - ${age}::text::interval from sluice.fetch_run where name = ${name}`
+        for (const [name, age] of [["new", "0.1 seconds"], ["killed", "2 seconds"], ["frozen", "5 seconds"]] as const) {
+          yield* begin(name)
+          yield* silent(name, age)
+        }
+        assert.strictEqual((yield* Effect.flip(frontier.remove("new")))._tag, "RunBusy", "it may not have its lock yet")
+        yield* frontier.remove("killed")
+        yield* frontier.remove("frozen")
+        yield* frontier.remove("new", { isForced: true })
+        assert.deepStrictEqual(yield* rows, [0, 0, 0, 0, 0])
+      }))
+
+    it.effect("whoever was about to work on a run that is removed adds nothing to what is left of it", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const frontier = yield* Frontier
+        yield* Effect.scoped(Effect.gen(function*() {
+          const run = yield* frontier.open("raced")
+          yield* run.add([target("http://a.test/")])
+          yield* frontier.remove("raced", { isForced: true })
+          assert.strictEqual((yield* Effect.flip(run.add([target("http://other.test/")])))._tag, "FrontierError")
+        }))
+        assert.deepStrictEqual(yield* rows, [0, 0, 0, 0, 0])
+        const [none] = yield* sql<{ readonly id: number | null }>`select * from sluice.fetch_join(2147483647, false)`
+        assert.strictEqual(none, undefined)
+      }))
+  }
+)

@@ -8,10 +8,10 @@ import { readFileSync } from "node:fs"
 import { DatabaseError, Unreachable } from "../../../src/layers/postgres/DatabaseError.ts"
 import type { sluice } from "../../../src/programs/bin/Sluice.ts"
 import { SceneFailed } from "../../../src/programs/demo/Scene.ts"
-import { UsageError } from "../../../src/programs/fetch/Command.ts"
 import { EmptyInput } from "../../../src/programs/fetch/FetchRun.ts"
 import { OutputError } from "../../../src/programs/fetch/Outcomes.ts"
 import { RunIncomplete } from "../../../src/programs/fetch/RunReport.ts"
+import { UsageError } from "../../../src/programs/fetch/UsageError.ts"
 import { BooksUnsound } from "../../../src/programs/orders/Command.ts"
 import { LoadRefused, ServerUnreachable } from "../../../src/programs/orders/Load.ts"
 import { SeedRefused } from "../../../src/programs/orders/Seed.ts"
@@ -57,7 +57,6 @@ const rows: { readonly [Tag in Failure["_tag"]]: readonly [Extract<Failure, { re
   OrdersStoreError: [new OrdersStoreError({ operation: "accept", reason: "TimedOut", cause }), environment],
   OutputError: [new OutputError({ file: "out", code: "ENOSPC" }), environment],
   RunIncomplete: [new RunIncomplete({ name: "r", failed: 1, left: 0, malformed: 0 }), someFailed],
-  RunNotFound: [new RunNotFound({ name: "r" }), usage],
   SceneFailed: [new SceneFailed({ title: "race", cause }), someFailed],
   SeedRefused: [new SeedRefused({ detail: "no" }), usage],
   ServeError: [new ServeError({ cause }), environment],
