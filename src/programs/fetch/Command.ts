@@ -44,7 +44,8 @@ const inputsOf = Effect.fnUntraced(function*({ input, method, urls }: Values, is
   if (parts.length === 0 && !isKnown) {
     if (yield* stdio.stdinIsTerminal) {
       return yield* new UsageError({
-        problem: "nothing to fetch: give URLs, a file with -i FILE, or pipe a list in; `sluice fetch --help` shows all"
+        problem:
+          `nothing to fetch: give URLs, a file with -i FILE, or pipe a list in; \`${yield* CalledAs} fetch --help\` shows all`
       })
     }
     parts.push(Inputs.fromStdin(defaults))

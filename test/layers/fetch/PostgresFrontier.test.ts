@@ -100,6 +100,31 @@ layer(Layer.provideMerge(PostgresFrontier.layer, TestDatabase.layer), { excludeT
       return counts.map(([row]) => row?.count)
     })
 
+    it.effect("what is fetched again while it is made pending again is not made so once more", () =>
+      Effect.scoped(Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const run = yield* (yield* Frontier).open("round")
+        yield* run.add(Array.from({ length: 20 }, (_, n) => target(`http://a.test/${n}`)))
+        const work = Effect.flatMap(
+          run.source.pull({ limit: 20, closedHosts: new Set() }),
+          (supply) => run.settle(supply._tag === "Targets" ? supply.targets.map(succeeded) : [])
+        )
+        yield* work
+        const [row] = yield* sql<{ readonly id: number; readonly below: number }>`
+          select id, next_seq::int4 as below from sluice.fetch_run where name = 'round'`
+        const again = (most: number) =>
+          Effect.map(
+            sql<{ readonly reopened: number }>`select * from sluice.fetch_reopen(
+              ${row?.id}, false, ${row?.below}, false, null, null, null, null, ${most})`,
+            ([answer]) => answer?.reopened
+          )
+        assert.strictEqual(yield* again(7), 7)
+        assert.deepStrictEqual(yield* run.counts, { pending: 7, leased: 0, done: 13, failed: 0, deferred: 0 })
+        while ((yield* run.counts).pending > 0) yield* work
+        assert.strictEqual(yield* again(100), 13)
+        yield* (yield* Frontier).remove("round", { isForced: true })
+      })))
+
     it.effect("leaves no row behind, also of one that was cut short before", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
