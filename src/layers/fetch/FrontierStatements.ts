@@ -67,7 +67,7 @@ export interface Erased {
 }
 
 /** What a run's rows are deleted from, in this order. */
-export const erasable = ["outcomes", "urls", "lanes"] as const
+export const erasable = ["urls", "outcomes", "lanes"] as const
 
 /** A run with its counts. */
 export interface RunRow {

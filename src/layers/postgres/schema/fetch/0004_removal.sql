@@ -19,23 +19,8 @@ begin
   update sluice.fetch_run r set name = null where r.id = run;
 end $$;
 
--- Deletes up to so many outcomes behind a `seq`, and their URLs. Says how many there were, and the last one.
-create function sluice.fetch_erase_outcomes(run int, behind text, most int) returns table (erased int, last text) language plpgsql
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
-set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
-begin
-  return query with picked as materialized (
-    select o.ctid as place, o.seq from sluice.fetch_outcome o
-    where o.run_id = run and o.seq > coalesce(behind::bigint, 0) order by o.seq limit most
-  ), gone as (
-    delete from sluice.fetch_outcome o where o.ctid = any (array(select p.place from picked p)) returning o.lane_id, o.seq
-  ), urls as (
-    delete from sluice.fetch_url u using gone g where u.lane_id = any (array[g.lane_id]) and u.seq = g.seq
-  )
-  select count(*)::int, max(p.seq)::text from picked p;
-end $$;
-
--- The same with URLs that have no outcome, behind a `hash` in hex.
+-- Deletes up to so many URLs behind a `hash` in hex. Says how many there were, and the last one. By this key alone: what is deleted and not
+-- yet vacuumed lies behind it.
 create function sluice.fetch_erase_urls(run int, behind text, most int) returns table (erased int, last text) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
@@ -46,6 +31,19 @@ begin
     delete from sluice.fetch_url u where u.ctid = any (array(select p.place from picked p))
   )
   select count(*)::int, max(encode(p.hash, 'hex')) from picked p;
+end $$;
+
+-- The same with outcomes, behind a `seq`.
+create function sluice.fetch_erase_outcomes(run int, behind text, most int) returns table (erased int, last text) language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+  return query with picked as materialized (
+    select o.ctid as place, o.seq from sluice.fetch_outcome o
+    where o.run_id = run and o.seq > coalesce(behind::bigint, 0) order by o.seq limit most
+  ), gone as (
+    delete from sluice.fetch_outcome o where o.ctid = any (array(select p.place from picked p))
+  )
+  select count(*)::int, max(p.seq)::text from picked p;
 end $$;
 
 -- The same with lanes, behind a host.
