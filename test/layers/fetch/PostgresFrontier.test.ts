@@ -143,22 +143,31 @@ layer(Layer.provideMerge(PostgresFrontier.layer, TestDatabase.layer), { excludeT
       }))
 
     it.effect("takes the dead for dead: a member without a session, or silent for long, is in nobody's way", () =>
-      Effect.gen(function*() {
+      Effect.scoped(Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const frontier = yield* Frontier
-        const silent = (name: string, age: string) =>
-          sql`insert into sluice.fetch_member (run_id, seen_at)
-            select id, now() - ${age}::text::interval from sluice.fetch_run where name = ${name}`
-        for (const [name, age] of [["new", "0.1 seconds"], ["killed", "2 seconds"], ["frozen", "5 seconds"]] as const) {
+        const session = yield* sql.reserve
+        /** A member that was heard of so long ago; a session may show that its process lives. */
+        const member = Effect.fnUntraced(function*(name: string, age: string, hasSession: boolean) {
           yield* begin(name)
-          yield* silent(name, age)
-        }
-        assert.strictEqual((yield* Effect.flip(frontier.remove("new")))._tag, "RunBusy", "it may not have its lock yet")
+          const [row] = yield* sql<{ readonly id: number }>`insert into sluice.fetch_member (run_id, seen_at)
+            select id, now() - ${age}::text::interval from sluice.fetch_run where name = ${name} returning id`
+          if (!hasSession) return
+          yield* session.execute("select pg_advisory_lock(sluice.fetch_lock_space(), $1)", [row?.id], undefined)
+        })
+        yield* member("joining", "0.1 seconds", false)
+        yield* member("slow", "2 seconds", true)
+        yield* member("killed", "2 seconds", false)
+        yield* member("frozen", "5 seconds", true)
+        assert.strictEqual((yield* Effect.flip(frontier.remove("joining")))._tag, "RunBusy")
+        assert.strictEqual((yield* Effect.flip(frontier.remove("slow")))._tag, "RunBusy")
         yield* frontier.remove("killed")
         yield* frontier.remove("frozen")
-        yield* frontier.remove("new", { isForced: true })
+        yield* frontier.remove("joining", { isForced: true })
+        yield* frontier.remove("slow", { isForced: true })
         assert.deepStrictEqual(yield* rows, [0, 0, 0, 0, 0])
-      }))
+        yield* session.execute("select pg_advisory_unlock_all()", [], undefined)
+      })))
 
     it.effect("whoever was about to work on a run that is removed adds nothing to what is left of it", () =>
       Effect.gen(function*() {
