@@ -7,7 +7,13 @@ import type { Fetched } from "../../src/services/fetch/Fetcher.ts"
 import { RetryAfterTooLong, StatusError } from "../../src/services/fetch/FetchError.ts"
 import { asked, failure, type FetchOutcome } from "../../src/services/fetch/FetchOutcome.ts"
 import * as FetchRequest from "../../src/services/fetch/FetchRequest.ts"
-import { Frontier, type OpenOptions, type Run } from "../../src/services/fetch/Frontier.ts"
+import {
+  Frontier,
+  type OpenOptions,
+  type OutcomeFilter,
+  type Run,
+  type RunsQuery
+} from "../../src/services/fetch/Frontier.ts"
 import type { HostState } from "../../src/services/fetch/HostState.ts"
 
 export interface Harness<R, E> {
@@ -191,7 +197,7 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
           assert.deepStrictEqual(yield* run.add(targets(8, 12)), { fresh: 2, repeated: 2 })
           yield* run.settle((yield* pull(run, 1)).map(failed))
         }))
-        const again = yield* frontier.open("repeats", { retryFailed: {} })
+        const again = yield* frontier.open("repeats", { again: { failed: true } })
         assert.deepStrictEqual(yield* again.add([...targets(0, 14), ...targets(0, 1), ...targets(13, 14)]), {
           fresh: 2,
           repeated: 1
@@ -227,7 +233,7 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
           const got = yield* pull(run, 10)
           yield* run.settle(got.map(failed))
         }))
-        const run = yield* frontier.open("labels", { retryFailed: {} })
+        const run = yield* frontier.open("labels", { again: { failed: true } })
         const got = yield* pull(run, 10)
         const byUrl = new Map(got.map(({ request, url }) => [url, request.label]))
         assert.deepStrictEqual(targets.map(({ url }) => byUrl.get(url)), labels)
@@ -385,17 +391,156 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
         yield* first.settle((yield* pull(first, 9)).map(failed))
         yield* Scope.close(scope, Exit.void)
         const none = yield* Scope.make()
-        const second = yield* openIn(none, "retry", { retryFailed: { tag: "IdleTimeout" } })
+        const second = yield* openIn(none, "retry", { again: { failed: true, tag: "IdleTimeout" } })
         assert.strictEqual((yield* second.counts).failed, 5)
         yield* Scope.close(none, Exit.void)
-        const third = yield* (yield* Frontier).open("retry", { retryFailed: { tag: "StatusError", host: "b.test" } })
+        const third = yield* (yield* Frontier).open("retry", {
+          again: { failed: true, tag: "StatusError", host: "b.test" }
+        })
         assert.deepStrictEqual(yield* third.counts, { pending: 2, leased: 0, done: 1, failed: 3, deferred: 0 })
         yield* third.seal
         assert.deepStrictEqual((yield* drain(third)).sort(), urlsOf(2, "b.test"))
-        const again = yield* (yield* Frontier).open("retry", { retryFailed: {} })
+        const again = yield* (yield* Frontier).open("retry", { again: { failed: true } })
         yield* again.seal
         yield* drain(again)
         assert.deepStrictEqual(yield* again.counts, { pending: 0, leased: 0, done: 6, failed: 0, deferred: 0 })
+      })
+    )
+
+    it(
+      "fetches again what is recorded when asked to, done or failed, by status and host, and not what is deferred",
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const first = yield* openIn(scope, "again")
+        yield* first.add([...urlsOf(4), ...urlsOf(2, "b.test")].map((url) => target(url)))
+        const byPath: Record<string, (of: FetchRequest.FetchTarget) => Fetched> = {
+          "/0": (of) => ({ target: of, outcome: { ...failed(of).outcome, status: 404 } }),
+          "/1": (of) => ({ target: of, outcome: { ...failed(of).outcome, status: 503 } }),
+          "/2": (of) => deferred(of, "2999-01-01T00:00:00.000Z")
+        }
+        const settled = (of: FetchRequest.FetchTarget) => (byPath[of.path] ?? succeeded)(of)
+        yield* first.seal
+        yield* drain(first, 7, settled)
+        const opened = (filter: OutcomeFilter) =>
+          Effect.scoped(Effect.gen(function*() {
+            const run = yield* (yield* Frontier).open("again", { again: filter })
+            yield* run.seal
+            const { pending } = yield* run.counts
+            return [pending, (yield* drain(run, 7, settled)).sort()] as const
+          }))
+        yield* Scope.close(scope, Exit.void)
+        const range = (least: number, most: number): OutcomeFilter => ({ status: { least, most } })
+        assert.deepStrictEqual(yield* opened(range(404, 404)), [3, ["http://a.test/0", "http://b.test/0"]])
+        assert.deepStrictEqual(yield* opened({ ...range(500, 599), host: "b.test" }), [2, ["http://b.test/1"]])
+        assert.deepStrictEqual(yield* opened({ failed: true, ...range(400, 499) }), [3, [
+          "http://a.test/0",
+          "http://b.test/0"
+        ]])
+        assert.deepStrictEqual(yield* opened(range(405, 502)), [1, []])
+        const rest = [...urlsOf(4), ...urlsOf(2, "b.test")].filter((url) => !url.endsWith("/2")).sort()
+        assert.deepStrictEqual(yield* opened({}), [6, rest])
+        assert.deepStrictEqual(yield* recordedUrls("again", range(500, 599)), ["http://a.test/1", "http://b.test/1"])
+        assert.deepStrictEqual((yield* (yield* Frontier).find("again")).counts, {
+          pending: 1,
+          leased: 0,
+          done: 1,
+          failed: 4,
+          deferred: 1
+        })
+      })
+    )
+
+    it(
+      "keeps what is noted with a run, name by name, whoever notes it",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const one = yield* frontier.open("noted", { notes: { a: 1, gone: true, list: ["x", null] } })
+        yield* one.add([target("http://a.test/")])
+        assert.deepStrictEqual(one.notes, { a: 1, gone: true, list: ["x", null] })
+        const [two, three] = yield* Effect.all([
+          frontier.open("noted", { notes: { a: 2, gone: null } }),
+          frontier.open("noted", { notes: { b: "ü'\"" } })
+        ], { concurrency: 2 })
+        assert.strictEqual(two.notes["a"], 2)
+        assert.strictEqual(three.notes["b"], "ü'\"")
+        const noted = { a: 2, b: "ü'\"", list: ["x", null] }
+        assert.deepStrictEqual(yield* frontier.notes("noted"), noted)
+        assert.deepStrictEqual(
+          (yield* frontier.open("noted")).notes,
+          noted,
+          "opening it without a word changes nothing"
+        )
+        assert.deepStrictEqual((yield* frontier.open("bare", { notes: { no: null } })).notes, {})
+        assert.strictEqual((yield* Effect.flip(frontier.notes("nobody")))._tag, "RunNotFound")
+      })
+    )
+
+    it(
+      "lists as many runs as are asked for, and those that nobody has touched for long",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        for (const name of ["first", "second", "third"]) {
+          yield* Effect.scoped(
+            Effect.flatMap(frontier.open(name), (run) => run.add([target("http://a.test/")]))
+          )
+        }
+        const names = (query: RunsQuery) => Effect.map(frontier.runs(query), (runs) => runs.map(({ name }) => name))
+        assert.deepStrictEqual(yield* names({ most: 2 }), ["third", "second"])
+        assert.deepStrictEqual(yield* names({ most: 1, idleSinceMillis: Date.now() + 60_000 }), ["third"])
+        assert.deepStrictEqual(yield* names({ idleSinceMillis: Date.now() - 60_000 }), [])
+      })
+    )
+
+    it(
+      "removes a run that nobody works on, and all of it; its name is as if it had never been",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const begin = Effect.fnUntraced(function*(name: string) {
+          const run = yield* frontier.open(name, { notes: { of: name } })
+          yield* run.add([...urlsOf(2500), ...urlsOf(5, "b.test")].map((url) => target(url)))
+          const targets = yield* pull(run, 2200)
+          yield* run.settle(targets.map(succeeded))
+          return targets.length
+        }, Effect.scoped)
+        const done = yield* begin("kept")
+        yield* begin("removed")
+        yield* frontier.remove("removed")
+        assert.strictEqual((yield* Effect.flip(frontier.find("removed")))._tag, "RunNotFound")
+        assert.strictEqual((yield* Effect.flip(frontier.remove("removed")))._tag, "RunNotFound")
+        assert.notInclude((yield* frontier.runs()).map(({ name }) => name), "removed")
+        assert.strictEqual((yield* frontier.find("kept")).counts.done, done, "another is as it was")
+        assert.strictEqual((yield* recordedUrls("kept")).length, done)
+        const again = yield* frontier.open("removed")
+        assert.deepStrictEqual(again.notes, {})
+        assert.deepStrictEqual(
+          yield* again.add(urlsOf(3).map((url) => target(url))),
+          { fresh: 3, repeated: 0 },
+          "nothing is known"
+        )
+        assert.deepStrictEqual(yield* recordedUrls("removed"), [])
+      })
+    )
+
+    it(
+      "does not remove a run that is worked on, unless it is forced to: then whoever works on it is told",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("busy")
+        yield* run.add(urlsOf(9).map((url) => target(url)))
+        const targets = yield* pull(run, 3)
+        const busy = yield* Effect.flip(frontier.remove("busy"))
+        assert.strictEqual(busy.message, "run busy is worked on by a process now")
+        assert.strictEqual((yield* run.settle(targets.slice(0, 1).map(succeeded))).length, 1, "as if nothing had been")
+        yield* frontier.remove("busy", { isForced: true })
+        const message = "run busy was removed while this process worked on it"
+        assert.strictEqual((yield* Effect.flip(run.settle(targets.slice(1).map(succeeded)))).message, message)
+        assert.strictEqual((yield* Effect.flip(run.add([target("http://new.test/")]))).message, message)
+        assert.strictEqual((yield* Effect.flip(run.counts)).message, message)
+        // One of that name is another, and the old one does not get at it.
+        const other = yield* frontier.open("busy")
+        yield* other.add([target("http://a.test/0")])
+        yield* Effect.exit(run.settle(targets.map(succeeded)))
+        assert.deepStrictEqual(yield* other.counts, { pending: 1, leased: 0, done: 0, failed: 0, deferred: 0 })
       })
     )
 
@@ -433,7 +578,7 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
           targets.map((one) => one.host === "b.test" || one.path === "/0" ? failed(one) : succeeded(one))
         )
         yield* frontier.open("younger")
-        assert.deepStrictEqual((yield* frontier.runs).map(({ name }) => name).slice(0, 2), ["younger", "listed"])
+        assert.deepStrictEqual((yield* frontier.runs()).map(({ name }) => name).slice(0, 2), ["younger", "listed"])
         assert.deepStrictEqual(
           (yield* frontier.find("listed")).counts,
           { pending: 0, leased: 0, done: 2, failed: 2, deferred: 0 }

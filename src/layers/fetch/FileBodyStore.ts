@@ -8,7 +8,7 @@ import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import * as process from "node:process"
 import * as BodyName from "../../services/fetch/BodyName.ts"
-import { BodyStore, type BodyWriter } from "../../services/fetch/BodyStore.ts"
+import { BodyStore, BodyStores, type BodyWriter } from "../../services/fetch/BodyStore.ts"
 import { BodyStoreError } from "../../services/fetch/FetchError.ts"
 import { type FetchTarget, keyOf } from "../../services/fetch/FetchRequest.ts"
 import type { SaveTemplate } from "../../services/fetch/SaveTemplate.ts"
@@ -19,27 +19,32 @@ import { isOutOfFiles } from "./dns/Answer.ts"
 const knownMax = 10_000
 
 const partial = /^\.sluice-(\d+)-\d+\.part$/
+const partialName = (serial: number) => `.sluice-${process.pid}-${serial}.part`
+
+/** What a file system has to take when the store opens. */
+const probeBytes = 4096
+
+/** What is asked of the file system. */
+export type Files = Pick<typeof fs, "link" | "mkdir" | "open" | "readdir" | "rename" | "rm">
 
 export interface FileBodyStoreOptions {
   /** What bodies are called below the directory. @default undefined: `host/path-digest.ext` */
   readonly saveAs?: SaveTemplate | undefined
+  /** @default the system's own */
+  readonly files?: Files | undefined
 }
 
-/**
- * Keeps bodies below `directory`. The same request has the same name, whose file is replaced; where a template's name is taken the body is
- * called by the digest of its request, too. Fails when the directory cannot be made or read.
- */
-export const layer = (
+const make = (
   directory: string,
-  { saveAs }: FileBodyStoreOptions = {}
-): Layer.Layer<BodyStore, BodyStoreError> =>
-  Layer.effect(BodyStore)(Effect.gen(function*() {
+  { files = fs, saveAs }: FileBodyStoreOptions
+): Effect.Effect<BodyStore["Service"], BodyStoreError> =>
+  Effect.gen(function*() {
     const root = path.resolve(directory)
-    const attempt = attemptOn("")
-    yield* attempt(root, () => fs.mkdir(root, { recursive: true }))
-    yield* sweep(root)
-    const placeOf = placing(root, saveAs)
-    let serial = 0
+    yield* makeFolders(files, "", root)
+    yield* sweep(files, root)
+    yield* probe(files, root)
+    const placeOf = placing(files, root, saveAs)
+    let serial = 1
 
     const writer = Effect.fnUntraced(function*(
       target: FetchTarget,
@@ -47,16 +52,16 @@ export const layer = (
     ): Effect.fn.Return<BodyWriter, BodyStoreError, Scope.Scope> {
       const { url } = target
       const place = yield* placeOf(target, contentType)
-      const temporary = path.join(root, `.sluice-${process.pid}-${serial++}.part`)
+      const temporary = path.join(root, partialName(serial++))
       const io = attemptOn(url)
       const state = { isOpen: true, isCommitted: false }
       const file = yield* Effect.acquireRelease(
-        io(temporary, () => fs.open(temporary, "wx")),
+        io(temporary, () => files.open(temporary, "wx")),
         (file) =>
           // Leaving nothing behind is best effort: what stays is swept at the next start.
           Effect.andThen(
             state.isOpen ? Effect.ignore(io(temporary, () => file.close())) : Effect.void,
-            state.isCommitted ? Effect.void : Effect.ignore(io(temporary, () => fs.rm(temporary, { force: true })))
+            state.isCommitted ? Effect.void : Effect.ignore(io(temporary, () => files.rm(temporary, { force: true })))
           )
       )
       return {
@@ -66,17 +71,31 @@ export const layer = (
             state.isOpen = false
             return file.close()
           })),
-          Effect.andThen(publish(url, temporary, place)),
+          Effect.andThen(publish(files, temporary, { ...place, url })),
           Effect.tap(() => {
             state.isCommitted = true
-            return syncDirectory(url, place.parent)
+            return syncDirectory(files, url, place.parent)
           }),
           Effect.uninterruptible
         )
       }
     })
     return BodyStore.of({ writer })
-  }))
+  })
+
+/**
+ * Keeps bodies below `directory`. The same request has the same name, whose file is replaced; where a template's name is taken the body is
+ * called by the digest of its request, too. Fails when the directory cannot be made, read, or written to.
+ */
+export const layer = (
+  directory: string,
+  options: FileBodyStoreOptions = {}
+): Layer.Layer<BodyStore, BodyStoreError> => Layer.effect(BodyStore, make(directory, options))
+
+/** The same for whatever directory. */
+export const layerStores: Layer.Layer<BodyStores> = Layer.succeed(BodyStores, {
+  open: (directory, saveAs) => make(directory, { saveAs })
+})
 
 /** Where a body goes. */
 interface Place {
@@ -87,7 +106,7 @@ interface Place {
 }
 
 /** Finds bodies their places, in directories that are there. */
-const placing = (root: string, saveAs: SaveTemplate | undefined) => {
+const placing = (files: Files, root: string, saveAs: SaveTemplate | undefined) => {
   const known = new BoundedMap<string, true>(knownMax)
 
   /** Makes a directory and those above it up to the root, and their names durable. */
@@ -95,8 +114,8 @@ const placing = (root: string, saveAs: SaveTemplate | undefined) => {
     if (name === root || known.has(name)) return Effect.void
     const above = path.dirname(name)
     return ensureDirectory(url, above).pipe(
-      Effect.andThen(attemptOn(url)(name, () => fs.mkdir(name, { recursive: true }))),
-      Effect.andThen(syncDirectory(url, above)),
+      Effect.andThen(makeFolders(files, url, name)),
+      Effect.andThen(syncDirectory(files, url, above)),
       Effect.andThen(Effect.sync(() => known.set(name, true)))
     )
   }
@@ -132,12 +151,16 @@ const unlinkedCodes: ReadonlySet<string> = new Set([
 ])
 
 /** Gives a whole body its name, which it says. */
-const publish = (url: string, temporary: string, { file, spare }: Place): Effect.Effect<string, BodyStoreError> => {
+const publish = (
+  files: Files,
+  temporary: string,
+  { file, spare, url }: Place & { readonly url: string }
+): Effect.Effect<string, BodyStoreError> => {
   const io = attemptOn(url)
-  const rename = (to: string) => Effect.as(io(to, () => fs.rename(temporary, to)), to)
+  const rename = (to: string) => Effect.as(io(to, () => files.rename(temporary, to)), to)
   if (spare === undefined) return rename(file)
-  return io(file, () => fs.link(temporary, file)).pipe(
-    Effect.andThen(Effect.ignore(io(temporary, () => fs.rm(temporary)))),
+  return io(file, () => files.link(temporary, file)).pipe(
+    Effect.andThen(Effect.ignore(io(temporary, () => files.rm(temporary)))),
     Effect.as(file),
     Effect.catchIf(({ code }) => unlinkedCodes.has(code), () => rename(spare))
   )
@@ -167,23 +190,50 @@ const writeAll = (file: fs.FileHandle, chunk: Uint8Array): Promise<void> =>
     bytesWritten < chunk.length ? writeAll(file, chunk.subarray(bytesWritten)) : undefined
   )
 
+/** One by one: Node's own `recursive` never ends where a folder can neither be found nor made (/proc). */
+const makeFolders = (files: Files, url: string, name: string): Effect.Effect<void, BodyStoreError> => {
+  const make = attemptOn(url)(name, () => files.mkdir(name)).pipe(
+    Effect.asVoid,
+    Effect.catchIf(({ code }) => code === "EEXIST", () => Effect.void)
+  )
+  return Effect.catchIf(
+    make,
+    ({ code }) => code === "ENOENT" && path.dirname(name) !== name,
+    () => Effect.andThen(makeFolders(files, url, path.dirname(name)), make)
+  )
+}
+
+/** Writes something and removes it: a disk that is full or read-only is found before anything is fetched. */
+const probe = (files: Files, root: string): Effect.Effect<void, BodyStoreError> => {
+  const name = path.join(root, partialName(0))
+  const io = attemptOn("")
+  return Effect.acquireUseRelease(
+    io(name, () => files.open(name, "w")),
+    (file) => io(name, () => writeAll(file, new Uint8Array(probeBytes)).then(() => file.sync())),
+    (file) =>
+      Effect.ignore(
+        Effect.andThen(Effect.exit(io(name, () => file.close())), io(name, () => files.rm(name, { force: true })))
+      )
+  )
+}
+
 /** Makes the names in a directory durable. */
-const syncDirectory = (url: string, directory: string): Effect.Effect<void, BodyStoreError> => {
+const syncDirectory = (files: Files, url: string, directory: string): Effect.Effect<void, BodyStoreError> => {
   const io = attemptOn(url)
   return Effect.acquireUseRelease(
-    io(directory, () => fs.open(directory, "r")),
+    io(directory, () => files.open(directory, "r")),
     (handle) => io(directory, () => handle.sync()),
     (handle) => io(directory, () => handle.close())
   )
 }
 
 /** Removes what processes that are gone have left half-written. */
-const sweep = Effect.fn("FileBodyStore.sweep")(function*(root: string) {
+const sweep = Effect.fn("FileBodyStore.sweep")(function*(files: Files, root: string) {
   const io = attemptOn("")
-  for (const name of yield* io(root, () => fs.readdir(root))) {
+  for (const name of yield* io(root, () => files.readdir(root))) {
     const owner = partial.exec(name)?.[1]
     if (owner === undefined || (yield* isRunning(Number(owner)))) continue
-    yield* io(root, () => fs.rm(path.join(root, name), { force: true }))
+    yield* io(root, () => files.rm(path.join(root, name), { force: true }))
   }
 })
 

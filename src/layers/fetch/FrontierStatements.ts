@@ -6,7 +6,7 @@ import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
-import type { OutcomeFilter, TagCount } from "../../services/fetch/Frontier.ts"
+import type { OutcomeFilter, RunNotes, RunsQuery, TagCount } from "../../services/fetch/Frontier.ts"
 import * as Columns from "../postgres/Columns.ts"
 import * as SqlFunction from "../postgres/SqlFunction.ts"
 import type { Lane } from "./LeaseBook.ts"
@@ -51,6 +51,24 @@ export interface Status {
   readonly done: boolean
 }
 
+/** An open run. */
+export interface OpenRow {
+  readonly id: number
+  /** URLs that are added, or made pending again, from now on have this `seq` or a later one. */
+  readonly next_seq: number
+  readonly notes: RunNotes
+}
+
+/** What was deleted in one go. */
+export interface Erased {
+  readonly erased: number
+  /** The last row of those; null when there was none. */
+  readonly last: string | null
+}
+
+/** What a run's rows are deleted from, in this order. */
+export const erasable = ["urls", "outcomes", "lanes"] as const
+
 /** A run with its counts. */
 export interface RunRow {
   readonly id: number
@@ -82,6 +100,9 @@ export interface Reading {
   readonly taken: number
 }
 
+/** What is made pending again: what is due, or what meets a filter and was recorded before a `seq`. */
+export type Reopening = "due" | { readonly filter: OutcomeFilter; readonly below: number }
+
 /** A page of outcomes: those that meet the filter behind the row `behind`. */
 export interface Page {
   readonly behind: number
@@ -94,6 +115,11 @@ const readsOf = (lanes: ReadonlyArray<Lane>) => Columns.bigints(lanes.map(({ rea
 const redosOf = (lanes: ReadonlyArray<Lane>) => Columns.bigints(lanes.map(({ redo }) => BigInt(redo)))
 const headsOf = (heads: ReadonlyArray<number>) => Columns.bigints(heads.map(BigInt))
 
+const statusArguments = ({ status }: OutcomeFilter) => ({
+  least_status: status?.least ?? null,
+  most_status: status?.most ?? null
+})
+
 const first = <Row>(rows: ReadonlyArray<Row>): Row | undefined => rows[0]
 
 /** The frontier's statements on one client. */
@@ -102,10 +128,32 @@ export const make = (sql: PgClient.PgClient) => {
     SqlFunction.call<Row>(sql, name, args)
 
   return {
-    open: (name: string) =>
-      Effect.map(call<{ readonly id: number }>("fetch_open", { run_name: name }), (rows) => first(rows)?.id),
+    open: (name: string, notes: RunNotes) =>
+      Effect.map(call<OpenRow>("fetch_open", { run_name: name, more: JSON.stringify(notes) }), first),
 
-    runs: (most: number) => sql<RunRow>`select * from sluice.fetch_runs order by created_at desc limit ${most}`,
+    runs: ({ idleSinceMillis, most }: RunsQuery) =>
+      idleSinceMillis === undefined
+        ? sql<RunRow>`select * from sluice.fetch_runs order by created_at desc limit ${most}`
+        : sql<RunRow>`select * from sluice.fetch_runs where updated_at < ${new Date(idleSinceMillis)}
+            order by created_at desc limit ${most}`,
+
+    notes: (name: string) =>
+      Effect.map(sql<{ readonly notes: RunNotes }>`select notes from sluice.fetch_run where name = ${name}`, first),
+
+    /** Takes the name of a run away, so that nobody finds it. Says how many processes are in the way: nothing was done then. */
+    unname: (run: number, isForced: boolean) =>
+      Effect.map(
+        call<{ readonly busy: number }>("fetch_unname", { run, is_forced: isForced }),
+        (rows) => first(rows)?.busy ?? 0
+      ),
+
+    /** Runs whose removal is under way, or was cut short. */
+    nameless: sql<{ readonly id: number }>`select id from sluice.fetch_run where name is null order by id`,
+
+    erase: (what: typeof erasable[number], run: number, behind: string | null, most: number) =>
+      Effect.map(call<Erased>(`fetch_erase_${what}`, { run, behind, most }), first),
+
+    eraseRun: (run: number) => call("fetch_erase_run", { run }),
 
     run: (id: number) => Effect.map(sql<RunRow>`select * from sluice.fetch_runs where id = ${id}`, first),
 
@@ -119,6 +167,7 @@ export const make = (sql: PgClient.PgClient) => {
         behind,
         only_failed: filter.failed === true,
         only_tag: filter.tag ?? null,
+        ...statusArguments(filter),
         only_host: filter.host ?? null,
         most
       }),
@@ -126,18 +175,23 @@ export const make = (sql: PgClient.PgClient) => {
     /** Drops what is stale of hosts. */
     sweep: (most: number) => call("fetch_sweep", { most }),
 
-    /** Makes recorded URLs pending again: the failed ones that meet a filter, or those that are due. Says how many. */
-    reopen: (run: number, filter: OutcomeFilter | "due", most: number) =>
-      Effect.map(
+    /** Makes recorded URLs pending again. Says how many. */
+    reopen: (run: number, what: Reopening, most: number) => {
+      const { below, filter } = what === "due" ? { below: 0, filter: {} } : what
+      return Effect.map(
         call<{ readonly reopened: number }>("fetch_reopen", {
           run,
-          is_due: filter === "due",
-          only_tag: filter === "due" ? null : filter.tag ?? null,
-          only_host: filter === "due" ? null : filter.host ?? null,
+          is_due: what === "due",
+          below: BigInt(below),
+          only_failed: filter.failed === true,
+          only_tag: filter.tag ?? null,
+          ...statusArguments(filter),
+          only_host: filter.host ?? null,
           most
         }),
         (rows) => first(rows)?.reopened ?? 0
-      ),
+      )
+    },
 
     join: (run: number, isSealed: boolean) =>
       Effect.map(

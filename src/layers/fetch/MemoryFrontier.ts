@@ -4,17 +4,27 @@ import * as Frontier from "../../services/fetch/Frontier.ts"
 import { MemoryHosts } from "./MemoryHosts.ts"
 import * as MemoryRun from "./MemoryRun.ts"
 
+/** Runs that are listed. */
+const runsMax = 10_000
+
 const nowText = Effect.map(DateTime.now, DateTime.formatIso)
+
+/** What a member does to a run, unless the run was removed. */
+const onto = (run: MemoryRun.MemoryRun, operation: string) => <A>(what: Effect.Effect<A>) =>
+  Effect.suspend((): Effect.Effect<A, Frontier.FrontierError> =>
+    run.isRemoved ? Effect.fail(Frontier.removed(operation, run.name)) : what
+  )
 
 const handleOf = (run: MemoryRun.MemoryRun, member: MemoryRun.Member): Frontier.Run => ({
   name: run.name,
+  notes: run.notes,
   add: (targets) =>
     Effect.map(nowText, (now) => {
       run.updatedAt = now
       const added = MemoryRun.add(run, member, targets)
       if (added.fresh > 0) MemoryRun.announce(run)
       return added
-    }),
+    }).pipe(onto(run, "add")),
   seal: Effect.sync(() => {
     member.isSealed = true
     MemoryRun.announce(run)
@@ -26,8 +36,8 @@ const handleOf = (run: MemoryRun.MemoryRun, member: MemoryRun.Member): Frontier.
     Effect.map(DateTime.now, (now) => {
       run.updatedAt = DateTime.formatIso(now)
       return MemoryRun.settle(run, member, fetched, DateTime.toEpochMillis(now))
-    }),
-  counts: Effect.sync(() => run.counts)
+    }).pipe(onto(run, "settle")),
+  counts: Effect.sync(() => run.counts).pipe(onto(run, "counts"))
 })
 
 const summary = ({ counts, createdAt, name, updatedAt }: MemoryRun.MemoryRun): Frontier.RunSummary => ({
@@ -60,9 +70,10 @@ const make = Effect.sync(() => {
   ): Effect.fn.Return<Frontier.Run, never, Scope.Scope> {
     const run = known.get(name) ?? MemoryRun.make(name, yield* nowText, hosts)
     known.set(name, run)
-    if (options?.retryFailed !== undefined) {
-      for (const entry of MemoryRun.recorded(run, options.retryFailed)) {
-        if (entry.state === "failed") MemoryRun.reopen(run, entry)
+    if (options?.notes !== undefined) MemoryRun.note(run, options.notes)
+    if (options?.again !== undefined) {
+      for (const entry of MemoryRun.recorded(run, options.again)) {
+        if (entry.state !== "deferred") MemoryRun.reopen(run, entry)
       }
     }
     const member = yield* Effect.acquireRelease(
@@ -74,15 +85,21 @@ const make = Effect.sync(() => {
       (member) =>
         Effect.sync(() => {
           MemoryRun.leave(run, member)
-          if (run.members.size === 0 && run.entries.size === 0) known.delete(name)
+          if (run.members.size === 0 && run.entries.size === 0 && !run.isRemoved) known.delete(name)
         })
     )
     return handleOf(run, member)
   })
   return Frontier.Frontier.of({
     open,
-    runs: Effect.sync(() => Array.from(known.values(), summary).toReversed()),
+    runs: ({ idleSinceMillis = Infinity, most = runsMax } = {}) =>
+      Effect.sync(() =>
+        Array.from(known.values(), summary).toReversed()
+          .filter(({ updatedAt }) => Date.parse(updatedAt) < idleSinceMillis)
+          .slice(0, most)
+      ),
     find: (name) => Effect.map(get(name), summary),
+    notes: (name) => Effect.map(get(name), ({ notes }) => notes),
     tags: (name) => Effect.map(get(name), countTags),
     outcomes: (name, filter = {}) =>
       Stream.unwrap(
@@ -90,7 +107,15 @@ const make = Effect.sync(() => {
           get(name),
           (run) => Stream.fromIterable(MemoryRun.recorded(run, filter).map((entry) => entry.outcome))
         )
-      )
+      ),
+    remove: (name, options) =>
+      Effect.flatMap(get(name), (run) => {
+        if (run.members.size > 0 && options?.isForced !== true) {
+          return Effect.fail(new Frontier.RunBusy({ name, processes: run.members.size }))
+        }
+        known.delete(name)
+        return Effect.sync(() => MemoryRun.remove(run))
+      })
   })
 })
 

@@ -37,6 +37,8 @@ export interface MemoryRun {
   readonly name: string
   readonly createdAt: string
   updatedAt: string
+  notes: Frontier.RunNotes
+  isRemoved: boolean
   readonly entries: Map<string, Entry>
   readonly lanes: Map<string, Lane>
   /** Lanes with something pending, the one that waited longest first. */
@@ -53,6 +55,8 @@ export const make = (name: string, now: string, hosts: MemoryHosts): MemoryRun =
   name,
   createdAt: now,
   updatedAt: now,
+  notes: {},
+  isRemoved: false,
   entries: new Map(),
   lanes: new Map(),
   ready: new Set(),
@@ -63,6 +67,11 @@ export const make = (name: string, now: string, hosts: MemoryHosts): MemoryRun =
   order: 0,
   changed: Deferred.makeUnsafe()
 })
+
+/** Notes each name over what is noted there; `null` takes one away. */
+export const note = (run: MemoryRun, notes: Frontier.RunNotes): void => {
+  run.notes = Object.fromEntries(Object.entries({ ...run.notes, ...notes }).filter(([, value]) => value !== null))
+}
 
 /** Wakes all who wait for a change. */
 export const announce = (run: MemoryRun): void => {
@@ -214,6 +223,12 @@ export const leave = (run: MemoryRun, member: Member): void => {
     unlease(entry.lane)
   }
   announce(run)
+}
+
+/** Whoever works on it learns so with the next thing that it does. */
+export const remove = (run: MemoryRun): void => {
+  run.isRemoved = true
+  for (const member of run.members) leave(run, member)
 }
 
 /** Entries with an outcome that meet a filter, in the order in which they were added. */

@@ -3,7 +3,6 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Config, Duration, Effect, Layer, Option, Stream } from "effect"
-import { isSqlError } from "effect/sql/SqlError"
 import * as Frontier from "../../services/fetch/Frontier.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import * as Database from "../postgres/Database.ts"
@@ -18,6 +17,9 @@ const pageSize = 1000
 
 /** Rows that are made pending again in one transaction. */
 const reopenBatch = 10_000
+
+/** Rows that are deleted in one transaction. */
+const eraseBatch = 1000
 
 /** Stale hosts that are dropped when a run is opened. */
 const sweepMax = 10_000
@@ -59,19 +61,57 @@ const findRow = Effect.fnUntraced(function*(
 const reopen = Effect.fnUntraced(function*(
   { outage, statements }: Access,
   run: number,
-  filter: Frontier.OutcomeFilter | "due"
+  what: FrontierStatements.Reopening
 ) {
   let count = reopenBatch
   while (count === reopenBatch) {
-    count = yield* outage.through("reopen", () => statements.reopen(run, filter, reopenBatch), reopenWithin)
+    count = yield* outage.through("reopen", () => statements.reopen(run, what, reopenBatch), reopenWithin)
   }
+})
+
+/** Deletes the rows of a run that has no name any more, in bounded transactions. */
+const erase = Effect.fnUntraced(function*({ outage, statements }: Access, run: number) {
+  for (const what of FrontierStatements.erasable) {
+    const page = (behind: string | null) =>
+      outage.through("remove", () => statements.erase(what, run, behind, eraseBatch))
+    for (let erased = yield* page(null); erased?.last !== null && erased !== undefined;) {
+      erased = yield* page(erased.last)
+    }
+  }
+  yield* outage.through("remove", () => statements.eraseRun(run))
+})
+
+const remove = Effect.fn("PostgresFrontier.remove")(function*(
+  access: Access,
+  name: string,
+  options?: Frontier.RemoveOptions
+) {
+  const { outage, statements } = access
+  const { id } = yield* findRow(access, name)
+  const isForced = options?.isForced === true
+  const processes = yield* outage.through("remove", () => statements.unname(id, isForced))
+  if (processes > 0) return yield* new Frontier.RunBusy({ name, processes })
+  const nameless = yield* outage.through("remove", () => statements.nameless)
+  return yield* Effect.forEach(nameless, (run) => erase(access, run.id), { discard: true })
+})
+
+const notesOf = Effect.fnUntraced(function*({ outage, statements }: Access, name: string) {
+  const row = yield* outage.through("notes", () => statements.notes(name))
+  return row === undefined ? yield* new Frontier.RunNotFound({ name }) : row.notes
 })
 
 const countsOf = Effect.fnUntraced(function*({ outage, statements }: Access, id: number, name: string) {
   const row = yield* outage.through("counts", () => statements.run(id))
   if (row !== undefined) return summaryOf(row).counts
-  const cause = new Frontier.RunNotFound({ name })
-  return yield* new Frontier.FrontierError({ operation: "counts", reason: "Rejected", cause })
+  return yield* Frontier.removed("counts", name)
+})
+
+/** How the outcomes of a run ended: what is done is counted already, only failures are looked at, in their own index. */
+const tagsOf = Effect.fnUntraced(function*(access: Access, name: string) {
+  const row = yield* findRow(access, name)
+  const failures = yield* access.outage.through("tags", () => access.statements.tags(row.id))
+  const { done } = summaryOf(row).counts
+  return [...failures, ...(done === 0 ? [] : [{ tag: null, count: done }])].sort((a, b) => b.count - a.count)
 })
 
 const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
@@ -89,19 +129,17 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
     function*(name: string, options?: Frontier.OpenOptions) {
       const access = accessOf(name, options)
       const { outage } = access
-      const id = yield* outage.through("open", () => statements.open(name))
+      const row = yield* outage.through("open", () => statements.open(name, options?.notes ?? {}))
       // Insert or update: there is a row.
-      if (id === undefined) return yield* Effect.die(`run ${name} has no row`)
+      if (row === undefined) return yield* Effect.die(`run ${name} has no row`)
+      const { id, next_seq: below, notes } = row
       yield* outage.through("open", () => statements.sweep(sweepMax))
-      if (options?.retryFailed !== undefined) yield* reopen(access, id, options.retryFailed)
+      if (options?.again !== undefined) yield* reopen(access, id, { filter: options.again, below })
       const counts = countsOf(access, id, name)
-      return yield* openRun({ sql, ...access, id, name, counts, reopenDue: reopen(access, id, "due") })
+      return yield* openRun({ sql, ...access, id, name, notes, counts, reopenDue: reopen(access, id, "due") })
     },
     // Whoever had an empty run open drops it when it leaves, perhaps between our finding it and our joining it.
-    Effect.retry({
-      times: 3,
-      while: ({ cause }) => isSqlError(cause) && cause.reason._tag === "ConstraintError"
-    })
+    Effect.retry({ times: 3, while: ({ cause }) => cause instanceof Frontier.RunNotFound })
   )
 
   const outcomes = (name: string, filter: Frontier.OutcomeFilter = {}) => {
@@ -120,24 +158,17 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
     return Stream.unwrap(Effect.map(findRow(access, name), pages))
   }
 
-  const tags = Effect.fnUntraced(function*(name: string) {
-    const access = accessOf(name)
-    const { outage } = access
-    const row = yield* findRow(access, name)
-    // What is done is counted already: only failures are looked at, in their own index.
-    const failures = yield* outage.through("tags", () => statements.tags(row.id))
-    const { done } = summaryOf(row).counts
-    return [...failures, ...(done === 0 ? [] : [{ tag: null, count: done }])].sort((a, b) => b.count - a.count)
-  })
-
   return Frontier.Frontier.of({
     open,
     outcomes,
-    runs: Effect.suspend(() => outageOf("the list of runs").through("runs", () => statements.runs(runsMax))).pipe(
-      Effect.map((rows) => rows.map(summaryOf))
-    ),
+    runs: (query) =>
+      Effect.suspend(() =>
+        outageOf("the list of runs").through("runs", () => statements.runs({ ...query, most: query?.most ?? runsMax }))
+      ).pipe(Effect.map((rows) => rows.map(summaryOf))),
     find: (name, options) => Effect.map(findRow(accessOf(name, options), name), summaryOf),
-    tags
+    notes: (name) => notesOf(accessOf(name), name),
+    tags: (name) => tagsOf(accessOf(name), name),
+    remove: (name, options) => remove(accessOf(name), name, options)
   })
 })
 

@@ -16,6 +16,7 @@ const batchMax = 1000
 
 interface Options extends SupplyOptions {
   readonly sql: PgClient.PgClient
+  readonly notes: Frontier.RunNotes
   readonly counts: Effect.Effect<Frontier.RunCounts, Frontier.FrontierError>
 }
 
@@ -30,6 +31,7 @@ export const openRun = Effect.fnUntraced(function*(
   const supply = new RunSupply(options, member, yield* Effect.scope)
   return {
     name: options.name,
+    notes: options.notes,
     ...RunIntake.make(options, member),
     source: {
       pull: supply.pull,

@@ -14,7 +14,7 @@
 import { Clock, Deferred, Duration, Effect, Semaphore } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { LendingChange } from "../../services/fetch/FetchSource.ts"
-import type { FrontierError } from "../../services/fetch/Frontier.ts"
+import { type FrontierError, removed } from "../../services/fetch/Frontier.ts"
 import type { FrontierStatements } from "./FrontierStatements.ts"
 import { headOf, LeaseBook } from "./LeaseBook.ts"
 import { answeredWithin, type Outage } from "./Outage.ts"
@@ -53,13 +53,12 @@ export const join = Effect.fnUntraced(function*(options: MembershipOptions) {
   return new RunMembership(options, clock, yield* joined(options, false), sentAt)
 })
 
-const joined = ({ id, outage, statements }: MembershipOptions, isSealed: boolean) =>
+const joined = ({ id, name, outage, statements }: MembershipOptions, isSealed: boolean) =>
   Effect.flatMap(
     outage.through("join", () => statements.join(id, isSealed)),
-    // An insert gives its row back.
-    (member): Effect.Effect<Membership> =>
+    (member): Effect.Effect<Membership, FrontierError> =>
       member === undefined
-        ? Effect.die("no membership")
+        ? Effect.fail(removed("join", name))
         : Effect.succeed({ id: member, book: new LeaseBook(), inDoubt: false, isRenewing: false })
   )
 

@@ -7,7 +7,16 @@
  */
 import { Config, Context, Deferred, Effect, Layer, Queue, Ref, Schedule, type Scope } from "effect"
 import { createHash } from "node:crypto"
-import { accessSync, constants, existsSync, lstatSync, mkdirSync, readlinkSync, symlinkSync } from "node:fs"
+import {
+  accessSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { getuid } from "node:process"
@@ -89,8 +98,19 @@ const makeFolders = (directory: string): Effect.Effect<void, EmbeddedFailure> =>
     return Effect.andThen(makeFolders(dirname(directory)), make)
   })
 
+/** What is in a folder that was made here is no part of the project around it. One that was there is not ours to say so of. */
+const makeIgnored = (directory: string): Effect.Effect<void, EmbeddedFailure> =>
+  Effect.suspend(() => {
+    if (existsSync(directory)) return Effect.void
+    const ignore = Effect.try({
+      try: () => writeFileSync(join(directory, ".gitignore"), "*\n"),
+      catch: unusable(directory)
+    })
+    return Effect.andThen(makeFolders(directory), ignore)
+  })
+
 const makeDirectory = (directory: string): Effect.Effect<void, EmbeddedFailure> =>
-  makeFolders(directory).pipe(
+  makeIgnored(directory).pipe(
     Effect.andThen(Effect.try({
       try: () => {
         // `/.` is what fails when it is a file.

@@ -1,7 +1,7 @@
 /**
  * The command line `sluice`: every command with what it needs. The only place where layers of the whole app are provided.
  */
-import { Effect, Layer, Option } from "effect"
+import { Effect, Layer } from "effect"
 import * as Command from "effect/cli/Command"
 import * as FileBodyStore from "../../layers/fetch/FileBodyStore.ts"
 import * as Http1Client from "../../layers/fetch/Http1Client.ts"
@@ -13,7 +13,6 @@ import * as PostgresReadiness from "../../layers/http/PostgresReadiness.ts"
 import * as WorkerReadiness from "../../layers/http/WorkerReadiness.ts"
 import * as PostgresJobQueue from "../../layers/jobs/PostgresJobQueue.ts"
 import * as Database from "../../layers/postgres/Database.ts"
-import type { SaveTemplate } from "../../services/fetch/SaveTemplate.ts"
 import * as Demo from "../demo/Command.ts"
 import * as Fetch from "../fetch/Command.ts"
 import * as Jobs from "../jobs/Command.ts"
@@ -46,18 +45,9 @@ const api = (options: Server.Workers & { readonly listen: boolean }) =>
     Server.settings
   ).pipe(Layer.provideMerge(workplace(options)))
 
-/** Bodies are kept where `--save` says, and else not at all. */
-const bodies = ({ save, saveAs }: {
-  readonly save: Option.Option<string>
-  readonly saveAs: Option.Option<SaveTemplate>
-}) =>
-  Option.match(save, {
-    onNone: () => Layer.empty,
-    onSome: (directory) => FileBodyStore.layer(directory, { saveAs: Option.getOrUndefined(saveAs) })
-  })
-
-const fetch = Fetch.fetch.pipe(
-  Command.provide((values) => Layer.mergeAll(fetcher, frontier, bodies(values), LoopWatch.layer))
+const fetch = Command.provide(
+  Fetch.fetch,
+  Layer.mergeAll(fetcher, frontier, FileBodyStore.layerStores, LoopWatch.layer)
 )
 const serve = Serve.serve.pipe(Command.provide((values) => Layer.merge(api(values), LoopWatch.layer)))
 const work = Work.work.pipe(Command.provide((values) => Layer.merge(workplace(values), LoopWatch.layer)))

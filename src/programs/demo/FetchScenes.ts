@@ -13,6 +13,7 @@ import { RunMeter } from "../fetch/RunMeter.ts"
 import * as Summary from "../fetch/Summary.ts"
 import { CalledAs } from "../terminal/CalledAs.ts"
 import { withLiveRegion } from "../terminal/LiveRegion.ts"
+import * as ShellLine from "../terminal/ShellLine.ts"
 import { bar, bold, count, dim, green, seconds } from "../terminal/Style.ts"
 
 interface Lane {
@@ -85,6 +86,7 @@ export const bulk = Effect.gen(function*() {
   const origin = yield* UnrulyOrigin.UnrulyOrigin
   const startedMillis = yield* Clock.currentTimeMillis
   const before = yield* origin.counts
+  const calledAs = yield* CalledAs
   const meter = new RunMeter(startedMillis)
   const name = `demo-${startedMillis}`
   const report = yield* withLiveRegion(
@@ -100,11 +102,11 @@ export const bulk = Effect.gen(function*() {
   const after = yield* origin.counts
   return [
     "",
-    ...Summary.table(report),
+    ...Summary.table(report, ShellLine.of(calledAs, "fetch", "--run", name)),
     `  the origin saw ${count(after.requests - before.requests)} requests, never more than ${
       bold(String(after.inFlightMax))
     } at once`,
-    `  every outcome is in Postgres: \`${yield* CalledAs} runs show ${name} --failed\``
+    `  every outcome is in Postgres: ${bold(ShellLine.of(calledAs, "runs", "show", name, "--failed"))}`
   ]
 })
 

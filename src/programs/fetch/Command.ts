@@ -1,45 +1,27 @@
 /**
  * `sluice fetch`: a list of URLs in, one recorded outcome for each out.
  */
-import {
-  Clock,
-  type Context,
-  DateTime,
-  Effect,
-  FileSystem,
-  Option,
-  Random,
-  Runtime,
-  Schema,
-  Stdio,
-  Stream,
-  type Terminal
-} from "effect"
+import { Clock, type Context, DateTime, Effect, FileSystem, Option, Random, Stdio, Stream, type Terminal } from "effect"
 import * as Command from "effect/cli/Command"
+import { BodyStore, BodyStores } from "../../services/fetch/BodyStore.ts"
 import { FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import { Frontier } from "../../services/fetch/Frontier.ts"
-import { ExitCode } from "../../services/tasks/ExitCode.ts"
+import { CalledAs } from "../terminal/CalledAs.ts"
 import { withLines, withLiveRegion } from "../terminal/LiveRegion.ts"
 import { say, tell } from "../terminal/Say.ts"
 import * as Screen from "../terminal/Screen.ts"
+import { dim } from "../terminal/Style.ts"
 import { fetchRun } from "./FetchRun.ts"
-import { flags, headersOf, policyOf, retryFilterOf, type Values } from "./Flags.ts"
+import { againOf, flags, headersOf, policyOf, type Values } from "./Flags.ts"
 import * as Inputs from "./Inputs.ts"
 import * as Outcomes from "./Outcomes.ts"
 import * as Progress from "./Progress.ts"
+import * as RunMemory from "./RunMemory.ts"
 import { RunMeter } from "./RunMeter.ts"
-import { complete, isDone, isSuccess, OutputGone } from "./RunReport.ts"
+import * as RunOptions from "./RunOptions.ts"
+import { complete, isDone, isSuccess, OutputGone, type RunReport } from "./RunReport.ts"
 import * as Summary from "./Summary.ts"
-
-/** The command line does not say what to do. */
-export class UsageError extends Schema.TaggedError<UsageError>()("UsageError", { problem: Schema.String }) {
-  override get message(): string {
-    return this.problem
-  }
-  override get [Runtime.errorExitCode](): number {
-    return ExitCode.usage
-  }
-}
+import { UsageError } from "./UsageError.ts"
 
 /** Malformed lines that are named one by one. */
 const malformedShown = 20
@@ -75,7 +57,8 @@ const inputsOf = Effect.fnUntraced(function*(values: Values, isKnown: boolean) {
   if (parts.length === 0 && !isKnown) {
     if (yield* stdio.stdinIsTerminal) {
       return yield* new UsageError({
-        problem: "nothing to fetch: give URLs, a file with -i FILE, or pipe a list in; `sluice fetch --help` shows all"
+        problem:
+          `nothing to fetch: give URLs, a file with -i FILE, or pipe a list in; \`${yield* CalledAs} fetch --help\` shows all`
       })
     }
     parts.push(Inputs.fromStdin(defaults))
@@ -123,58 +106,109 @@ const tellMalformed =
     return Effect.provide(tell([line.message, ...more]), context)
   }
 
+/** What flags say together that cannot be. */
+const contradiction = ({ again, host, retryFailed, status, tag }: Values): string | undefined =>
+  (Option.isSome(tag) || Option.isSome(host) || Option.isSome(status)) && !retryFailed && !again
+    ? "--tag, --host and --status say what --retry-failed or --again is about: add one of them"
+    : retryFailed && again
+    ? "--again is about all that is recorded, --retry-failed about failures: choose"
+    : undefined
+
+/** What a run remembers; `undefined` of one that is not there. */
+const rememberedOf = Effect.fnUntraced(function*(values: Values) {
+  if (Option.isNone(values.run)) return undefined
+  const name = values.run.value
+  const notes = yield* (yield* Frontier).notes(name).pipe(
+    Effect.catchTag("RunNotFound", () => Effect.succeed(undefined))
+  )
+  return notes === undefined ? undefined : yield* Effect.fromResult(RunOptions.read(name, notes))
+})
+
+/** The input as it has to be given again, for the line that goes on with a run. */
+const inputWords = ({ inputs, urls }: Values): ReadonlyArray<string> => [
+  ...(inputs.length + urls.length === 0 ? ["-i", "-"] : inputs.flatMap((file) => ["-i", file])),
+  ...urls
+]
+
+/** Bodies go there, or nowhere. */
+const keepingIn = (store: BodyStore["Service"] | undefined) => <A, E, R>(work: Effect.Effect<A, E, R>) =>
+  store === undefined ? work : Effect.provideService(work, BodyStore, store)
+
+/** Opens the store of bodies, before anything is overwritten or fetched. */
+const bodiesOf = Effect.fnUntraced(function*({ save, saveAs }: Values) {
+  if (Option.isSome(save)) return yield* (yield* BodyStores).open(save.value, Option.getOrUndefined(saveAs))
+  return Option.isNone(saveAs)
+    ? undefined
+    : yield* new UsageError({ problem: "--save-as says what the files below --save DIR are called: add that" })
+})
+
+/** What of the command line is known before its run is. */
+const recalled = Effect.fnUntraced(function*(given: Values) {
+  const problem = contradiction(given)
+  if (problem !== undefined) return yield* new UsageError({ problem })
+  const name = Option.getOrUndefined(given.run) ?? (yield* freshName)
+  const remembered = yield* rememberedOf(given)
+  const isKnown = remembered !== undefined
+  if (!isKnown && (given.retryFailed || given.again || given.forget.length > 0)) {
+    return yield* new UsageError({
+      problem: `--retry-failed, --again and --forget need a run that is known: \`${yield* CalledAs} runs\` lists them`
+    })
+  }
+  return { name, isKnown, memory: yield* RunMemory.recall(name, remembered, given) }
+})
+
+/** The last words of a run that came to its end. */
+const concluded = Effect.fnUntraced(function*(report: RunReport, display: Display, goOn: string) {
+  if (display === "live") yield* say(["", ...Summary.table(report, goOn)])
+  else if (display === "plain" || !isSuccess(report)) yield* say(Summary.brief(report, goOn))
+  return yield* complete(report)
+})
+
 const run = Effect.fn("sluice fetch")(
-  function*(values: Values) {
-    const frontier = yield* Frontier
+  function*(given: Values) {
     const context = yield* Effect.context<Stdio.Stdio | Terminal.Terminal>()
-    if ((Option.isSome(values.tag) || Option.isSome(values.host)) && !values.retryFailed) {
-      return yield* new UsageError({ problem: "--tag and --host say which failures --retry-failed is about: add it" })
-    }
-    if (Option.isSome(values.saveAs) && Option.isNone(values.save)) {
-      return yield* new UsageError({ problem: "--save-as says what the files below --save DIR are called: add that" })
-    }
-    const name = Option.getOrUndefined(values.run) ?? (yield* freshName)
-    const isKnown = Option.isSome(values.run) && (yield* frontier.find(name).pipe(
-      Effect.as(true),
-      Effect.catchTag("RunNotFound", () => Effect.succeed(false))
-    ))
-    if (values.retryFailed && !isKnown) {
-      return yield* new UsageError({ problem: `--retry-failed needs a run that is known: \`sluice runs\` lists them` })
-    }
+    const { isKnown, memory, name } = yield* recalled(given)
+    const { lines, notes, options, values } = memory
     const policy = policyOf(values)
     const meter = new RunMeter(yield* Clock.currentTimeMillis)
     const inputs = yield* inputsOf(values, isKnown)
     const display = yield* displayOf(values)
+    const bodies = yield* bodiesOf(values)
+    if (display !== "quiet") yield* say(lines.map(dim))
     const work = fetchRun({
       name,
       inputs,
-      retryFailed: retryFilterOf(values),
+      again: againOf(values),
+      notes,
+      onOpen: RunMemory.confirm(name, memory),
       headers: headersOf(values),
       deadline: Option.getOrUndefined(values.deadline),
       output: yield* outputOf(values, isKnown),
       onMalformed: tellMalformed(meter, context),
       meter
-    }).pipe(Effect.provideService(FetchPolicy, policy))
+    }).pipe(Effect.provideService(FetchPolicy, policy), keepingIn(bodies))
+    const calledAs = yield* CalledAs
+    const goOn = RunMemory.lineOf(calledAs, name, options)
+    const cutShort = (how: Parameters<typeof Summary.cutShort>[0]) =>
+      Effect.suspend(() => {
+        const line = meter.isInputDone ? goOn : RunMemory.lineOf(calledAs, name, options, inputWords(given))
+        return say([Summary.cutShort(how, meter, line)])
+      })
     const report = yield* shownAs(display, work, name, meter).pipe(
-      Effect.onInterrupt(() => say([Summary.cutShort("interrupted", name, meter)])),
-      Effect.tapErrorTag(
-        ["BodyStoreError", "FrontierError", "OutputError"],
-        () => say([Summary.cutShort("stopped", name, meter)])
-      )
+      Effect.onInterrupt(() => cutShort("interrupted")),
+      Effect.tapErrorTag(["BodyStoreError", "FrontierError", "OutputError"], () => cutShort("stopped"))
     )
     if (report.stopped === "output closed" && !isDone(report)) {
-      yield* say([Summary.cutShort("its reader has gone", name, meter)])
+      yield* cutShort("its reader has gone")
       return yield* new OutputGone()
     }
-    if (display === "live") yield* say(["", ...Summary.table(report)])
-    else if (display === "plain" || !isSuccess(report)) yield* say(Summary.brief(report))
-    return yield* complete(report)
+    return yield* concluded(report, display, goOn)
   },
   Effect.catchTag("InputError", (error) => Effect.fail(new UsageError({ problem: error.message }))),
   Effect.scoped
 )
 
-/** `sluice fetch`. Needs `Frontier` and `Fetcher`, and with `--save` a `BodyStore`. */
+/** `sluice fetch`. Needs `Frontier`, `Fetcher` and `BodyStores`. */
 export const fetch = Command.make("fetch", flags, run).pipe(
   Command.withDescription("Fetch a list of URLs: one recorded outcome for each, resumable, within limits"),
   Command.withExamples([
@@ -183,7 +217,10 @@ export const fetch = Command.make("fetch", flags, run).pipe(
       command: "sluice fetch -i urls.txt --run crawl-1 -o outcomes.ndjson",
       description: "A list, as a run that can be continued"
     },
-    { command: "sluice fetch --run crawl-1 --retry-failed --tag IdleTimeout", description: "Again what timed out" },
+    {
+      command: "sluice fetch --run crawl-1 --retry-failed --status 5xx",
+      description: "Again what the servers failed at"
+    },
     {
       command: "cat urls.txt | sluice fetch --save bodies -c 200 | jq .status",
       description: "In a pipe, bodies to files"

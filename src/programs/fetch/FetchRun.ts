@@ -24,7 +24,14 @@ import { BodyStoreError } from "../../services/fetch/FetchError.ts"
 import type { FetchOutcome } from "../../services/fetch/FetchOutcome.ts"
 import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
 import type { FetchSource, Lending } from "../../services/fetch/FetchSource.ts"
-import { Frontier, type FrontierError, type OutcomeFilter, type Run } from "../../services/fetch/Frontier.ts"
+import * as FileFault from "../../services/fetch/FileFault.ts"
+import {
+  Frontier,
+  type FrontierError,
+  type OutcomeFilter,
+  type Run,
+  type RunNotes
+} from "../../services/fetch/Frontier.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as Tasks from "../../services/tasks/Tasks.ts"
 import { isOutputClosed } from "../terminal/OutputError.ts"
@@ -32,6 +39,7 @@ import type { Input, MalformedLine } from "./Inputs.ts"
 import type { Output } from "./Outcomes.ts"
 import type { RunMeter } from "./RunMeter.ts"
 import type { RunReport } from "./RunReport.ts"
+import type { UsageError } from "./UsageError.ts"
 
 /** Outcomes that wait to be recorded at most, and that are recorded at once. */
 const settleMax = 1000
@@ -66,7 +74,12 @@ export interface FetchRunOptions<E, R> {
   readonly name: string
   /** Without one the run goes on with what it has. */
   readonly inputs?: Stream.Stream<Input, E, R> | undefined
-  readonly retryFailed?: OutcomeFilter | undefined
+  /** What is recorded, and to be fetched again. */
+  readonly again?: OutcomeFilter | undefined
+  /** Noted with the run. */
+  readonly notes?: RunNotes | undefined
+  /** Is told what is noted with the run, before anything of it is fetched. */
+  readonly onOpen?: ((notes: RunNotes) => Effect.Effect<void, UsageError>) | undefined
   /** Headers of every request that does not set them itself; they are not stored. */
   readonly headers?: Readonly<Record<string, string>> | undefined
   /** How long the run may take; then what is in flight is cancelled and the rest stays pending. */
@@ -82,7 +95,8 @@ export const fetchRun = Effect.fn("fetchRun")(function*<E, R>(options: FetchRunO
   const fetcher = yield* Fetcher
   const frontier = yield* Frontier
   return yield* Effect.scoped(Effect.gen(function*() {
-    const run = yield* frontier.open(options.name, { retryFailed: options.retryFailed })
+    const run = yield* frontier.open(options.name, { again: options.again, notes: options.notes })
+    if (options.onOpen !== undefined) yield* options.onOpen(run.notes)
     meter.opened(yield* run.counts)
     const feeder = yield* Effect.forkScoped(Tasks.named("reading the input")(feed(run, options)), {
       startImmediately: true
@@ -175,15 +189,12 @@ const told = ({ isSure, listen }: Lending, meter: RunMeter): Lending => ({
     })
 })
 
-/** A disk that is full or fails: not the URL's doing. */
-const storeCodes: ReadonlySet<string> = new Set(["EDQUOT", "EIO", "ENOSPC", "EROFS"])
-
 const decodeStoreError = Schema.decodeUnknownOption(BodyStoreError)
 
 /** Why no body can be kept any more: then the URL stays pending, and so does the rest of the list. */
 const storeFailure = ({ error }: FetchOutcome): BodyStoreError | undefined =>
   error?._tag === "BodyStoreError"
-    ? Option.getOrUndefined(Option.filter(decodeStoreError(error), ({ code }) => storeCodes.has(code)))
+    ? Option.getOrUndefined(Option.filter(decodeStoreError(error), ({ code }) => FileFault.isOfAll(code)))
     : undefined
 
 /** Outcomes into the frontier and, recorded, to the output. Interruption stops the fetching and not the recording of what has ended. */

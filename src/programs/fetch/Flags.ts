@@ -8,7 +8,7 @@ import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
 import { Method } from "../../services/fetch/FetchRequest.ts"
-import type { OutcomeFilter } from "../../services/fetch/Frontier.ts"
+import type { OutcomeFilter, StatusRange } from "../../services/fetch/Frontier.ts"
 import * as SaveTemplate from "../../services/fetch/SaveTemplate.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import * as ShortSize from "../../services/tasks/ShortSize.ts"
@@ -24,6 +24,13 @@ const parseTime = (text: string): Duration.Duration | undefined => {
 const parseName = (text: string): string | undefined => /^[A-Za-z0-9._:-]{1,200}$/.test(text) ? text : undefined
 
 const parseHeaderText = (text: string): string | undefined => /^[\t\x20-\x7e\x80-\xff]+$/.test(text) ? text : undefined
+
+/** `404`, or `5xx` for the whole class. */
+const parseStatus = (text: string): StatusRange | undefined => {
+  if (/^[1-5]\d\d$/.test(text)) return { least: Number(text), most: Number(text) }
+  const [, hundreds] = /^([1-5])xx$/i.exec(text) ?? []
+  return hundreds === undefined ? undefined : { least: Number(hundreds) * 100, most: Number(hundreds) * 100 + 99 }
+}
 
 interface NumberRange {
   readonly least: number
@@ -51,6 +58,17 @@ const text = (name: string, metavar: string, description: string) => Flag.option
 
 const on = (name: string, description: string) =>
   Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.withDefault(false))
+
+/** On, off (`--no-...`), or not said. */
+const onOrOff = (name: string, description: string) =>
+  Flag.Boolean(name).pipe(Flag.withDescription(description), Flag.optional)
+
+/** Which statuses something is about. */
+export const status = (description: string) =>
+  flag("status", "status", description).pipe(
+    Flag.mapEffect(reading("status", "a status such as 404, or a class of them such as 5xx", parseStatus)),
+    Flag.optional
+  )
 
 const duration = (name: string, description: string) =>
   flag(name, "duration", description).pipe(
@@ -80,10 +98,12 @@ export const flags = {
     "File of URLs, one a line; NDJSON; or CSV with a \"url\" column; also gzip. May be repeated; - is standard input"
   ).pipe(Flag.withAlias("i"), Flag.between(0, 1000)),
   keep: flag("keep", "names", "Fields or columns of the input that outcomes carry beside \"id\" (default: all)").pipe(
-    Flag.map((names) => names.split(",").map((name) => name.trim()).filter((name) => name !== "")),
+    Flag.map((names): ReadonlyArray<string> =>
+      names.split(",").map((name) => name.trim()).filter((name) => name !== "")
+    ),
     Flag.optional
   ),
-  run: flag("run", "name", "Name of the run; the same name again goes on where it stopped").pipe(
+  run: flag("run", "name", "Name of the run; the same name again goes on where it stopped, with the same flags").pipe(
     Flag.mapEffect(
       reading("run", "1 to 200 letters, digits, dots, colons, dashes or underscores", parseName)
     ),
@@ -119,8 +139,9 @@ export const flags = {
   headersTimeout: duration("headers-timeout", "Limit from the request to the response's head (default 30s)"),
   idleTimeout: duration("idle-timeout", "Longest stand-still of a body (default 30s)"),
   deadline: duration("deadline", "Limit of the whole run; what is left stays for the next one"),
-  noAdaptive: Flag.withoutNegation(
-    on("no-adaptive", "Ask each host as much as allowed: do not find out what it takes from what it refuses (429, 503)")
+  adaptive: onOrOff(
+    "adaptive",
+    "Find out what each host takes from what it refuses (429, 503); --no-adaptive asks as much as allowed"
   ),
   blockMax: duration("block-max", "Longest rest of a host that refuses and does not say for how long (default 10m)"),
   patience: duration("patience", "Longest that a URL waits for its host; then it is left for later (default 1m)"),
@@ -135,7 +156,11 @@ export const flags = {
     Flag.withDescription("Method of requests that name none (default GET)"),
     Flag.optional
   ),
-  headers: flag("header", "'K: V'", "A request header, or @FILE with some; may be repeated. Not stored with the run")
+  headers: flag(
+    "header",
+    "'K: V'",
+    "A request header, or @FILE with some; may be repeated. Values are not stored with the run"
+  )
     .pipe(
       Flag.withAlias("H"),
       Flag.between(0, 100),
@@ -163,18 +188,29 @@ export const flags = {
       Flag.mapEffect(RequestFlags.data),
       Flag.optional
     ),
-  denyPrivate: on("deny-private", "Refuse private, loopback and link-local addresses"),
-  allowPrivate: on("allow-private", "Allow them, also for URLs of the run that came over the HTTP API"),
-  robots: on("robots", "Ask the robots.txt of each site and obey it (RFC 9309)"),
-  retryFailed: on("retry-failed", "Fetch again what failed in the run, all or what --tag and --host say"),
-  tag: Tag.flag("With --retry-failed: only this kind of failure, such as IdleTimeout"),
-  host: text("host", "host", "With --retry-failed: only this host"),
+  denyPrivate: onOrOff("deny-private", "Refuse private, loopback and link-local addresses"),
+  allowPrivate: onOrOff("allow-private", "Allow them, also for URLs of the run that came over the HTTP API"),
+  robots: onOrOff("robots", "Ask the robots.txt of each site and obey it (RFC 9309)"),
+  retryFailed: on("retry-failed", "Fetch again what failed in the run, all or what --tag, --host and --status say"),
+  again: on(
+    "again",
+    "Fetch again what is recorded in the run, done or failed, all or what --tag, --host and --status say"
+  ),
+  tag: Tag.flag("With --retry-failed or --again: only this kind of failure, such as IdleTimeout"),
+  host: text("host", "host", "With --retry-failed or --again: only this host"),
+  status: status("With --retry-failed or --again: only this status, or class of them, such as 404 or 5xx"),
+  forget: flag("forget", "flag", "Do without a flag or a header that the run remembers, such as rate; may be repeated")
+    .pipe(
+      Flag.between(0, 100)
+    ),
   json: on("json", "NDJSON on standard output even on a terminal"),
   quiet: on("quiet", "No progress and no summary: only what went wrong").pipe(Flag.withAlias("q"))
 } as const
 
 /** What the flags say, as they are read. */
 export type Values = Command.Command.Config.Infer<typeof flags>
+
+const isOn = Option.getOrElse(() => false)
 
 /** The policy that flags make of the defaults. A limit per host that is not given does not go above the whole. */
 export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
@@ -187,8 +223,8 @@ export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
       maxBody: values.maxBody,
       userAgent: values.userAgent
     }),
-    denyPrivate: values.denyPrivate || (values.allowPrivate ? false : "untrusted"),
-    robots: values.robots,
+    denyPrivate: isOn(values.denyPrivate) || (isOn(values.allowPrivate) ? false : "untrusted"),
+    robots: isOn(values.robots),
     timeouts: given({
       attempt: values.timeout,
       connect: values.connectTimeout,
@@ -196,17 +232,20 @@ export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
       idle: values.idleTimeout
     }),
     retry: given({ times: values.retries, patience: values.patience }),
-    hosts: { adaptive: !values.noAdaptive, ...given({ blockMax: values.blockMax }) }
+    hosts: { adaptive: Option.getOrElse(values.adaptive, () => true), ...given({ blockMax: values.blockMax }) }
   })
 
-/** The headers that the command line adds to what requests set themselves; `undefined` for none. */
-export const headersOf = ({ headers, user }: Values): Readonly<Record<string, string>> | undefined =>
-  Option.isSome(user)
-    ? { ...headers, authorization: Redacted.value(user.value) }
-    : Object.keys(headers).length === 0
-    ? undefined
-    : headers
+/** The headers that the command line adds to what requests set themselves. */
+export const headersOf = ({ headers, user }: Values): Readonly<Record<string, string>> =>
+  Option.isSome(user) ? { ...headers, authorization: Redacted.value(user.value) } : headers
 
-/** Which failures are to be fetched again; `undefined` for none. */
-export const retryFilterOf = ({ host, retryFailed, tag }: Values): OutcomeFilter | undefined =>
-  retryFailed ? { tag: Option.getOrUndefined(tag), host: Option.getOrUndefined(host) } : undefined
+/** What of the run is to be fetched again; `undefined` for nothing. */
+export const againOf = ({ again, host, retryFailed, status, tag }: Values): OutcomeFilter | undefined =>
+  retryFailed || again
+    ? {
+      failed: retryFailed,
+      tag: Option.getOrUndefined(tag),
+      host: Option.getOrUndefined(host),
+      status: Option.getOrUndefined(status)
+    }
+    : undefined

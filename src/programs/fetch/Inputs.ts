@@ -7,6 +7,7 @@
 import { Effect, FileSystem, Result, Schema, Stdio, Stream } from "effect"
 import type { InvalidRequest } from "../../services/fetch/FetchError.ts"
 import * as FetchRequest from "../../services/fetch/FetchRequest.ts"
+import * as FileFault from "../../services/fetch/FileFault.ts"
 import * as SystemFault from "../terminal/SystemFault.ts"
 import * as CsvRow from "./CsvRow.ts"
 import { gunzip } from "./Gunzip.ts"
@@ -237,7 +238,7 @@ export const fromFile = (
         source: file,
         problem: error.reason._tag === "NotFound"
           ? "there is no such file"
-          : SystemFault.inWords(SystemFault.platformCodeOf(error))
+          : FileFault.inWords(SystemFault.platformCodeOf(error))
       })
     ),
     gunzip((problem) => new InputError({ source: file, problem })),

@@ -3,6 +3,7 @@
  */
 import { Effect, FileSystem, Redacted, Stream } from "effect"
 import * as CliError from "effect/cli/CliError"
+import * as FileFault from "../../services/fetch/FileFault.ts"
 import * as Redact from "../../services/fetch/Redact.ts"
 import * as SystemFault from "../terminal/SystemFault.ts"
 import type { Body } from "./Inputs.ts"
@@ -25,7 +26,7 @@ const textOf = Effect.fnUntraced(function*(option: string, given: string) {
         given,
         error.reason._tag === "NotFound"
           ? "a file that is there"
-          : `a file that can be read: ${SystemFault.inWords(SystemFault.platformCodeOf(error))}`
+          : `a file that can be read: ${FileFault.inWords(SystemFault.platformCodeOf(error))}`
       )
     )
   )

@@ -1,5 +1,5 @@
 /**
- * What a fetch came to, for people: a table by outcome, and what to do about the rest.
+ * What a fetch came to, for people: a table by outcome, and what to do about the rest: `goOn` is the line that goes on with the run.
  */
 import { bold, count, dim, green, red, yellow } from "../terminal/Style.ts"
 import { clock, lines, size } from "./Progress.ts"
@@ -20,14 +20,15 @@ const line = ({ done, durationMillis, meter }: RunReport): string => {
 const waitedMinMillis = 1000
 
 /** What is left to do, and how. */
-const next = ({ counts, name, stopped }: RunReport): ReadonlyArray<string> => {
+const next = ({ counts, done, stopped }: RunReport, goOn: string): ReadonlyArray<string> => {
   const waiting = counts.pending + counts.leased - counts.deferred
-  const again = `sluice fetch --run ${name}`
+  const isDone = done + waiting + counts.deferred + counts.failed === 0 && counts.done > 0
   return [
     ...(stopped === "deadline" ? [yellow("the deadline of the run has passed")] : []),
-    ...(waiting > 0 ? [`${count(waiting)} left to fetch: ${bold(again)}`] : []),
-    ...(counts.deferred > 0 ? [`${count(counts.deferred)} may be asked again later: ${bold(again)}`] : []),
-    ...(counts.failed > 0 ? [`${count(counts.failed)} failed: ${bold(`${again} --retry-failed`)}`] : [])
+    ...(waiting > 0 ? [`${count(waiting)} left to fetch: ${bold(goOn)}`] : []),
+    ...(counts.deferred > 0 ? [`${count(counts.deferred)} may be asked again later: ${bold(goOn)}`] : []),
+    ...(counts.failed > 0 ? [`${count(counts.failed)} failed: ${bold(`${goOn} --retry-failed`)}`] : []),
+    ...(isDone ? [`all of it is done; to fetch it again: ${bold(`${goOn} --again`)}`] : [])
   ]
 }
 
@@ -43,15 +44,13 @@ const notes = ({ meter, name }: RunReport): ReadonlyArray<string> => [
 /** What to say when the run ends before its work does: interrupted, or stopped by its surroundings. */
 export const cutShort = (
   how: "interrupted" | "stopped" | "its reader has gone",
-  name: string,
-  { done, isInputDone }: RunMeter
+  { done, isInputDone }: RunMeter,
+  goOn: string
 ): string =>
-  `${how}; ${count(done)} recorded here. Go on with: sluice fetch --run ${name}${
-    isInputDone ? "" : ", and with the input again, which was not read to its end"
-  }`
+  `${how}; ${count(done)} recorded here.${isInputDone ? "" : " The input was not read to its end."} Go on with: ${goOn}`
 
 /** The table: one row for each way in which outcomes ended, the most frequent first. */
-export const table = (report: RunReport): ReadonlyArray<string> => {
+export const table = (report: RunReport, goOn: string): ReadonlyArray<string> => {
   const { meter } = report
   const rows = Array.from(meter.tags).toSorted(([, a], [, b]) => b.count - a.count)
   const share = (part: number) => `${((part / Math.max(1, report.done)) * 100).toFixed(1)} %`
@@ -64,12 +63,12 @@ export const table = (report: RunReport): ReadonlyArray<string> => {
     ),
     ...(rows.length === 0 ? [] : [""]),
     `  ${line(report)}`,
-    ...[...notes(report), ...next(report)].map((text) => `  ${text}`)
+    ...[...notes(report), ...next(report, goOn)].map((text) => `  ${text}`)
   ]
 }
 
 /** The same in a line or so, where there is no terminal. */
-export const brief = (report: RunReport): ReadonlyArray<string> => {
+export const brief = (report: RunReport, goOn: string): ReadonlyArray<string> => {
   const { meter, name } = report
   const tags = Array.from(meter.tags)
     .filter(([tag]) => tag !== "ok")
@@ -78,6 +77,6 @@ export const brief = (report: RunReport): ReadonlyArray<string> => {
   return [
     `run ${name}: ${line(report)}: ${[`${meter.ok} ok`, ...tags].join(", ")}`,
     ...notes(report),
-    ...next(report)
+    ...next(report, goOn)
   ]
 }

@@ -33,6 +33,8 @@ export const mend = Effect.fnUntraced(
       const last = tail.subarray(tail.lastIndexOf(newline) + 1)
       const line = new TextDecoder().decode(last)
       const isOurs = last.length < tailBytes && (line.startsWith(format.lead) || format.lead.startsWith(line))
+      // Another process on the same run may have been in the middle of it.
+      if ((yield* handle.stat).size !== info.value.size) return
       if (isOurs && !format.isWhole(line)) yield* handle.truncate(size - last.length)
       else {
         yield* handle.seek(BigInt(size), "start")

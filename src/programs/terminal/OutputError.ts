@@ -1,5 +1,6 @@
 /** Why results cannot be written. */
 import { type PlatformError, Runtime, Schema } from "effect"
+import * as FileFault from "../../services/fetch/FileFault.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
 import * as SystemFault from "./SystemFault.ts"
 
@@ -9,7 +10,7 @@ export class OutputError extends Schema.TaggedError<OutputError>()("OutputError"
   code: Schema.String
 }) {
   override get message(): string {
-    return `cannot write ${this.file}: ${SystemFault.inWords(this.code)}`
+    return `cannot write ${this.file}: ${FileFault.inWords(this.code)}`
   }
   override get [Runtime.errorExitCode](): number {
     return ExitCode.environment

@@ -3,6 +3,7 @@
  */
 import { Runtime, Schema } from "effect"
 import { ExitCode } from "../tasks/ExitCode.ts"
+import * as FileFault from "./FileFault.ts"
 
 const at = { url: Schema.String }
 
@@ -259,7 +260,7 @@ export class BodyStoreError extends Schema.TaggedError<BodyStoreError>()("BodySt
   code: Schema.String
 }) {
   override get message(): string {
-    return `cannot save the body to ${this.path} (${this.code})`
+    return `cannot save ${this.url === "" ? "bodies" : "the body"} to ${this.path}: ${FileFault.inWords(this.code)}`
   }
   override get [Runtime.errorExitCode](): number {
     return ExitCode.environment

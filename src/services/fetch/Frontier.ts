@@ -64,6 +64,7 @@ export class FrontierError extends Schema.TaggedError<FrontierError>()("Frontier
   triedMillis: Schema.optionalKey(Schema.Finite)
 }) {
   override get message(): string {
+    if (this.cause instanceof RunNotFound) return `run ${this.cause.name} was removed while this process worked on it`
     const detail = isSqlError(this.cause)
       ? SqlFailure.detailOf(this.cause)
       : this.cause instanceof Error
@@ -83,11 +84,34 @@ export class FrontierError extends Schema.TaggedError<FrontierError>()("Frontier
 /** There is no run of that name. */
 export class RunNotFound extends Schema.TaggedError<RunNotFound>()("RunNotFound", { name: Schema.String }) {
   override get message(): string {
-    return `there is no run named ${JSON.stringify(this.name)}; \`sluice runs\` lists them`
+    return `there is no run named ${JSON.stringify(this.name)}`
   }
   override get [Runtime.errorExitCode](): number {
     return ExitCode.usage
   }
+}
+
+/** What an operation on an open run fails with when the run was removed meanwhile. */
+export const removed = (operation: string, name: string): FrontierError =>
+  new FrontierError({ operation, reason: "Rejected", cause: new RunNotFound({ name }) })
+
+/** Processes work on the run: it is not removed under their hands. */
+export class RunBusy extends Schema.TaggedError<RunBusy>()("RunBusy", { name: Schema.String, processes: Schema.Int }) {
+  override get message(): string {
+    return `run ${this.name} is worked on by ${this.processes === 1 ? "a process" : `${this.processes} processes`} now`
+  }
+  override get [Runtime.errorExitCode](): number {
+    return ExitCode.usage
+  }
+}
+
+/** What whoever began a run, or went on with it, has noted with it: JSON by name. A frontier keeps it and does not look into it. */
+export type RunNotes = Schema.JsonObject
+
+/** HTTP statuses, both ends included. */
+export interface StatusRange {
+  readonly least: number
+  readonly most: number
 }
 
 /** Which outcomes of a run to read: those that meet every condition. */
@@ -96,6 +120,8 @@ export interface OutcomeFilter {
   readonly failed?: boolean | undefined
   /** Only failures of this tag. */
   readonly tag?: string | undefined
+  /** Only those whose last response had such a status. */
+  readonly status?: StatusRange | undefined
   /** Only this host (and port, as in the canonical URL). */
   readonly host?: string | undefined
 }
@@ -111,6 +137,8 @@ export interface Added {
 /** One open run: the handle through which a process adds to it, works on it and reads it. */
 export interface Run {
   readonly name: string
+  /** What was noted with the run when this process had opened it. */
+  readonly notes: RunNotes
   /**
    * Adds targets that the run does not know yet (by `FetchRequest.keyOf`). Their labels are kept: of targets that repeat each other, the
    * first one's. Their `untrusted` is kept too, and does not hold any more for a URL that is added once without it.
@@ -143,8 +171,24 @@ export interface FindOptions {
 
 /** How a run is opened. */
 export interface OpenOptions extends FindOptions {
-  /** Makes the failed URLs that meet the filter pending again. Deferred ones wait for their time. */
-  readonly retryFailed?: OutcomeFilter | undefined
+  /** Makes the recorded URLs that meet the filter pending again, behind all others. Deferred ones wait for their time. */
+  readonly again?: OutcomeFilter | undefined
+  /** Noted with the run, each name over what is noted there; `null` takes a name away. Several processes may do so at once. */
+  readonly notes?: RunNotes | undefined
+}
+
+/** Which runs to list. */
+export interface RunsQuery {
+  /** @default 10,000 */
+  readonly most?: number | undefined
+  /** Only those that nobody has added to or worked on since then, in Unix milliseconds. */
+  readonly idleSinceMillis?: number | undefined
+}
+
+/** How a run is removed. */
+export interface RemoveOptions {
+  /** Also when processes work on it: they end with a `FrontierError`. @default false */
+  readonly isForced?: boolean | undefined
 }
 
 /**
@@ -155,19 +199,31 @@ export class Frontier extends Context.Service<Frontier, {
   /** Opens a run, new or known. */
   readonly open: (name: string, options?: OpenOptions) => Effect.Effect<Run, FrontierError, Scope.Scope>
   /** Past runs, the latest first. */
-  readonly runs: Effect.Effect<ReadonlyArray<RunSummary>, FrontierError>
+  readonly runs: (query?: RunsQuery) => Effect.Effect<ReadonlyArray<RunSummary>, FrontierError>
   /** A past run. */
   readonly find: (name: string, options?: FindOptions) => Effect.Effect<RunSummary, FrontierError | RunNotFound>
+  /** What is noted with a past run. */
+  readonly notes: (name: string) => Effect.Effect<RunNotes, FrontierError | RunNotFound>
   /** How the outcomes of a run ended, the most frequent first. */
   readonly tags: (name: string) => Effect.Effect<ReadonlyArray<TagCount>, FrontierError | RunNotFound>
   /** Recorded outcomes of a run, in the order in which their URLs were added (retried ones where they were made pending again). */
   readonly outcomes: (name: string, filter?: OutcomeFilter) => Stream.Stream<FetchOutcome, FrontierError | RunNotFound>
+  /**
+   * Removes a run and all that is recorded of it, in small steps. Its name is free at once; a removal that was cut short is gone on with by
+   * the next one, of whatever run. Saved bodies and what is known of hosts stay.
+   */
+  readonly remove: (
+    name: string,
+    options?: RemoveOptions
+  ) => Effect.Effect<void, FrontierError | RunNotFound | RunBusy>
 }>()("sluice/services/fetch/Frontier") {}
 
 /** Whether an outcome meets a filter. */
 export const matches = (outcome: FetchOutcome, host: string, filter: OutcomeFilter): boolean =>
   (filter.failed !== true || !outcome.ok) &&
   (filter.tag === undefined || outcome.error?._tag === filter.tag) &&
+  (filter.status === undefined ||
+    outcome.status !== null && outcome.status >= filter.status.least && outcome.status <= filter.status.most) &&
   (filter.host === undefined || host === filter.host)
 
 /** Failures that only say "later": their `retryAt` says when. */

@@ -4,6 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Result, Stream } from "effect"
 import * as fs from "node:fs"
+import * as promises from "node:fs/promises"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
 import * as FileBodyStore from "../../../src/layers/fetch/FileBodyStore.ts"
@@ -69,6 +70,44 @@ describe("FileBodyStore", () => {
       fs.writeFileSync(file, "")
       const error = yield* Effect.flip(Layer.build(FileBodyStore.layer(path.join(file, "below"))))
       assert.strictEqual(error.code, "ENOTDIR")
+    }).pipe(Effect.scoped, leakFree))
+
+  it.live("a directory that can neither be found nor made is refused at once", () =>
+    Effect.gen(function*() {
+      // Node's own recursive mkdir does not come back from there.
+      const error = yield* Effect.flip(Layer.build(FileBodyStore.layer("/proc/sluice/bodies")))
+      assert.strictEqual(error.message, "cannot save bodies to /proc/sluice: there is no such directory (ENOENT)")
+    }).pipe(Effect.scoped, leakFree))
+
+  it.live("directories are made however deep, also when others make them at the same time", () =>
+    Effect.gen(function*() {
+      const deep = path.join(yield* temporary, "a", "b", "c")
+      yield* Effect.forEach([1, 2, 3, 4], () => Layer.build(Layer.fresh(FileBodyStore.layer(deep))), { concurrency: 4 })
+      assert.isTrue(fs.existsSync(deep))
+      assert.deepStrictEqual(fs.readdirSync(deep), [], "nothing of the probe stays")
+    }).pipe(Effect.scoped, leakFree))
+
+  /** The system's, but that what is asked of it fails so. */
+  const failing = (code: string, when: keyof FileBodyStore.Files | "write"): FileBodyStore.Files => {
+    const fail = () => Promise.reject(Object.assign(new Error(code), { code }))
+    if (when !== "write") return { ...promises, [when]: fail }
+    return {
+      ...promises,
+      open: (...args) => promises.open(...args).then((file) => Object.assign(file, { write: fail }))
+    }
+  }
+
+  it.live("a disk that is full or read-only is found before anything is fetched, and nothing of it is left open", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporary
+      for (
+        const [code, when] of [["ENOSPC", "write"], ["EDQUOT", "write"], ["EROFS", "open"], ["EACCES", "open"]] as const
+      ) {
+        const error = yield* Effect.flip(Layer.build(FileBodyStore.layer(directory, { files: failing(code, when) })))
+        assert.strictEqual(error.code, code)
+        assert.match(error.message, new RegExp(`^cannot save bodies to ${directory}/\\S+: .* \\(${code}\\)$`))
+      }
+      assert.deepStrictEqual(fs.readdirSync(directory), [])
     }).pipe(Effect.scoped, leakFree))
 
   it.live("the fetcher saves through it: the outcome says where, and the checksum is the file's", () =>

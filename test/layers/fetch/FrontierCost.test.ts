@@ -84,7 +84,7 @@ const everything = Effect.fnUntraced(function*(frontier: Frontier["Service"], na
   yield* Stream.runDrain(frontier.outcomes(name, { failed: true }))
   yield* Stream.runDrain(frontier.outcomes(name, { failed: true, tag: "StatusError" }))
   yield* frontier.tags(name)
-  yield* Effect.scoped(frontier.open(name, { retryFailed: { tag: "StatusError" } }))
+  yield* Effect.scoped(frontier.open(name, { again: { failed: true, tag: "StatusError" } }))
 })
 
 /** When the plans are made: before there is anything, or with a crowd there, which the planner knows or does not. */
@@ -142,6 +142,8 @@ const pagesOf = Effect.fnUntraced(
       // Its own last: nobody is a member after it.
       yield* SqlFunction.call(client, "fetch_renew", { run: member.run, old: member.id, known: ids })
     }))
+    // The member that was renewed by hand has not left.
+    yield* frontier.remove("measured", { isForced: true })
     return pages
   },
   Effect.provide(
@@ -154,6 +156,9 @@ const hot = [
   "fetch_add",
   "fetch_beat",
   "fetch_bury",
+  "fetch_erase_lanes",
+  "fetch_erase_outcomes",
+  "fetch_erase_urls",
   "fetch_head",
   "fetch_lanes",
   "fetch_leave",
@@ -170,7 +175,8 @@ it.live(
   "each function touches the same pages whatever the planner knew, and few more beside many others",
   () =>
     Effect.gen(function*() {
-      const few = yield* pagesOf("unknown", 1000)
+      // Enough of everything for a whole batch of what is removed.
+      const few = yield* pagesOf("unknown", 5000)
       const many = yield* Effect.forEach(
         ["unknown", "empty", "full"] as const,
         (knowledge) => pagesOf(knowledge, 50_000)

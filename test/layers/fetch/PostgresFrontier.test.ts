@@ -79,3 +79,109 @@ layer(Layer.provideMerge(PostgresFrontier.layer, TestDatabase.layer), { excludeT
       })))
   }
 )
+
+layer(Layer.provideMerge(PostgresFrontier.layer, TestDatabase.layer), { excludeTestServices: true })(
+  "PostgresFrontier, removal",
+  (it) => {
+    const begin = Effect.fnUntraced(function*(name: string) {
+      const run = yield* (yield* Frontier).open(name)
+      yield* run.add(Array.from({ length: 40 }, (_, n) => target(`http://h${n % 7}.test/${n}`)))
+      const supply = yield* run.source.pull({ limit: 20, closedHosts: new Set() })
+      yield* run.settle(supply._tag === "Targets" ? supply.targets.map(succeeded) : [])
+    }, Effect.scoped)
+
+    const rows = Effect.gen(function*() {
+      const sql = yield* PgClient.PgClient
+      const tables = ["run", "member", "lane", "url", "outcome"]
+      const counts = yield* Effect.forEach(
+        tables,
+        (table) => sql.unsafe<{ readonly count: number }>(`select count(*)::int4 as count from sluice.fetch_${table}`)
+      )
+      return counts.map(([row]) => row?.count)
+    })
+
+    it.effect("what is fetched again while it is made pending again is not made so once more", () =>
+      Effect.scoped(Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const run = yield* (yield* Frontier).open("round")
+        yield* run.add(Array.from({ length: 20 }, (_, n) => target(`http://a.test/${n}`)))
+        const work = Effect.flatMap(
+          run.source.pull({ limit: 20, closedHosts: new Set() }),
+          (supply) => run.settle(supply._tag === "Targets" ? supply.targets.map(succeeded) : [])
+        )
+        yield* work
+        const [row] = yield* sql<{ readonly id: number; readonly below: number }>`
+          select id, next_seq::int4 as below from sluice.fetch_run where name = 'round'`
+        const again = (most: number) =>
+          Effect.map(
+            sql<{ readonly reopened: number }>`select * from sluice.fetch_reopen(
+              ${row?.id}, false, ${row?.below}, false, null, null, null, null, ${most})`,
+            ([answer]) => answer?.reopened
+          )
+        assert.strictEqual(yield* again(7), 7)
+        assert.deepStrictEqual(yield* run.counts, { pending: 7, leased: 0, done: 13, failed: 0, deferred: 0 })
+        while ((yield* run.counts).pending > 0) yield* work
+        assert.strictEqual(yield* again(100), 13)
+        yield* (yield* Frontier).remove("round", { isForced: true })
+      })))
+
+    it.effect("leaves no row behind, also of one that was cut short before", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const frontier = yield* Frontier
+        yield* begin("half")
+        yield* begin("whole")
+        const [half] = yield* sql<{ readonly id: number }>`select id from sluice.fetch_run where name = 'half'`
+        yield* sql`select sluice.fetch_unname(${half?.id}, false)`
+        yield* sql`select * from sluice.fetch_erase_outcomes(${half?.id}, null, 7)`
+        assert.strictEqual((yield* Effect.flip(frontier.find("half")))._tag, "RunNotFound")
+        assert.deepStrictEqual((yield* frontier.runs()).map(({ name }) => name), ["whole"])
+        const seen = yield* sql<{ readonly run: string }>`select distinct run from sluice.fetch_outcomes`
+        assert.deepStrictEqual(seen, [{ run: "whole" }])
+        yield* frontier.remove("whole")
+        assert.deepStrictEqual(yield* rows, [0, 0, 0, 0, 0])
+      }))
+
+    it.effect("takes the dead for dead: a member without a session, or silent for long, is in nobody's way", () =>
+      Effect.scoped(Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const frontier = yield* Frontier
+        const session = yield* sql.reserve
+        /** A member that was heard of so long ago; a session may show that its process lives. */
+        const member = Effect.fnUntraced(function*(name: string, age: string, hasSession: boolean) {
+          yield* begin(name)
+          const [row] = yield* sql<{ readonly id: number }>`insert into sluice.fetch_member (run_id, seen_at)
+            select id, now() - ${age}::text::interval from sluice.fetch_run where name = ${name} returning id`
+          if (!hasSession) return
+          yield* session.execute("select pg_advisory_lock(sluice.fetch_lock_space(), $1)", [row?.id], undefined)
+        })
+        yield* member("joining", "0.1 seconds", false)
+        yield* member("slow", "2 seconds", true)
+        yield* member("killed", "2 seconds", false)
+        yield* member("frozen", "5 seconds", true)
+        assert.strictEqual((yield* Effect.flip(frontier.remove("joining")))._tag, "RunBusy")
+        assert.strictEqual((yield* Effect.flip(frontier.remove("slow")))._tag, "RunBusy")
+        yield* frontier.remove("killed")
+        yield* frontier.remove("frozen")
+        yield* frontier.remove("joining", { isForced: true })
+        yield* frontier.remove("slow", { isForced: true })
+        assert.deepStrictEqual(yield* rows, [0, 0, 0, 0, 0])
+        yield* session.execute("select pg_advisory_unlock_all()", [], undefined)
+      })))
+
+    it.effect("whoever was about to work on a run that is removed adds nothing to what is left of it", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const frontier = yield* Frontier
+        yield* Effect.scoped(Effect.gen(function*() {
+          const run = yield* frontier.open("raced")
+          yield* run.add([target("http://a.test/")])
+          yield* frontier.remove("raced", { isForced: true })
+          assert.strictEqual((yield* Effect.flip(run.add([target("http://other.test/")])))._tag, "FrontierError")
+        }))
+        assert.deepStrictEqual(yield* rows, [0, 0, 0, 0, 0])
+        const [none] = yield* sql<{ readonly id: number | null }>`select * from sluice.fetch_join(2147483647, false)`
+        assert.strictEqual(none, undefined)
+      }))
+  }
+)

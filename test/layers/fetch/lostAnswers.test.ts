@@ -135,7 +135,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("a connection that brea
         find: Effect.map(frontier.find("asked"), ({ counts }) => counts.done),
         tags: Effect.map(frontier.tags("asked"), (tags) => tags[0]?.count),
         outcomes: Effect.map(Stream.runCollect(frontier.outcomes("asked")), ({ length }) => length),
-        runs: Effect.map(frontier.runs, (runs) => runs.find(({ name }) => name === "asked")?.counts.done)
+        runs: Effect.map(frontier.runs(), (runs) => runs.find(({ name }) => name === "asked")?.counts.done)
       })
       for (const fate of ["lost", "answer lost"] as const) {
         for (const question of ["find", "tags", "outcomes", "runs"] as const) {
@@ -198,7 +198,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("a connection that brea
       )
       for (let round = 0; round < 3; round++) {
         yield* Effect.scoped(Effect.gen(function*() {
-          const run = yield* frontier.open("transactions", { retryFailed: {} })
+          const run = yield* frontier.open("transactions", { again: { failed: true } })
           yield* run.add(urls.map((url) => target(url)))
           yield* run.seal
           yield* work(run, Effect.void)

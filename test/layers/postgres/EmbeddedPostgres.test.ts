@@ -88,6 +88,20 @@ describe("EmbeddedPostgres", () => {
       assert.notMatch(log, /was interrupted|recovery/)
     }))
 
+  it.live(
+    "is no part of the project in which it was made, and says so only of a folder that was made for it",
+    () =>
+      Effect.gen(function*() {
+        const project = yield* TestDatabase.ownDirectory
+        const own = join(project, "below", ".sluice")
+        yield* Effect.scoped(EmbeddedPostgres.make({ directory: own }))
+        assert.strictEqual(readFileSync(join(own, ".gitignore"), "utf8"), "*\n")
+        yield* Effect.scoped(EmbeddedPostgres.make({ directory: project }))
+        assert.isFalse(existsSync(join(project, ".gitignore")))
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
   it.live("keeps what makes a commit durable switched on", () =>
     Effect.gen(function*() {
       const directory = yield* TestDatabase.ownDirectory

@@ -211,7 +211,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
         "error"
       ])
       assert.include(stderr, `${path}:3: "nonsense": not an absolute URL`)
-      assert.include(stderr, "1 failed: sluice fetch --run pipe --retry-failed")
+      assert.include(stderr, "1 failed: sluice fetch --run pipe -H 'x-test: ...' --retry-failed")
       assert.deepStrictEqual(headers, ["yes", "yes", "yes"])
       assert.strictEqual(code, 1)
       const stored = yield* PgClient.PgClient.use((sql) =>
@@ -276,7 +276,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
       )
       const { runs } = yield* frontier
       assert.deepStrictEqual(
-        (yield* runs).filter(({ counts }) => counts.done + counts.failed + counts.pending === 0),
+        (yield* runs()).filter(({ counts }) => counts.done + counts.failed + counts.pending === 0),
         [],
         "an empty input leaves no run behind"
       )
@@ -400,7 +400,9 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
       assert.strictEqual(code, 1)
       assert.deepStrictEqual([hits.get(at("/robots.txt")), hits.get(at("/private/2"))], [1, undefined])
       const free = yield* sluice(["fetch", "--run", "robots", "--retry-failed"])
-      assert.deepStrictEqual([free.code, hits.get(at("/private/2"))], [0, 1], "not when not told to")
+      assert.deepStrictEqual([free.code, hits.get(at("/private/2"))], [1, undefined], "as it was begun")
+      const told = yield* sluice(["fetch", "--run", "robots", "--retry-failed", "--no-robots"])
+      assert.deepStrictEqual([told.code, hits.get(at("/private/2"))], [0, 1], "not when told not to")
     }).pipe(Effect.scoped))
 
   it.effect(

@@ -106,7 +106,7 @@ describe("fetchRun", () => {
       const frontier = yield* Frontier
       const line = inputs("{\"url\":\"http://a.test/\",\"headers\":{\"accept\":\"x/y\"}}\nhttp://b.test/")
       yield* moving(fetchRun(options({ inputs: line, headers: { accept: "*/*", authorization: "secret" } })))
-      const again = yield* frontier.open("run", { retryFailed: {} })
+      const again = yield* frontier.open("run", { again: { failed: true } })
       const supply = yield* again.source.pull({ limit: 9, closedHosts: new Set() })
       const targets = supply._tag === "Targets" ? supply.targets : []
       assert.deepStrictEqual(targets.map(({ request }) => request.headers), [{ accept: "x/y" }, undefined])
@@ -120,25 +120,35 @@ describe("fetchRun", () => {
         })
     ))
 
-  it.effect("stops when no body can be kept any more: what is left stays pending, what cannot be kept too", () => {
-    let saved = 0
-    return Effect.gen(function*() {
-      const { options, written } = setup()
-      const error = yield* Effect.flip(moving(fetchRun(options({ inputs: list(2000) }))))
-      assert.strictEqual(error.message, "cannot save the body to /disk/body (ENOSPC)")
-      const { counts } = yield* (yield* Frontier).find("run")
-      assert.strictEqual(counts.failed, 0)
-      assert.strictEqual(counts.done, written.length)
-      assert.isAtLeast(counts.done, 20)
-      assert.isAbove(counts.pending, 1000)
-    }).pipe((effect) =>
-      run(effect, (target) => {
-        if (saved++ < 20) return Effect.succeed(succeeded(target))
-        const error = failure(new BodyStoreError({ url: target.url, path: "/disk/body", code: "ENOSPC" }))
-        return Effect.as(Effect.sleep(5), { target, outcome: { ...succeeded(target).outcome, ok: false, error } })
-      })
-    )
-  })
+  const noBodies = [
+    ["ENOSPC", "the disk is full (ENOSPC)"],
+    ["EDQUOT", "the quota is used up (EDQUOT)"],
+    ["EROFS", "the file system is read-only (EROFS)"],
+    ["EACCES", "no permission (EACCES)"],
+    ["ENOENT", "there is no such directory (ENOENT)"]
+  ] as const
+  it.effect.each(noBodies)(
+    "stops when no body can be kept any more, for %s: what is left stays pending, what cannot be kept too",
+    ([code, why]) => {
+      let saved = 0
+      return Effect.gen(function*() {
+        const { options, written } = setup()
+        const error = yield* Effect.flip(moving(fetchRun(options({ inputs: list(2000) }))))
+        assert.strictEqual(error.message, `cannot save the body to /disk/body: ${why}`)
+        const { counts } = yield* (yield* Frontier).find("run")
+        assert.strictEqual(counts.failed, 0)
+        assert.strictEqual(counts.done, written.length)
+        assert.isAtLeast(counts.done, 20)
+        assert.isAbove(counts.pending, 1000)
+      }).pipe((effect) =>
+        run(effect, (target) => {
+          if (saved++ < 20) return Effect.succeed(succeeded(target))
+          const error = failure(new BodyStoreError({ url: target.url, path: "/disk/body", code }))
+          return Effect.as(Effect.sleep(5), { target, outcome: { ...succeeded(target).outcome, ok: false, error } })
+        })
+      )
+    }
+  )
 
   it.effect("says that an input is empty, and goes on without one", () =>
     Effect.gen(function*() {

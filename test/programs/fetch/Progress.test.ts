@@ -196,7 +196,7 @@ describe("Summary", () => {
   it("tells what came of it and how to go on", () => {
     const meter = meterAt(0)
     meter.malformed = 2
-    assert.deepStrictEqual(plain(Summary.table(report(meter))), [
+    assert.deepStrictEqual(plain(Summary.table(report(meter), "./sluice fetch --run crawl")), [
       "  outcome                       URLs     share",
       "  ok                               3    75.0 %  ",
       "  IdleTimeout                      1    25.0 %  stood still",
@@ -205,15 +205,21 @@ describe("Summary", () => {
       "  2 lines of the input repeat others",
       "  1 line of the input known to run crawl already",
       "  2 lines of the input malformed",
-      "  3 left to fetch: sluice fetch --run crawl",
-      "  1 may be asked again later: sluice fetch --run crawl",
-      "  2 failed: sluice fetch --run crawl --retry-failed"
+      "  3 left to fetch: ./sluice fetch --run crawl",
+      "  1 may be asked again later: ./sluice fetch --run crawl",
+      "  2 failed: ./sluice fetch --run crawl --retry-failed"
     ])
     meter.waitedMillis = 41_300
-    assert.strictEqual(plain(Summary.table(report(meter)))[5], "  waited 42 s for blocked hosts")
-    assert.strictEqual(plain(Summary.brief(report(meter)))[1], "waited 42 s for blocked hosts")
     assert.strictEqual(
-      plain(Summary.brief(report(meter)))[0],
+      plain(Summary.table(report(meter), "./sluice fetch --run crawl"))[5],
+      "  waited 42 s for blocked hosts"
+    )
+    assert.strictEqual(
+      plain(Summary.brief(report(meter), "./sluice fetch --run crawl"))[1],
+      "waited 42 s for blocked hosts"
+    )
+    assert.strictEqual(
+      plain(Summary.brief(report(meter), "./sluice fetch --run crawl"))[0],
       "run crawl: 4 URLs in 4.0 s, 1/s, 2.0 KiB, 6 requests: 3 ok, 1 IdleTimeout"
     )
   })

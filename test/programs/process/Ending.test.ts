@@ -8,9 +8,9 @@ import { readFileSync } from "node:fs"
 import { DatabaseError, Unreachable } from "../../../src/layers/postgres/DatabaseError.ts"
 import type { sluice } from "../../../src/programs/bin/Sluice.ts"
 import { SceneFailed } from "../../../src/programs/demo/Scene.ts"
-import { UsageError } from "../../../src/programs/fetch/Command.ts"
 import { EmptyInput } from "../../../src/programs/fetch/FetchRun.ts"
 import { OutputGone, RunIncomplete } from "../../../src/programs/fetch/RunReport.ts"
+import { UsageError } from "../../../src/programs/fetch/UsageError.ts"
 import { QueueUnknown } from "../../../src/programs/jobs/KnownQueue.ts"
 import { BooksUnsound } from "../../../src/programs/orders/Command.ts"
 import { LoadRefused, ServerUnreachable } from "../../../src/programs/orders/Load.ts"
@@ -60,7 +60,6 @@ const rows: { readonly [Tag in Failure["_tag"]]: readonly [Extract<Failure, { re
   OutputGone: [new OutputGone(), outputGone],
   QueueUnknown: [new QueueUnknown({ queue: "demos", known: ["demo"] }), usage],
   RunIncomplete: [new RunIncomplete({ name: "r", failed: 1, left: 0, malformed: 0 }), someFailed],
-  RunNotFound: [new RunNotFound({ name: "r" }), usage],
   SceneFailed: [new SceneFailed({ title: "race", cause }), someFailed],
   SeedRefused: [new SeedRefused({ detail: "no" }), usage],
   ServeError: [new ServeError({ cause }), environment],

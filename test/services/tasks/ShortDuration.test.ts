@@ -15,11 +15,20 @@ const read = (text: string) =>
 
 it.effect("reads what people type, and nothing else", () =>
   Effect.gen(function*() {
-    const good = { "30s": 30_000, "60s": 60_000, "250ms": 250, "2m": 120_000, "1.5m": 90_000, "2h": 7_200_000, "0": 0 }
+    const good = {
+      "30s": 30_000,
+      "60s": 60_000,
+      "250ms": 250,
+      "2m": 120_000,
+      "1.5m": 90_000,
+      "2h": 7_200_000,
+      "1d": 86_400_000,
+      "0": 0
+    }
     for (const [text, millis] of Object.entries(good)) {
       assert.strictEqual(Duration.toMillis(yield* read(text)), millis, text)
     }
-    for (const text of [" ", "30", "30 seconds", "-1s", "1e3s", "s", "30S", "Infinity", "1d", "30s "]) {
+    for (const text of [" ", "30", "30 seconds", "-1s", "1e3s", "s", "30S", "Infinity", "1w", "30s "]) {
       const error = yield* Effect.flip(read(text))
       assert.instanceOf(error, Config.ConfigError)
       assert.match(

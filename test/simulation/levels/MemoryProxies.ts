@@ -223,6 +223,7 @@ export const fetches = (store: MemoryStore, process: Process): Layer.Layer<Fetch
     calls.call(operation, what, (cause) => new FrontierError({ operation, reason: "Unavailable", cause }))
   const runOf = (run: Run): Run => ({
     name: run.name,
+    notes: run.notes,
     add: (targets) => ask("add")(run.add(targets)),
     seal: ask("seal")(run.seal),
     source: {
@@ -244,10 +245,12 @@ export const fetches = (store: MemoryStore, process: Process): Layer.Layer<Fetch
           lasting(store, calls, true, (kept) => ask("open")(kept.open(frontier.open(name, options)))),
           runOf
         ),
-      runs: ask("runs")(frontier.runs),
+      runs: (query) => ask("runs")(frontier.runs(query)),
       find: (name) => ask("find")(frontier.find(name)),
+      notes: (name) => ask("notes")(frontier.notes(name)),
       tags: (name) => ask("tags")(frontier.tags(name)),
-      outcomes: (name, filter) => frontier.outcomes(name, filter)
+      outcomes: (name, filter) => frontier.outcomes(name, filter),
+      remove: (name, options) => ask("remove")(frontier.remove(name, options))
     }),
     Layer.succeed(FetchKeys, {
       begin: (request) => keyed("begin")(keys.begin(request)),

@@ -10,9 +10,12 @@
 --
 -- Locks are taken in the order run, member, lanes by id; so nothing deadlocks.
 
+-- name: null while the run is removed.
+-- notes: what whoever began it has noted with it; the frontier does not look into it.
 create table sluice.fetch_run (
   id int generated always as identity primary key,
-  name text not null unique,
+  name text unique,
+  notes jsonb not null default '{}',
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   next_seq bigint not null default 1,
@@ -114,7 +117,7 @@ select r.name as run, l.host,
   u.source, u.line, u.id, u.input, o.final_url, o.state, o.status, o.tag, o.attempts, o.bytes, encode(o.sha256, 'hex') as sha256,
   o.content_type, o.started_at, o.duration_ms, o.due_at, o.saved_to, o.error
 from sluice.fetch_outcome o
-join sluice.fetch_run r on r.id = o.run_id
+join sluice.fetch_run r on r.id = o.run_id and r.name is not null
 join sluice.fetch_lane l on l.id = o.lane_id
 join sluice.fetch_url u on u.lane_id = o.lane_id and u.seq = o.seq;
 
@@ -128,7 +131,8 @@ from sluice.fetch_run r cross join lateral (
   select coalesce(sum(added), 0) as added, coalesce(sum(done), 0) as done, coalesce(sum(failed), 0) as failed,
     coalesce(sum(deferred), 0) as deferred, coalesce(sum(taken), 0) as taken, max(seen_at) as seen_at
   from sluice.fetch_member where run_id = r.id
-) m;
+) m
+where r.name is not null;
 
 -- What is known of hosts, over all runs: politeness outlives a process, and belongs to the host.
 --

@@ -1,10 +1,11 @@
 -- How memberships in a run go on and end. Each is one statement for its client, so that no transaction waits for a client that is gone,
 -- and several for the server: what comes after a lock is taken sees what others did before. Plans are fixed, as those of the work are.
 
--- Makes a process a member of a run.
+-- Makes a process a member of a run. No row: the run was removed.
 create function sluice.fetch_join(run int, is_sealed boolean) returns table (id int) language sql as $$
   insert into sluice.fetch_member (run_id, sealed, since)
-  values (run, is_sealed, (select r.next_seq from sluice.fetch_run r where r.id = run)) returning id
+    select r.id, is_sealed, r.next_seq from sluice.fetch_run r where r.id = run and r.name is not null for key share
+    returning id
 $$;
 
 -- The first key of the session locks by which a process shows that it lives; the second is its member's id.

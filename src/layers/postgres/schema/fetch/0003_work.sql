@@ -10,9 +10,16 @@
 -- first column alone is as good. Where a lane's owner is checked, `is not distinct from` keeps the planner from reading all of an owner's
 -- lanes for each one of a batch.
 
--- Opens a run, new or known.
-create function sluice.fetch_open(run_name text) returns table (id int) language sql as $$
-  insert into sluice.fetch_run (name) values (run_name) on conflict (name) do update set updated_at = now() returning id
+-- Notes with some more noted over them, name by name; null takes a name away.
+create function sluice.fetch_noted(notes jsonb, more jsonb) returns jsonb language sql immutable as $$
+  select coalesce(jsonb_object_agg(n.key, n.value) filter (where n.value <> 'null'), '{}') from jsonb_each(notes || more) n
+$$;
+
+-- Opens a run, new or known, and notes what there is to note.
+create function sluice.fetch_open(run_name text, more text) returns table (id int, next_seq float8, notes jsonb) language sql as $$
+  insert into sluice.fetch_run as r (name, notes) values (run_name, sluice.fetch_noted('{}', more::jsonb))
+    on conflict (name) do update set updated_at = now(), notes = sluice.fetch_noted(r.notes, more::jsonb)
+    returning r.id, r.next_seq::float8, r.notes
 $$;
 
 -- Drops what is stale of hosts, up to so many; what others are writing stays.
@@ -22,10 +29,12 @@ create function sluice.fetch_sweep(most int) returns void language sql as $$
   ) and stale_at < now()
 $$;
 
--- The lanes of these hosts, made where there are none.
+-- The lanes of these hosts, made where there are none. No rows: the run was removed.
 create function sluice.fetch_lanes(run int, hosts text[]) returns table (id bigint, host text) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
+  perform from sluice.fetch_run r where r.id = run and r.name is not null for key share;
+  if not found then return; end if;
   insert into sluice.fetch_lane (run_id, host) select run, t.host from unnest(hosts) t(host) order by t.host on conflict do nothing;
   -- Sees what others have added meanwhile.
   return query select l.id, l.host from unnest(hosts) t(host)
@@ -208,9 +217,13 @@ begin
       and not exists (select from sluice.fetch_member m where m.run_id = run and not m.sealed);
 end $$;
 
--- Makes up to so many recorded URLs pending again, behind all others: those that are due, or the failed ones that meet the filter. Gives
--- back how many.
-create function sluice.fetch_reopen(run int, is_due boolean, only_tag text, only_host text, most int, out reopened int) language plpgsql
+-- Makes up to so many recorded URLs pending again, behind all others: those that are due, or those that meet the filter and are not
+-- deferred. Gives back how many.
+-- below: what was made pending again since then stays as it is, also when it has been fetched again meanwhile.
+create function sluice.fetch_reopen(
+  run int, is_due boolean, below bigint, only_failed boolean, only_tag text, least_status int, most_status int, only_host text, most int,
+  out reopened int
+) language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare picked tid[];
@@ -221,10 +234,18 @@ begin
     picked := array(
       select o.ctid from sluice.fetch_outcome o where o.run_id = run and o.state = 'deferred' and o.due_at <= now() order by o.due_at limit most
     );
+  elsif only_failed or only_tag is not null then
+    picked := array(
+      select o.ctid from sluice.fetch_outcome o where o.run_id = run and o.seq < below and o.state <> 'done' and o.state = 'failed'
+        and (only_tag is null or o.tag = only_tag)
+        and (least_status is null or o.status between least_status and most_status)
+        and (only_host is null or o.lane_id = (select l.id from sluice.fetch_lane l where l.run_id = run and l.host = only_host))
+      order by o.seq limit most
+    );
   else
     picked := array(
-      select o.ctid from sluice.fetch_outcome o where o.run_id = run and o.state <> 'done' and o.state = 'failed'
-        and (only_tag is null or o.tag = only_tag)
+      select o.ctid from sluice.fetch_outcome o where o.run_id = run and o.seq < below and o.state <> 'deferred'
+        and (least_status is null or o.status between least_status and most_status)
         and (only_host is null or o.lane_id = (select l.id from sluice.fetch_lane l where l.run_id = run and l.host = only_host))
       order by o.seq limit most
     );
@@ -244,6 +265,7 @@ begin
     update sluice.fetch_lane l set tail = x.seq from locked x where l.id = any (array[x.lane_id])
   ), tally as (
     update sluice.fetch_run r set next_seq = r.next_seq + (select count(*) from gone), updated_at = now(),
+      done = r.done - (select count(*) from gone where state = 'done'),
       failed = r.failed - (select count(*) from gone where state = 'failed'),
       deferred = r.deferred - (select count(*) from gone where state = 'deferred')
     where r.id = run
@@ -260,8 +282,9 @@ end $$;
 
 -- A page of a run's outcomes, in the order of `seq`. The plan is made for each page, when it is known by what it filters: the partial
 -- index of failures is of use to those that do not ask for what is done.
-create function sluice.fetch_page(run int, behind bigint, only_failed boolean, only_tag text, only_host text, most int)
-returns table (
+create function sluice.fetch_page(
+  run int, behind bigint, only_failed boolean, only_tag text, least_status int, most_status int, only_host text, most int
+) returns table (
   seq float8, url text, state text, status smallint, attempts int, bytes float8, duration_ms float8, started_millis float8, sha256 text,
   content_type text, final_url text, saved_to text, error json, method text, source text, line int, id json, input json
 ) language plpgsql
@@ -276,6 +299,7 @@ begin
   where o.run_id = run and o.seq > behind
     and (not (only_failed or only_tag is not null) or o.state <> 'done')
     and (only_tag is null or o.tag = only_tag)
+    and (least_status is null or o.status between least_status and most_status)
     and (only_host is null or o.lane_id = (select l.id from sluice.fetch_lane l where l.run_id = run and l.host = only_host))
   order by o.seq limit most;
 end $$;
