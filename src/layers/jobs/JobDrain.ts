@@ -124,9 +124,10 @@ const draining = Effect.fnUntraced(function*<const H extends ReadonlyArray<Handl
 })
 
 /**
- * Runs the jobs that wait with these handlers, and what they enqueue, as a worker does: with retries, timeouts, keys and priorities. It moves
- * the `TestClock` to the next job that is due, again and again, until none is left within an hour (`within`) of virtual time. Fails with
- * `JobTestError` when handlers do not end in that time, and when there are more attempts than `maxAttempts`.
+ * Runs the jobs that wait with these handlers, and what they enqueue, as a worker does: with retries, timeouts, keys and
+ * priorities. It moves the `TestClock` to the next job that is due, again and again, until none is left within an hour
+ * (`within`) of virtual time. Fails with `JobTestError` when handlers do not end in that time, and when there are more
+ * attempts than `maxAttempts`.
  *
  * @example
  * const { dead, succeeded } = yield* JobTest.drain([welcome, report])

@@ -1,6 +1,6 @@
 /**
- * A failure as text, for whoever has to mend it: what it says, what it carries, where it came from. All of it is bounded, since it is stored
- * with its job and logged; what is `Redacted`, or named like a secret, stays out.
+ * A failure as text, for whoever has to mend it: what it says, what it carries, where it came from. All of it is bounded,
+ * since it is stored with its job and logged; what is `Redacted`, or named like a secret, stays out.
  */
 import { Cause, Redactable, Result } from "effect"
 import type { JobFailure } from "./Job.ts"

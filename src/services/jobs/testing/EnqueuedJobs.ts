@@ -130,8 +130,8 @@ const others = (jobs: ReadonlyArray<JobInfo>): string => {
 }
 
 /**
- * Asserts that a job of a kind waits or runs, with this payload, or these fields of it, or one for which a function holds; answers the oldest.
- * Fails with a `JobTestError` that tells in what the closest one differs.
+ * Asserts that a job of a kind waits or runs, with this payload, or these fields of it, or one for which a function
+ * holds; answers the oldest. Fails with a `JobTestError` that tells in what the closest one differs.
  *
  * @example yield* JobTest.assertEnqueued(Welcome, { user: 1 }, { delay: "1 hour" })
  */

@@ -58,8 +58,8 @@ export const forward = Effect.fnUntraced(function*<A, E, R, E2, R2>(
 })
 
 /**
- * Runs an effect and moves the `TestClock` whenever it waits, until it has ended: sleeps, retries and timeouts take no real time. Fails with
- * `JobTestError` when it has not ended `within` so much virtual time; it is interrupted then.
+ * Runs an effect and moves the `TestClock` whenever it waits, until it has ended: sleeps, retries and timeouts take no
+ * real time. Fails with `JobTestError` when it has not ended `within` so much virtual time; it is interrupted then.
  *
  * For what waits for the real world (a socket, a file) use the live clock: virtual time would run away from it.
  *

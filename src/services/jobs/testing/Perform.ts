@@ -58,9 +58,10 @@ const limited = <A, E, R>(self: Effect.Effect<A, E, R>, timeout: Duration.Durati
 }
 
 /**
- * Runs a handler with one payload, as a worker would, and answers what would become of the job: the payload goes through the kind's schema and
- * back, the kind's timeout and retry schedule hold, and a result or an error that does not fit its schema is told as a worker tells it. Nothing
- * is stored, and there is no transaction but the test's own. Sleeps of the handler take no real time where there is a `TestClock`.
+ * Runs a handler with one payload, as a worker would, and answers what would become of the job: the payload goes through
+ * the kind's schema and back, the kind's timeout and retry schedule hold, and a result or an error that does not fit its
+ * schema is told as a worker tells it. Nothing is stored, and there is no transaction but the test's own. Sleeps of the
+ * handler take no real time where there is a `TestClock`.
  *
  * @example
  * const verdict = yield* JobTest.perform(welcome, { user: 1 }, { attempt: 5 })
