@@ -150,8 +150,8 @@ layer(Layer.provideMerge(PostgresFrontier.layer, TestDatabase.layer), { excludeT
         /** A member that was heard of so long ago; a session may show that its process lives. */
         const member = Effect.fnUntraced(function*(name: string, age: string, hasSession: boolean) {
           yield* begin(name)
-          const [row] = yield* sql<{ readonly id: number }>`insert into sluice.fetch_member (run_id, seen_at)
-            select id, now() - ${age}::text::interval from sluice.fetch_run where name = ${name} returning id`
+          const [row] = yield* sql<{ readonly id: number }>`insert into sluice.fetch_member (run_id, seen_at, since)
+            select id, now() - ${age}::text::interval, next_seq from sluice.fetch_run where name = ${name} returning id`
           if (!hasSession) return
           yield* session.execute("select pg_advisory_lock(sluice.fetch_lock_space(), $1)", [row?.id], undefined)
         })

@@ -299,7 +299,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
           `${process.execPath} ${program} fetch --run head | head -1; exit \${PIPESTATUS[0]}`
         ], {
           stdio: ["pipe", "ignore", "pipe"],
-          env: { ...process.env, NODE_OPTIONS: "", DATABASE_URL: url }
+          env: { ...process.env, NODE_OPTIONS: "", DATABASE_URL: url, SLUICE_LOOP_THRESHOLD: "0" }
         })
         shell.stderr?.on("data", (chunk) => said += String(chunk))
         shell.stdin?.on("error", () => {})
@@ -307,7 +307,10 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
         shell.on("close", (code) => resume(Effect.succeed(code)))
       })
       assert.strictEqual(code, 141)
-      assert.match(said, /^its reader has gone; \d+ recorded here. Go on with: sluice fetch --run head/)
+      assert.match(
+        said,
+        /^its reader has gone; \d+ recorded here\.( The input was not read to its end\.)? Go on with: sluice fetch --run head/
+      )
       assert.isBelow(hits.size, 20_000)
       assert.strictEqual((yield* counts("head")).leased, 0)
     }).pipe(Effect.scoped))

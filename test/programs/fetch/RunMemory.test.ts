@@ -21,7 +21,7 @@ const valuesOf = Effect.fnUntraced(function*(line: string) {
 const here = tmpdir()
 const everything = `-o out.ndjson --save ${here} -c 100 --per-host 50 --rate 0.5 --per-host-rate 1 --timeout 90s ` +
   "--connect-timeout 1500ms --headers-timeout 120s --idle-timeout 1h --retries 0 --max-body 64KiB --method HEAD " +
-  "--deny-private --robots"
+  "--deny-private --robots --save-as {id}{ext} --keep a,b -A mine/1 --no-adaptive --block-max 1m --patience 30s"
 
 const recall = (before: RunOptions.RunOptions | undefined, line: string) =>
   Effect.flatMap(valuesOf(line), (values) => RunMemory.recall("it's", before, values)).pipe(
@@ -43,17 +43,20 @@ const begun = remembered(`${everything} -H authorization:secret -H x-y:z`)
 /** For one invocation, or for what the run has already. */
 const momentary = [
   "urls",
-  "input",
+  "inputs",
   "run",
   "deadline",
   "headers",
+  "user",
+  "data",
   "retryFailed",
   "again",
   "tag",
   "host",
   "status",
   "forget",
-  "json"
+  "json",
+  "quiet"
 ]
 
 describe("a run's memory", () => {
@@ -81,7 +84,13 @@ describe("a run's memory", () => {
         maxBody: "64KiB",
         method: "HEAD",
         denyPrivate: true,
-        robots: true
+        robots: true,
+        saveAs: "{id}{ext}",
+        keep: "a,b",
+        userAgent: "mine/1",
+        adaptive: false,
+        blockMax: "1m",
+        patience: "30s"
       })
       assert.deepStrictEqual((yield* recall(undefined, "")).notes, {}, "what is not said is not remembered")
     }))

@@ -135,7 +135,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("rows of sluice fetch",
       const one = "http://127.0.0.1:1/"
       const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, code: number, says: string]> = [
         [["-i", "directory"], 2, "cannot read directory: it is a directory (EISDIR)"],
-        [["-o", "no/dir/x", one], 3, "cannot write no/dir/x: there is no such directory (ENOENT)"],
+        [["-o", "no/dir/x", one], 3, "no/dir/x: there is no such directory (ENOENT)"],
         [["--save-as", "{foo}", "--save", "saved", one], 2, "or {input.NAME}: {foo} is no field"],
         [["--save-as", "{id}", one], 2, "add that"],
         [["-u", "hunter2", one], 2, "a name, a colon and a password"]

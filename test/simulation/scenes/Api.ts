@@ -205,7 +205,8 @@ class Client {
       notes.answered++
       notes.told.push({ ...request, answer })
       const asked = notes.asked.get(request.key)
-      if (asked !== undefined) notes.asked.set(request.key, { ...asked, endedAt: kernel.nowMillis })
+      // A refusal leaves its key free: an earlier try that was under way with another server may still be done after it.
+      if (asked !== undefined && status < 400) notes.asked.set(request.key, { ...asked, endedAt: kernel.nowMillis })
       if (status >= 400) return yield* Effect.fail("refused")
       const id = String(json["id"])
       ids.set(request.key, id)
