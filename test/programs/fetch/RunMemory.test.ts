@@ -108,9 +108,12 @@ describe("a run's memory", () => {
       assert.deepStrictEqual(values.deadline, Option.some(Duration.seconds(1)))
       assert.deepStrictEqual(notes, {}, "nothing is new")
       assert.deepStrictEqual(lines, [
-        `run it's goes on as it was begun: --save ${here} --output ${resolve("out.ndjson")} --concurrency 100 ` +
+        `run it's goes on as it was begun: --save ${here} --save-as '{id}{ext}' --keep a,b --output ${
+          resolve("out.ndjson")
+        } --concurrency 100 ` +
         "--per-host 50 --rate 0.5 --per-host-rate 1 --timeout 90s --connect-timeout 1500ms --headers-timeout 2m " +
-        "--idle-timeout 1h --retries 0 --max-body 64KiB --method HEAD --robots --deny-private"
+        "--idle-timeout 1h --retries 0 --max-body 64KiB --method HEAD --user-agent mine/1 --no-adaptive --block-max 1m " +
+        "--patience 30s --robots --deny-private"
       ])
     }))
 
@@ -169,8 +172,9 @@ describe("a run's memory", () => {
       const strange = yield* Effect.flip(recall(before, "--forget rat"))
       assert.strictEqual(
         strange.message,
-        "run it's does not remember \"rat\"; what it remembers: save, output, concurrency, per-host, rate, per-host-rate, " +
-          "timeout, connect-timeout, headers-timeout, idle-timeout, retries, max-body, method, robots, deny-private, " +
+        "run it's does not remember \"rat\"; what it remembers: save, save-as, keep, output, concurrency, per-host, rate, per-host-rate, " +
+          "timeout, connect-timeout, headers-timeout, idle-timeout, retries, max-body, method, user-agent, adaptive, block-max, patience, " +
+          "robots, deny-private, " +
           "authorization, x-y"
       )
       const nothing = yield* Effect.flip(recall(RunOptions.none, "--forget rate"))
