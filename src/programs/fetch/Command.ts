@@ -6,7 +6,7 @@ import {
   type Context,
   DateTime,
   Effect,
-  FileSystem,
+  type FileSystem,
   Option,
   Random,
   Runtime,
@@ -19,14 +19,12 @@ import * as Command from "effect/cli/Command"
 import { FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import { Frontier } from "../../services/fetch/Frontier.ts"
 import { ExitCode } from "../../services/tasks/ExitCode.ts"
-import { withLines, withLiveRegion } from "../terminal/LiveRegion.ts"
 import { say, tell } from "../terminal/Say.ts"
-import * as Screen from "../terminal/Screen.ts"
+import * as Display from "./Display.ts"
 import { fetchRun } from "./FetchRun.ts"
 import { flags, policyOf, retryFilterOf, type Values } from "./Flags.ts"
 import * as Inputs from "./Inputs.ts"
 import * as Outcomes from "./Outcomes.ts"
-import * as Progress from "./Progress.ts"
 import { RunMeter } from "./RunMeter.ts"
 import { complete, isDone, isSuccess, OutputGone } from "./RunReport.ts"
 import * as Summary from "./Summary.ts"
@@ -79,29 +77,6 @@ const outputOf = Effect.fnUntraced(function*({ json, output }: Values, isKnown: 
   return file === "-" || json || !(yield* stdio.stdoutIsTerminal) ? yield* Outcomes.stdout : Outcomes.none
 })
 
-/** How a run is shown while it goes on. */
-type Display = "live" | "plain" | "quiet"
-
-/** A live picture, unless the outcomes themselves go over the screen, or may: whoever reads a pipe may print what it reads. */
-const displayOf = Effect.fnUntraced(function*({ json, output, quiet }: Values) {
-  if (quiet) return "quiet"
-  if (!(yield* Screen.isLive)) return "plain"
-  const { stdoutIsTerminal } = yield* Stdio.Stdio
-  const isTerminal = yield* stdoutIsTerminal
-  const file = Option.getOrUndefined(output)
-  const isToldHere = file === undefined ? json || !isTerminal : file === "-"
-  if (!isToldHere) return "live"
-  const { stat } = yield* FileSystem.FileSystem
-  const kind = Option.map(yield* Effect.option(stat("/dev/stdout")), ({ type }) => type)
-  return !isTerminal && Option.contains(kind, "File") ? "live" : "plain"
-})
-
-/** Runs it in sight of whoever started it. */
-const shownAs = <A, E, R>(display: Display, work: Effect.Effect<A, E, R>, name: string, meter: RunMeter) => {
-  if (display === "live") return withLiveRegion(work, Progress.draw(name, meter))
-  return display === "plain" ? withLines(work, Progress.line(name, meter)) : work
-}
-
 /** Names malformed lines, the first ones each. */
 const tellMalformed =
   (meter: RunMeter, context: Context.Context<Stdio.Stdio | Terminal.Terminal>) =>
@@ -129,7 +104,7 @@ const run = Effect.fn("sluice fetch")(
     const policy = policyOf(values)
     const meter = new RunMeter(yield* Clock.currentTimeMillis, policy)
     const inputs = yield* inputsOf(values, isKnown)
-    const display = yield* displayOf(values)
+    const display = yield* Display.of(values)
     const work = fetchRun({
       name,
       inputs,
@@ -140,7 +115,7 @@ const run = Effect.fn("sluice fetch")(
       onMalformed: tellMalformed(meter, context),
       meter
     }).pipe(Effect.provideService(FetchPolicy, policy))
-    const report = yield* shownAs(display, work, name, meter).pipe(
+    const report = yield* Display.show(display, work, name, meter).pipe(
       Effect.onInterrupt(() => say([Summary.cutShort("interrupted", name, meter)])),
       Effect.tapErrorTag(
         ["BodyStoreError", "FrontierError", "OutputError"],
