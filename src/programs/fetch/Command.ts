@@ -1,21 +1,30 @@
 /**
  * `sluice fetch`: a list of URLs in, one recorded outcome for each out.
  */
-import { Clock, type Context, DateTime, Effect, FileSystem, Option, Random, Stdio, Stream, type Terminal } from "effect"
+import {
+  Clock,
+  type Context,
+  DateTime,
+  Effect,
+  type FileSystem,
+  Option,
+  Random,
+  Stdio,
+  Stream,
+  type Terminal
+} from "effect"
 import * as Command from "effect/cli/Command"
 import { BodyStore, BodyStores } from "../../services/fetch/BodyStore.ts"
 import { FetchPolicy } from "../../services/fetch/FetchPolicy.ts"
 import { Frontier } from "../../services/fetch/Frontier.ts"
 import { CalledAs } from "../terminal/CalledAs.ts"
-import { withLines, withLiveRegion } from "../terminal/LiveRegion.ts"
 import { say, tell } from "../terminal/Say.ts"
-import * as Screen from "../terminal/Screen.ts"
 import { dim } from "../terminal/Style.ts"
+import * as Display from "./Display.ts"
 import { fetchRun } from "./FetchRun.ts"
 import { againOf, flags, headersOf, policyOf, type Values } from "./Flags.ts"
 import * as Inputs from "./Inputs.ts"
 import * as Outcomes from "./Outcomes.ts"
-import * as Progress from "./Progress.ts"
 import * as RunMemory from "./RunMemory.ts"
 import { RunMeter } from "./RunMeter.ts"
 import * as RunOptions from "./RunOptions.ts"
@@ -73,29 +82,6 @@ const outputOf = Effect.fnUntraced(function*({ json, output }: Values, isKnown: 
   if (file !== undefined && file !== "-") return yield* Outcomes.file(file, isKnown)
   return file === "-" || json || !(yield* stdio.stdoutIsTerminal) ? yield* Outcomes.stdout : Outcomes.none
 })
-
-/** How a run is shown while it goes on. */
-type Display = "live" | "plain" | "quiet"
-
-/** A live picture, unless the outcomes themselves go over the screen, or may: whoever reads a pipe may print what it reads. */
-const displayOf = Effect.fnUntraced(function*({ json, output, quiet }: Values) {
-  if (quiet) return "quiet"
-  if (!(yield* Screen.isLive)) return "plain"
-  const { stdoutIsTerminal } = yield* Stdio.Stdio
-  const isTerminal = yield* stdoutIsTerminal
-  const file = Option.getOrUndefined(output)
-  const isToldHere = file === undefined ? json || !isTerminal : file === "-"
-  if (!isToldHere) return "live"
-  const { stat } = yield* FileSystem.FileSystem
-  const kind = Option.map(yield* Effect.option(stat("/dev/stdout")), ({ type }) => type)
-  return !isTerminal && Option.contains(kind, "File") ? "live" : "plain"
-})
-
-/** Runs it in sight of whoever started it. */
-const shownAs = <A, E, R>(display: Display, work: Effect.Effect<A, E, R>, name: string, meter: RunMeter) => {
-  if (display === "live") return withLiveRegion(work, Progress.draw(name, meter))
-  return display === "plain" ? withLines(work, Progress.line(name, meter)) : work
-}
 
 /** Names malformed lines, the first ones each. */
 const tellMalformed =
@@ -158,7 +144,7 @@ const recalled = Effect.fnUntraced(function*(given: Values) {
 })
 
 /** The last words of a run that came to its end. */
-const concluded = Effect.fnUntraced(function*(report: RunReport, display: Display, goOn: string) {
+const concluded = Effect.fnUntraced(function*(report: RunReport, display: Display.Display, goOn: string) {
   if (display === "live") yield* say(["", ...Summary.table(report, goOn)])
   else if (display === "plain" || !isSuccess(report)) yield* say(Summary.brief(report, goOn))
   return yield* complete(report)
@@ -172,7 +158,7 @@ const run = Effect.fn("sluice fetch")(
     const policy = policyOf(values)
     const meter = new RunMeter(yield* Clock.currentTimeMillis)
     const inputs = yield* inputsOf(values, isKnown)
-    const display = yield* displayOf(values)
+    const display = yield* Display.of(values)
     const bodies = yield* bodiesOf(values)
     if (display !== "quiet") yield* say(lines.map(dim))
     const work = fetchRun({
@@ -194,7 +180,7 @@ const run = Effect.fn("sluice fetch")(
         const line = meter.isInputDone ? goOn : RunMemory.lineOf(calledAs, name, options, inputWords(given))
         return say([Summary.cutShort(how, meter, line)])
       })
-    const report = yield* shownAs(display, work, name, meter).pipe(
+    const report = yield* Display.show(display, work, name, meter).pipe(
       Effect.onInterrupt(() => cutShort("interrupted")),
       Effect.tapErrorTag(["BodyStoreError", "FrontierError", "OutputError"], () => cutShort("stopped"))
     )

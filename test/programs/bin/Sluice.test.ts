@@ -1,6 +1,6 @@
 /**
- * Every command as people run it: what it says to a wrong command line and without a database, and what it shows of
- * itself while it runs.
+ * The programs that run for long, as people run them: what they show of themselves. `Sweep.test.ts` has what every command says when
+ * something around it is wrong.
  */
 import { assert, layer } from "@effect/vitest"
 import { Deferred, Effect, Queue, type Scope } from "effect"
@@ -8,8 +8,6 @@ import { type ClientRequest, createServer, request } from "node:http"
 import { post } from "../../support/ApiClient.ts"
 import * as Sluice from "../../support/SluiceProcess.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
-
-const isLong = process.env["SLUICE_LONG"] === "1"
 
 /** Runs a command to its end: its exit code and all that it said. */
 const run = (args: ReadonlyArray<string>, env: Record<string, string> = {}) =>
@@ -62,60 +60,7 @@ const treeOf = Effect.fnUntraced(function*(child: Sluice.SluiceProcess) {
   return [root, ...yield* Queue.clear(child.lines)].join("\n")
 })
 
-const wrong: ReadonlyArray<readonly [args: string, said: RegExp]> = [
-  ["fetsh", /Unknown subcommand "fetsh".*\n.*\n? *fetch/],
-  ["fetch --retry 3 http://a.test", /Unrecognized flag: --retry/],
-  ["runs --jsn", /Unrecognized flag: --jsn/],
-  ["serve --port 70000", /--port: "70000". Expected: a value between 0 and 65535/],
-  ["serve --workers -1", /--workers: "-1". Expected: a value between 0 and 10000/],
-  ["serve --picking 5", /--picking: "5". Expected: a duration like 250ms, 10s or 2m/],
-  ["work --only oders", /--only: "oders". Expected: "demo" \| "orders" \| "fetches"/],
-  ["work -c 0", /--concurrency: "0". Expected: a value between 1 and 10000/],
-  ["jobs ls --state done", /--state: "done". Expected: "ready"/],
-  ["jobs show abc", /<id>: "abc". Expected: the id of a job, a whole number/],
-  ["jobs try -n -1", /--count: "-1". Expected: a value between 1 and 100000/],
-  ["jobs try --takes 600001", /--takes: "600001". Expected: a value between 0 and 600000/],
-  ["orders load --url nowhere", /--url: "nowhere". Expected: an address such as http/],
-  ["orders seed --funds 0", /--funds: "0". Expected: a value between 1/],
-  ["migrate now", /Unexpected positional argument: "now"/]
-]
-
-const environmental = [
-  "fetch http://127.0.0.1:1",
-  "runs",
-  "runs show one",
-  "serve --port 0",
-  "work",
-  "jobs stats",
-  "orders seed",
-  "orders audit",
-  "migrate"
-]
-
 layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
-  it.effect("a command line that is wrong is answered with what would be right, and exit code 2", () =>
-    Effect.forEach(
-      isLong ? wrong : wrong.filter((_, index) => index % 2 === 0),
-      ([args, expected]) =>
-        Effect.map(run(args.split(" ")), ({ code, said }) => {
-          assert.match(said, expected, args)
-          assert.match(said, /what it takes: sluice( \w+)* --help/, args)
-          assert.strictEqual(code, 2, args)
-        }),
-      { concurrency: 2, discard: true }
-    ), 120_000)
-
-  it.effect("a database that cannot be reached is named in one line, with exit code 3", () =>
-    Effect.forEach(
-      environmental,
-      (args) =>
-        Effect.map(run(args.split(" "), { DATABASE_URL: "postgres://me@127.0.0.1:1/db" }), ({ code, said }) => {
-          assert.match(said, /^sluice: the database at 127\.0\.0\.1:1\/db cannot be reached: .*$/, args)
-          assert.strictEqual(code, 3, args)
-        }),
-      { concurrency: 2, discard: true }
-    ), 120_000)
-
   it.effect("a loop threshold that makes no sense is refused before anything starts", () =>
     Effect.gen(function*() {
       const { url } = yield* TestDatabase.TestDatabase

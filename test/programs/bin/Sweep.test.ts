@@ -101,7 +101,11 @@ describe("every command", () => {
     ["jobs retry --reason bad", /--reason: "bad"/],
     ["jobs try -n -5", /--count: "-5". Expected: a value between 1 and 100000/],
     ["orders load --url notaurl", /--url: "notaurl". Expected: an address such as http/],
-    ["orders seed --customers 0", /--customers: "0"/]
+    ["jobs try --takes 600001", /--takes: "600001". Expected: a value between 0 and 600000/],
+    ["orders seed --customers 0", /--customers: "0"/],
+    ["orders seed --funds 0", /--funds: "0". Expected: a value between 1/],
+    ["migrate now", /Unexpected positional argument: "now"/],
+    ["fetsh", /Unknown subcommand "fetsh"[^]*fetch/]
   ]
 
   it.live("refuses a value that cannot be, and says what can", () =>
@@ -114,6 +118,10 @@ describe("every command", () => {
   const withDatabase = commands.filter((command) => !/^(demo|orders load)/.test(command))
   const environments: ReadonlyArray<readonly [env: Record<string, string>, said: RegExp]> = [
     [{ DATABASE_URL: "" }, /^sluice: DATABASE_URL should look like postgres:.*: it is set, and empty/],
+    [
+      { DATABASE_URL: "postgres://me@127.0.0.1:1/db" },
+      /^sluice: the database at 127\.0\.0\.1:1\/db cannot be reached: .*$/
+    ],
     [{ DATABASE_URL: "mysql://here" }, /^sluice: DATABASE_URL should look like postgres:.*: it begins with mysql:/],
     [{ SLUICE_POOL_MIN: "30", SLUICE_POOL_MAX: "2" }, /^sluice: SLUICE_POOL_MIN is "30": expected at most/],
     [{ SLUICE_STATEMENT_TIMEOUT: "soon" }, /^sluice: SLUICE_STATEMENT_TIMEOUT is "soon": expected a duration like/],

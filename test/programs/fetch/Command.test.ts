@@ -233,6 +233,16 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice fetch", (it) =>
       assert.strictEqual(readFileSync(row.split(",")[15] ?? "", "utf8"), "hello", "where the row says")
     }).pipe(Effect.scoped))
 
+  it.effect("says nothing when it is told to be quiet, but what went wrong", () =>
+    Effect.gen(function*() {
+      const { at } = yield* origin
+      const fine = yield* sluice(["fetch", "-q", at("/q")])
+      assert.deepStrictEqual([fine.code, fine.stderr, fine.urls], [0, "", [at("/q")]])
+      const wrong = yield* sluice(["fetch", "--quiet", "--run", "quiet", at("/404/q")])
+      assert.strictEqual(wrong.code, 1)
+      assert.match(wrong.stderr, /^run quiet: 1 URL in .* 1 StatusError\n1 failed: /)
+    }).pipe(Effect.scoped))
+
   it.effect("goes on with a run: what is recorded is not fetched again, what failed is when asked", () =>
     Effect.gen(function*() {
       const { at, hits } = yield* origin

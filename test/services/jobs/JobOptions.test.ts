@@ -254,6 +254,15 @@ withLayer(PostgresJobQueue.layerWith({ listen: false }).pipe(Layer.provideMerge(
         }), 30_000)
     }
 
+    it.effect("two handlers of one kind: one of them would never run", () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(refusable(() => Worker.layer([handler, handler])))
+        assert.strictEqual(
+          error.message,
+          "JobWorker.layer, kind \"options\": handlers is two: expected one for each kind"
+        )
+      }))
+
     it.effect("an id that no job can have is nobody's, and no question to the database", () =>
       Effect.gen(function*() {
         const queue = yield* JobQueue

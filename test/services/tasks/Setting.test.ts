@@ -24,6 +24,11 @@ const right: ReadonlyArray<readonly [config: Config.Config<unknown>, text: strin
 
 const wrong: ReadonlyArray<readonly [config: Config.Config<unknown>, text: string, message: string]> = [
   [whole, "65536", "IT is \"65536\": expected a whole number from 0 to 65,535, such as 3000"],
+  [
+    Setting.whole("IT", { least: 2, most: 9, example: 5 }),
+    "1",
+    "IT is \"1\": expected a whole number from 2 to 9, such as 5"
+  ],
   [whole, "-1", "IT is \"-1\": expected a whole number from 0 to 65,535, such as 3000"],
   [whole, "1e3", "IT is \"1e3\": expected a whole number from 0 to 65,535, such as 3000"],
   [whole, " ", "IT is set, and empty: expected a whole number from 0 to 65,535, such as 3000"],
