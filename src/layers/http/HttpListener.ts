@@ -87,7 +87,7 @@ export class HttpListener extends Server {
         yield* afterPoll
         this.hear(lookedAt)
         for (const [socket, line] of this.lines) {
-          if (!isBusy(line) && lookedAt - line.quietSinceMillis >= quietMillis) socket.destroy()
+          if (lookedAt - line.quietSinceMillis >= quietMillis) socket.destroy()
         }
         yield* Effect.sleep(lookMillis)
       }

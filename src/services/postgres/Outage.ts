@@ -1,20 +1,36 @@
 /**
- * Outages of the database, told of once by a process: a line when the first of its parts misses it, and a line when the last has it back.
+ * Outages of the database, told of once by a process: a line when the first of its parts misses it, and a line when the first has it back.
  * What a part cannot do for another reason (a right that is missing, say) is told of by itself, once until it works again.
  */
 import { Cause, Clock, Context, Effect, Predicate, Schema } from "effect"
 import { isSqlError } from "effect/sql/SqlError"
 import * as SqlFailure from "./SqlFailure.ts"
 
-/** The parts of a process that miss the database now, and since when the first of them does. */
-interface Missing {
+/** What a process knows of its database being away. */
+interface Absence {
+  /** Those who noticed, and have neither had it back nor ended. */
   readonly parts: Set<object>
-  sinceMillis: number
+  /** Since when; undefined while it is there. */
+  sinceMillis: number | undefined
+  isTold: boolean
+  /** When it was back the last time. */
+  backAtMillis: number
 }
 
+/** That a database is away again so soon after it was back is told of when it lasts: the last of its broken connections say so. */
+const settleMillis = 10_000
+
+/** Of a program that has not missed its database yet. */
+export const none = (): Absence => ({
+  parts: new Set(),
+  sinceMillis: undefined,
+  isTold: false,
+  backAtMillis: -Infinity
+})
+
 /** All parts of a program share one: it is the program's database. */
-export const CurrentMissing: Context.Reference<Missing> = Context.Reference("sluice/services/postgres/Outage", {
-  defaultValue: (): Missing => ({ parts: new Set(), sinceMillis: 0 })
+export const CurrentAbsence: Context.Reference<Absence> = Context.Reference("sluice/services/postgres/Outage", {
+  defaultValue: none
 })
 
 /** What is wrong, in one line, and whether it is that the database is not there. */
@@ -41,7 +57,7 @@ const troubleOf = (failed: unknown): Trouble => {
 /** A part of a program that works with the database all the time. */
 export class Outage {
   private readonly what: string
-  private book: Missing | undefined
+  private absence: Absence | undefined
   /** Whether what was heard last is a failure. */
   isOn = false
 
@@ -52,54 +68,62 @@ export class Outage {
 
   /** Something failed, with an error or a cause. Only the first time says so, until something has worked. */
   failed(doing: string, failed: unknown): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function*() {
-      if (this.isOn) return
+    return Effect.suspend(() => {
+      if (this.isOn && this.absence === undefined) return Effect.void
       const { isAway, text } = troubleOf(failed)
       if (isAway) {
-        yield* this.missed(`the database is away (${doing} failed: ${text}): trying again until it is back`)
-      } else {
-        this.isOn = true
-        yield* Effect.logWarning(`${this.what} (${doing} failed: ${text}): trying again until it works`)
+        return this.missed(`the database is away (${doing} failed: ${text}): trying again until it is back`)
       }
+      this.forget()
+      this.isOn = true
+      return Effect.logWarning(`${this.what} (${doing} failed: ${text}): trying again until it works`)
     })
   }
 
   /** The database is away, in the words of this part: they are the process's when no other has said so yet. */
   missed(line: string): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
-      if (this.isOn) return
+      const absence = yield* CurrentAbsence
+      const nowMillis = yield* Clock.currentTimeMillis
+      const isFirst = !this.isOn
       this.isOn = true
-      const book = yield* CurrentMissing
-      this.book = book
-      book.parts.add(this)
-      if (book.parts.size > 1) {
-        yield* Effect.logDebug(`${this.what}: ${line}`)
-      } else {
-        book.sinceMillis = yield* Clock.currentTimeMillis
+      this.absence = absence
+      absence.parts.add(this)
+      if (absence.sinceMillis === undefined) {
+        absence.sinceMillis = nowMillis
+        absence.isTold = false
+      }
+      if (!absence.isTold && nowMillis - absence.backAtMillis >= settleMillis) {
+        absence.isTold = true
         yield* Effect.logWarning(line)
+      } else if (isFirst) {
+        yield* Effect.logDebug(`${this.what}: ${line}`)
       }
     })
   }
 
-  /** Something has worked. */
+  /** Something has worked: the database is there, whoever else has not tried it yet. */
   get worked(): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (!this.isOn) return Effect.void
-      const book = this.book
+      const { absence } = this
+      const sinceMillis = absence?.sinceMillis
       this.forget()
-      if (book === undefined) return Effect.logInfo(`${this.what}: it works again`)
-      if (book.parts.size > 0) return Effect.void
-      return Effect.flatMap(
-        Clock.currentTimeMillis,
-        (now) => Effect.logInfo(`the database is back after ${((now - book.sinceMillis) / 1000).toFixed(1)} s`)
-      )
+      if (absence === undefined) return Effect.logInfo(`${this.what}: it works again`)
+      absence.sinceMillis = undefined
+      if (sinceMillis === undefined || !absence.isTold) return Effect.void
+      return Effect.flatMap(Clock.currentTimeMillis, (nowMillis) => {
+        absence.backAtMillis = nowMillis
+        return Effect.logInfo(`the database is back after ${((nowMillis - sinceMillis) / 1000).toFixed(1)} s`)
+      })
     })
   }
 
   /** The part has ended: it misses nothing any more. */
   forget(): void {
     this.isOn = false
-    this.book?.parts.delete(this)
-    this.book = undefined
+    const { absence } = this
+    this.absence = undefined
+    if (absence?.parts.delete(this) === true && absence.parts.size === 0) absence.sinceMillis = undefined
   }
 }

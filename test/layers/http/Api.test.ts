@@ -232,6 +232,10 @@ withLayer(layer, { excludeTestServices: true })("API", (it) => {
       assert.match(metrics.text, /^sluice_http_requests_total\{route="GET \/v1\/orders\/:id",status="404"\} \d+$/m)
       assert.match(metrics.text, /^sluice_queue_jobs\{queue="orders\.settle",state="ready"\} \d+$/m)
       assert.match(metrics.text, /^# TYPE sluice_http_request_seconds histogram$/m)
+      const said = (what: string) =>
+        Array.from(metrics.text.matchAll(new RegExp(`^# ${what} (\\w+)`, "gm")), ([, name]) => name)
+      assert.include(said("TYPE"), "sluice_tasks_live")
+      assert.deepStrictEqual(said("HELP").toSorted(), said("TYPE").toSorted())
       const spec = yield* request(`${base}/openapi.json`)
       assert.strictEqual(spec.json.openapi, "3.1.0")
       assert.include(Object.keys(spec.json.paths), "/v1/orders/{id}")

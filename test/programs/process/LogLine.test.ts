@@ -71,5 +71,6 @@ it.effect("is bounded, and written whatever is in it", () =>
       assert.strictEqual(typeof JSON.parse(line).message, "string")
       assert.notInclude(line, "hunter2")
     }
+    assert.strictEqual(lines[0]?.split("\"cause\":").length, 6)
     assert.strictEqual(JSON.parse(lines[4] ?? "").error.name, "Interrupted")
   }))

@@ -5,7 +5,7 @@ import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { JobQueueError } from "../../../src/services/jobs/JobError.ts"
 import { OrdersStoreError } from "../../../src/services/orders/OrdersError.ts"
-import { CurrentMissing, Outage } from "../../../src/services/postgres/Outage.ts"
+import { CurrentAbsence, none, Outage } from "../../../src/services/postgres/Outage.ts"
 
 const gone = new SqlError({ reason: new ConnectionError({ cause: new Error("connect ECONNREFUSED") }) })
 const denied = new SqlError({
@@ -25,7 +25,7 @@ const told = (
     return program.pipe(
       Effect.provide(Logger.layer([logger])),
       Effect.provideService(References.MinimumLogLevel, level),
-      Effect.provideService(CurrentMissing, { parts: new Set(), sinceMillis: 0 }),
+      Effect.provideService(CurrentAbsence, none()),
       Effect.as(lines)
     )
   })
@@ -48,22 +48,66 @@ it.effect("three parts that miss the database for six seconds: two lines", () =>
     assert.strictEqual((yield* told(three, "All")).length, 4)
   }))
 
-it.effect("it is back when the last part has it back, or has ended; then the next outage is told of", () =>
+it.effect("it is back when the first part has it back, though others have not tried since, or never will", () =>
   Effect.gen(function*() {
     const lines = yield* told(Effect.gen(function*() {
-      const [one, other] = [new Outage("one"), new Outage("other")]
+      const [one, hourly] = [new Outage("one"), new Outage("hourly")]
+      yield* hourly.failed("asking", gone)
       yield* one.failed("asking", gone)
-      yield* other.failed("asking", gone)
+      yield* TestClock.adjust("3 seconds")
       yield* one.worked
-      other.forget()
-      yield* one.failed("asking again", gone)
       yield* one.worked
+      yield* TestClock.adjust("1 hour")
+      yield* one.failed("asking later", gone)
+      yield* TestClock.adjust("1 second")
+      yield* hourly.worked
+    }))
+    assert.deepStrictEqual(lines.map((line) => line.slice(0, 44)), [
+      "Warn the database is away (asking failed: co",
+      "Info the database is back after 3.0 s",
+      "Warn the database is away (asking later fail",
+      "Info the database is back after 1.0 s"
+    ])
+  }))
+
+it.effect("a late connection that breaks after it is back is no second outage; one that lasts is", () =>
+  Effect.gen(function*() {
+    const lines = yield* told(Effect.gen(function*() {
+      const [one, late] = [new Outage("one"), new Outage("late")]
+      yield* one.failed("asking", gone)
+      yield* one.worked
+      yield* late.failed("asking", gone)
+      yield* late.worked
+      for (let second = 0; second < 12; second++) {
+        yield* late.failed("asking", gone)
+        yield* TestClock.adjust("1 second")
+      }
+      yield* late.worked
+    }))
+    assert.deepStrictEqual(lines.map((line) => line.slice(0, 37)), [
+      "Warn the database is away (asking fai",
+      "Info the database is back after 0.0 s",
+      "Warn the database is away (asking fai",
+      "Info the database is back after 12.0 "
+    ])
+  }))
+
+it.effect("parts that end take their outage with them", () =>
+  Effect.gen(function*() {
+    const lines = yield* told(Effect.gen(function*() {
+      const one = new Outage("one")
+      yield* one.failed("asking", gone)
+      one.forget()
+      yield* TestClock.adjust("1 minute")
+      yield* one.worked
+      yield* one.failed("asking", gone)
+      yield* TestClock.adjust("1 second")
       yield* one.worked
     }))
-    assert.deepStrictEqual(lines.map((line) => line.slice(0, 45)), [
-      "Warn the database is away (asking failed: con",
-      "Warn the database is away (asking again faile",
-      "Info the database is back after 0.0 s"
+    assert.deepStrictEqual(lines.map((line) => line.slice(0, 37)), [
+      "Warn the database is away (asking fai",
+      "Warn the database is away (asking fai",
+      "Info the database is back after 1.0 s"
     ])
   }))
 
@@ -79,6 +123,7 @@ it.effect("what is refused for another reason is told of by each part, once, as 
         new JobQueueError({ operation: "claim", reason: "Unavailable", detail: "it is closed" })
       )
       yield* jobs.worked
+      yield* TestClock.adjust("10 seconds")
       yield* jobs.failed("expiring", new OrdersStoreError({ operation: "expire", reason: "Unavailable", cause: gone }))
     }))
     assert.deepStrictEqual(lines, [
