@@ -1,3 +1,4 @@
+import type { Options } from "@effect/platform-node/NodeHttpServer"
 import { Duration } from "effect"
 import { createServer, type Server } from "node:http"
 
@@ -16,4 +17,13 @@ export const make = (deadline: Duration.Duration): Server => {
     headersTimeout: arrivalMillis,
     connectionsCheckingInterval: Math.ceil(arrivalMillis / 4)
   })
+}
+
+/**
+ * The largest message that a client may send over a WebSocket, in bytes: 16 KiB, else it is closed with 1009. Messages are not compressed:
+ * that would cost each connection more memory than everything else.
+ */
+export const webSocket: NonNullable<Options["websocket"]> = {
+  maxPayload: 16_384,
+  perMessageDeflate: false
 }

@@ -37,11 +37,11 @@ const workplace = ({ listen }: { readonly listen: boolean }) =>
   )
 
 /** What the API answers from, and the workers of its process. */
-const api = (options: Server.Workers & { readonly listen: boolean }) =>
+const api = (options: Server.Workers & { readonly listen: boolean; readonly publicUrl: Option.Option<string> }) =>
   Layer.mergeAll(
     Layer.provide(WorkerReadiness.layer, [PostgresReadiness.layer, Server.workers(options)]),
     PostgresFetchKeys.layer,
-    Server.settings
+    Server.settings(options)
   ).pipe(Layer.provideMerge(workplace(options)))
 
 /** Bodies are kept where `--save` says, and else not at all. */

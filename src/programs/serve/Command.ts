@@ -33,6 +33,13 @@ const flags = {
     Flag.withDescription("let further processes listen on the same port, one for each core, say (not on macOS)"),
     Flag.withDefault(false)
   ),
+  publicUrl: Flag.String("public-url").pipe(
+    Flag.withDescription(
+      "where people and clients reach the server, like https://example.com/shop, for its pages and document (default: SLUICE_PUBLIC_URL, else where a request came to)"
+    ),
+    Flag.withSchema(Server.PublicUrl),
+    Flag.optional
+  ),
   listen
 }
 

@@ -1,12 +1,25 @@
 /** The API server of `sluice serve`, and the workers that it has in its process unless told otherwise. */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Config, type Context, Duration, Effect, Layer, Option, Predicate, Redacted, Runtime, Schema } from "effect"
+import {
+  Config,
+  type Context,
+  Duration,
+  Effect,
+  Layer,
+  Option,
+  Predicate,
+  Redacted,
+  Runtime,
+  Schema,
+  SchemaTransformation
+} from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import type { ServeError } from "effect/http/HttpServerError"
 import * as ApiRoutes from "../../layers/http/ApiRoutes.ts"
 import * as HttpListener from "../../layers/http/HttpListener.ts"
 import { ApiSettings } from "../../services/http/ApiSettings.ts"
+import * as LongConnections from "../../services/http/LongConnections.ts"
 import { ServedWorkers } from "../../services/http/ServedWorkers.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
@@ -66,17 +79,53 @@ export class CannotListen extends Schema.TaggedError<CannotListen>()("CannotList
 const codeOf = (cause: unknown): string =>
   Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : "unknown"
 
-/** How the API treats requests, as the environment says. */
-export const settings: Layer.Layer<ApiSettings, Config.ConfigError> = Layer.effect(
-  ApiSettings,
-  Config.all({
-    token: Config.option(Config.Redacted("SLUICE_API_TOKEN")).pipe(
-      Config.map((token) => Option.getOrUndefined(Option.filter(token, (value) => Redacted.value(value).trim() !== "")))
-    ),
-    deadline: ShortDuration.config("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
-    maxBodyBytes: Config.Int("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536))
+/** An address of this server as people outside of it know it: without a query, a user or a slash at its end. */
+export const PublicUrl = Schema.String.check(
+  Schema.makeFilter((text: string) => {
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    return url !== undefined && /^https?:$/.test(url.protocol) &&
+      url.search + url.hash + url.username + url.password === ""
+  }, { expected: "an address like https://example.com or https://example.com/shop" })
+).pipe(Schema.decodeTo(
+  Schema.String,
+  SchemaTransformation.transform({
+    decode: (text) => text.replace(/\/+$/, ""),
+    encode: (text) => text
   })
+))
+
+const publicUrlConfig = Config.schema(PublicUrl, "SLUICE_PUBLIC_URL").pipe(
+  Config.option,
+  Config.map(Option.getOrUndefined)
 )
+
+const place = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 }))
+
+const connectionsConfig = Config.all({
+  max: Config.schema(place, "SLUICE_MAX_STREAMS").pipe(Config.withDefault(LongConnections.defaults.max)),
+  maxPerClient: Config.schema(place, "SLUICE_MAX_STREAMS_PER_CLIENT").pipe(
+    Config.withDefault(LongConnections.defaults.maxPerClient)
+  )
+}).pipe(Config.map((limits) => ({ ...LongConnections.defaults, ...limits })))
+
+/** How the API treats requests, as the command line and the environment say. */
+export const settings = (
+  given: { readonly publicUrl: Option.Option<string> }
+): Layer.Layer<ApiSettings, Config.ConfigError> =>
+  Layer.effect(
+    ApiSettings,
+    Config.all({
+      token: Config.option(Config.Redacted("SLUICE_API_TOKEN")).pipe(
+        Config.map((token) =>
+          Option.getOrUndefined(Option.filter(token, (value) => Redacted.value(value).trim() !== ""))
+        )
+      ),
+      deadline: ShortDuration.config("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
+      maxBodyBytes: Config.Int("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536)),
+      publicUrl: Option.match(given.publicUrl, { onNone: () => publicUrlConfig, onSome: Config.succeed }),
+      connections: connectionsConfig
+    })
+  )
 
 /** The port when the command line names none. */
 export const portConfig = Config.Port("PORT").pipe(Config.withDefault(3000))
@@ -107,7 +156,8 @@ const server = (options: Options) =>
       port: options.port,
       host,
       reusePort: options.sharePort,
-      gracefulShutdownTimeout: "10 seconds"
+      gracefulShutdownTimeout: "10 seconds",
+      websocket: HttpListener.webSocket
     })
     return explained(listening, host, options.port)
   }))
