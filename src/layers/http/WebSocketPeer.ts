@@ -73,7 +73,13 @@ export const make = ({ client, limits, reader, wire, writer }: Parts): Connectio
       orElse: () => Effect.fail(new LongConnections.PeerTooSlow({ unreadBytes: wire.writableLength }))
     })
   )
-  const write = (text: string) => Effect.mapError(writer.write(text), gone)
+  // What is written to a connection that has ended is lost without a word.
+  const write = (text: string) =>
+    Effect.suspend(() =>
+      wire.writable
+        ? Effect.mapError(writer.write(text), gone)
+        : Effect.fail(new LongConnections.PeerGone({ code: 1006 }))
+    )
   return {
     peer: {
       client,

@@ -68,7 +68,10 @@ export interface Peer {
 export interface Handler {
   /** In the live task tree. */
   readonly name: string
-  /** Closes with 1000 when it ends, 1008 on PeerTooSlow, 1011 when it dies, and as a {@link Hangup} says. */
+  /**
+   * Closes with 1000 when it ends, 1008 on PeerTooSlow, 1011 when it dies, and as a {@link Hangup} says. It learns that the other side has
+   * gone when it receives or sends: what may do neither for long should receive beside it, if only to throw away what comes.
+   */
   readonly handle: (peer: Peer) => Effect.Effect<void, PeerGone | PeerTooSlow | Hangup, Scope.Scope>
 }
 

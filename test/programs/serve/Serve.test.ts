@@ -1,11 +1,11 @@
 /** `sluice serve` as people run it: a process, its port, its token, and how it leaves. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Queue } from "effect"
+import { Effect, Queue, Result, Schema } from "effect"
 import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"
 import { createServer } from "node:net"
 import { promisify } from "node:util"
-import { CannotListen } from "../../../src/programs/serve/Server.ts"
+import { CannotListen, PublicUrl } from "../../../src/programs/serve/Server.ts"
 import { post, request } from "../../support/ApiClient.ts"
 import { listening, start as sluice } from "../../support/SluiceProcess.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
@@ -175,6 +175,19 @@ it.live(
     }),
   180_000
 )
+
+it("a public URL is an address without query, user or slash at its end", () => {
+  const decode = Schema.decodeUnknownResult(PublicUrl)
+  const read = (text: string) => Result.getOrUndefined(decode(text))
+  assert.strictEqual(read("https://example.com/"), "https://example.com")
+  assert.strictEqual(read("http://localhost:3000/shop/"), "http://localhost:3000/shop")
+  for (
+    const text of ["example.com", "/shop", "ftp://example.com", "https://a:b@example.com", "https://example.com/?q", ""]
+  ) {
+    assert.isUndefined(read(text), text)
+  }
+  assert.include(String(Result.getFailure(decode("shop"))), "https://example.com/shop")
+})
 
 it("what a listen error means is said by its code", () => {
   const cause = Object.assign(new Error("listen ENOTSUP: operation not supported"), { code: "ENOTSUP" })
