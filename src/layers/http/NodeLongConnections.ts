@@ -1,5 +1,5 @@
 import { toIncomingMessage } from "@effect/platform-node/NodeHttpServerRequest"
-import { Cause, Deferred, Effect, Exit, FiberSet, Latch, Layer, Option, type Scope } from "effect"
+import { Cause, Deferred, Effect, Exit, FiberSet, Latch, Layer, Metric, Option, type Scope } from "effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { ApiSettings } from "../../services/http/ApiSettings.ts"
@@ -49,6 +49,10 @@ const goodbyeOf = <E extends { readonly _tag: string }>(
   return error._tag === "PeerTooSlow" ? [1008, "too slow: come back and go on from what you have"] : undefined
 }
 
+const open = Metric.gauge("sluice_http_long_connections", {
+  description: "Event streams and WebSockets that are open"
+})
+
 /** The places that there are. */
 const makePlaces = ({ max, maxPerClient }: Limits) => {
   const perClient = new Map<string, number>()
@@ -62,14 +66,15 @@ const makePlaces = ({ max, maxPerClient }: Limits) => {
       }
       live += 1
       perClient.set(client, own + 1)
-      return Effect.void
+      return Metric.update(open, live)
     })
   const leave = (client: string) =>
-    Effect.sync(() => {
+    Effect.suspend(() => {
       live -= 1
       const own = (perClient.get(client) ?? 1) - 1
       if (own === 0) perClient.delete(client)
       else perClient.set(client, own)
+      return Metric.update(open, live)
     })
   const take = (request: HttpServerRequest) =>
     Effect.gen(function*() {

@@ -140,6 +140,9 @@ withLayer(api({ connections: { ...LongConnections.defaults, max: 3, maxPerClient
         // A proxy of this machine speaks for its clients, and there are only so many places in all.
         const other = yield* RawWebSocket.open(url, { "x-forwarded-for": "203.0.113.1, 203.0.113.9" })
         assert.strictEqual(other.status, 101)
+        const metrics = yield* request(`${base}/metrics`)
+        assert.match(metrics.text, /^# HELP sluice_http_long_connections .+$/m)
+        assert.match(metrics.text, /^sluice_http_long_connections 3$/m)
         const another = yield* RawWebSocket.open(url, { "x-forwarded-for": "203.0.113.10" })
         assert.include(another.answer, "3 are open in all")
         yield* Effect.promise(async () => await stream.body?.cancel())

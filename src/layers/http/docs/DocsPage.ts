@@ -87,7 +87,7 @@ const navHtml = ({ operations, tags }: Contents): string => {
 }
 
 const accessHtml = ({ needsToken }: Contents): string =>
-  `<h2 id="access">Access</h2><section class="item" data-find id="token"><p>${
+  `<div data-part><h2 id="access">Access</h2><section class="item" data-find id="token"><p>${
     prose(
       needsToken
         ? "Every route under `/v1` takes `Authorization: Bearer` with the server's token (SLUICE_API_TOKEN). A browser's WebSocket, which cannot send that header, names it as a subprotocol: `sluice` and `bearer.` with the token in Base64url."
@@ -97,7 +97,7 @@ const accessHtml = ({ needsToken }: Contents): string =>
     prose(
       "Health, metrics and these pages are open to everybody. Every answer carries `X-Request-Id`, the caller's own or one of ours. A request with a body that is to be done once carries an `Idempotency-Key`."
     )
-  }</p></section>`
+  }</p></section></div>`
 
 const groupHtml = (contents: Contents, tag: { readonly name: string; readonly description: string }): string => {
   const shared = new Set([...contents.everywhere, ...contents.withBody])

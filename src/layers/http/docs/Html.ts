@@ -17,7 +17,7 @@ h1,h2,h3{line-height:1.25}h2{margin:2.5rem 0 .5rem;font-size:1.5rem}h3{margin:1r
 code,pre{font:0.875em/1.5 ui-monospace,monospace}code{overflow-wrap:anywhere}
 pre{overflow:auto;max-height:36rem;margin:.5rem 0;padding:.75rem;border:1px solid var(--line);border-radius:6px;background:var(--soft);tab-size:2;scroll-margin-top:4rem}
 section.item{border-top:1px solid var(--line);padding:.25rem 0 1rem}a{color:var(--accent)}
-.verb{font-weight:700;display:inline-block;min-width:3rem}.muted{opacity:.75}
+.verb{font-weight:700;display:inline-block;min-width:3rem}li code .verb{min-width:0}.muted{opacity:.75}
 table{border-collapse:collapse;width:100%;margin:.75rem 0}
 td,th{text-align:left;vertical-align:top;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line)}
 td:first-child,th:first-child{width:14rem}.answers td:first-child,.answers th:first-child{width:4rem}.answers td:last-child,.answers th:last-child{width:20rem}th{font-weight:600}td p{margin:0}
