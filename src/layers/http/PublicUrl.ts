@@ -1,6 +1,6 @@
 /**
- * A server behind a proxy may be reached below a prefix, as `https://example.com/shop`. It understands addresses with the prefix and without
- * it, whether or not the proxy takes it off, and answers with it.
+ * A server behind a proxy may be reached below a prefix, as `https://example.com/shop`. It understands addresses with the prefix and
+ * without it, whether or not the proxy takes it off, and answers with it.
  */
 import { Effect } from "effect"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"

@@ -1,4 +1,4 @@
-/** One WebSocket of this server: Effect's socket for its messages, Node's for how much of them is unread and whether the other side lives. */
+/** One WebSocket of this server: Effect's socket for messages, Node's for how much is unread and whether the other side lives. */
 import { Effect } from "effect"
 import * as Socket from "effect/socket/Socket"
 import type { Socket as NodeSocket } from "node:net"

@@ -35,7 +35,7 @@ const flags = {
   ),
   publicUrl: Flag.String("public-url").pipe(
     Flag.withDescription(
-      "where people and clients reach the server, like https://example.com/shop, for its pages and document (default: SLUICE_PUBLIC_URL, else where a request came to)"
+      "where people and clients reach the server, like https://example.com/shop (default: SLUICE_PUBLIC_URL, else where a request came to)"
     ),
     Flag.withSchema(Server.PublicUrl),
     Flag.optional

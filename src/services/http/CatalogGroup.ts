@@ -42,7 +42,8 @@ const put = HttpApiEndpoint.put("putProduct", "/v1/products/:sku", {
 }).annotateMerge(
   documented(
     "Add or change a product",
-    "A new one (201) has no stock yet; of a known one (200) all but the stock is replaced. Orders keep prices and sellers as they were when they were accepted.",
+    "A new one (201) has no stock yet; of a known one (200) all but the stock is replaced. " +
+      "Orders keep prices and sellers as they were when they were accepted.",
     {
       200: "The product was known and is as it was sent, but for its stock.",
       201: "The product is new, without stock."

@@ -64,8 +64,8 @@ const events = HttpApiEndpoint.get("fetchEvents", "/v1/fetches/:name/events", {
   error: [...common, ...followed, Problem.FetchNotFound]
 }).annotateMerge(documented(
   "Follow a fetch run",
-  "Where the run is, told anew when it has moved, twice a second at most, until nothing is left to fetch: as server-sent events or, with `Upgrade: websocket`, as " +
-    "messages of a WebSocket, with the same documents. Each says everything: who comes back has missed nothing.",
+  "Where the run is, told anew when it has moved, twice a second at most, until nothing is left to fetch: as server-sent events " +
+    "or, with `Upgrade: websocket`, as messages of a WebSocket, with the same documents. Each says everything: who comes back has missed nothing.",
   { 200: "Where the run is, as it moves." }
 ))
 

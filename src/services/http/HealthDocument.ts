@@ -23,7 +23,8 @@ export const paths = {
   "/readyz": read(
     "getReadiness",
     "Whether the process can serve",
-    "For a probe that sends requests elsewhere: not while it drains, while the database is away or read only, or while workers of this process cannot claim jobs.",
+    "For a probe that sends requests elsewhere: not while it drains, while the database is away or read only, " +
+      "or while workers of this process cannot claim jobs.",
     {
       200: { description: "It can serve.", content: json({ status: status("ready") }) },
       503: {

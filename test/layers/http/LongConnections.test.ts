@@ -108,13 +108,13 @@ it.live("a slow reader that reads on is waited for", () =>
       Effect.forEach(Array.from({ length: count }), () => send("x".repeat(65_536)), { discard: true })
     yield* Effect.gen(function*() {
       const socket = yield* RawWebSocket.open(yield* Harness.baseUrl)
-      // Reads a piece at each beat of the server's heart, which it answers.
-      socket.socket.pause()
-      const step = setInterval(() => {
-        socket.socket.resume()
-        setImmediate(() => socket.isClosed || socket.socket.pause())
-      }, 5)
-      yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(step)))
+      // Reads a piece, and looks away for some turns of the loop.
+      socket.socket.on("data", () => {
+        socket.socket.pause()
+        let turns = 0
+        const turn = () => void (turns++ < 20 ? setImmediate(turn) : socket.socket.resume())
+        turn()
+      })
       assert.strictEqual(yield* RawWebSocket.closing(socket), 1000)
       assert.strictEqual(socket.texts.length, count)
     }).pipe(Effect.provide(serving(some, { patience: Duration.seconds(20) })))

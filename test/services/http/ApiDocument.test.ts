@@ -1,4 +1,4 @@
-/** The document holds what generators of clients and linters ask of one: every rule of redocly's recommended set that can apply, and ours. */
+/** The document holds what generators of clients and linters ask of one: redocly's recommended rules, as far as they apply, and ours. */
 import { assert, it } from "@effect/vitest"
 import * as Addresses from "../../../src/layers/http/Addresses.ts"
 import * as ApiDocument from "../../../src/services/http/ApiDocument.ts"

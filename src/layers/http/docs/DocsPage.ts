@@ -1,6 +1,6 @@
 /**
- * `/`, `/openapi.json`, `/docs` and the pages of the problem types: made from the API's document, with nothing to load from elsewhere. Links
- * between them are relative, so that they hold below any prefix.
+ * `/`, `/openapi.json`, `/docs` and the pages of the problem types: made from the API's document, with nothing to load from elsewhere.
+ * Links between them are relative, so that they hold below any prefix.
  */
 import { Effect, type Layer } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
@@ -81,23 +81,28 @@ const navHtml = ({ operations, tags }: Contents): string => {
     )
   )
   const rest = [["access", "Access"], ["problems", "Problems"], ["schemas", "Schemas"]] as const
-  return `<nav><a class="top" href="#top">Sluice API</a><div class="search"><input type="search" aria-label="Search this page" placeholder="Search (press /)"><span id="found" class="muted" role="status"></span></div><details open><summary>Routes</summary>${
+  const search =
+    `<div class="search"><input type="search" aria-label="Search this page" placeholder="Search (press /)">` +
+    `<span id="found" class="muted" role="status"></span></div>`
+  return `<nav><a class="top" href="#top">Sluice API</a>${search}<details open><summary>Routes</summary>${
     routes.join("")
   }${rest.map(([id, name]) => `<div><h2><a href="#${id}">${name}</a></h2></div>`).join("")}</details></nav>`
 }
 
+const withToken = "Every route under `/v1` takes `Authorization: Bearer` with the server's token (SLUICE_API_TOKEN). " +
+  "A browser's WebSocket, which cannot send that header, names it as a subprotocol: `sluice` and `bearer.` with the token in Base64url."
+
+const withoutToken = "This server has no token (SLUICE_API_TOKEN): it answers programs of its own machine, " +
+  "which name it localhost, 127.0.0.1 or [::1], and no page of another site or origin."
+
+const forAll =
+  "Health, metrics and these pages are open to everybody. Every answer carries `X-Request-Id`, the caller's own or " +
+  "one of ours. A request that is to be done once carries an `Idempotency-Key`."
+
 const accessHtml = ({ needsToken }: Contents): string =>
   `<div data-part><h2 id="access">Access</h2><section class="item" data-find id="token"><p>${
-    prose(
-      needsToken
-        ? "Every route under `/v1` takes `Authorization: Bearer` with the server's token (SLUICE_API_TOKEN). A browser's WebSocket, which cannot send that header, names it as a subprotocol: `sluice` and `bearer.` with the token in Base64url."
-        : "This server has no token (SLUICE_API_TOKEN): it answers programs of its own machine, which name it localhost, 127.0.0.1 or [::1], and no page of another site or origin."
-    )
-  }</p><p>${
-    prose(
-      "Health, metrics and these pages are open to everybody. Every answer carries `X-Request-Id`, the caller's own or one of ours. A request with a body that is to be done once carries an `Idempotency-Key`."
-    )
-  }</p></section></div>`
+    prose(needsToken ? withToken : withoutToken)
+  }</p><p>${prose(forAll)}</p></section></div>`
 
 const groupHtml = (contents: Contents, tag: { readonly name: string; readonly description: string }): string => {
   const shared = new Set([...contents.everywhere, ...contents.withBody])
