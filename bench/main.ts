@@ -28,7 +28,7 @@ const { positionals, values } = parseArgs({
 })
 const [name] = positionals
 if (name === undefined || !existsSync(join(import.meta.dirname, `${name}.ts`))) {
-  console.error("usage: npm run bench -- fetch|tasks|jobs|orders [--seconds N] [--runs N]")
+  console.error("usage: npm run bench -- fetch|tasks|jobs|orders|connections [--seconds N] [--runs N]")
   process.exit(2)
 }
 const { run } = await import(`./${name}.ts`) as { readonly run: (options: BenchOptions) => Promise<string> }

@@ -9,6 +9,8 @@ import { resolve } from "node:path"
 const root = resolve(import.meta.dirname, "..")
 
 const promised: Readonly<Record<string, string>> = {
+  "chat.ts": "1000 connections in 10 rooms\n1000 have heard what was said in their room, and nothing else\n" +
+    "who did not read was dropped, and the room goes on\n",
   "priceFeed.ts": "c3: StatusError\na1: 200 cents\nb22: 300 cents\n"
 }
 

@@ -1,6 +1,6 @@
 /** The contender: `sluice serve` as it is, without workers in its process. Prints its address. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Console, Duration, Effect, Layer } from "effect"
+import { Console, Duration, Effect, Layer, Option } from "effect"
 import * as PostgresFrontier from "../../src/layers/fetch/PostgresFrontier.ts"
 import * as PostgresFetchKeys from "../../src/layers/http/PostgresFetchKeys.ts"
 import * as PostgresReadiness from "../../src/layers/http/PostgresReadiness.ts"
@@ -14,7 +14,7 @@ const api = Layer.mergeAll(
   PostgresFrontier.layer,
   PostgresFetchKeys.layer,
   PostgresReadiness.layer,
-  Server.settings
+  Server.settings({ publicUrl: Option.none() })
 ).pipe(Layer.provide(Database.layerConfig()))
 
 Main.run(

@@ -41,7 +41,6 @@ const rules: ReadonlyArray<Rule> = [
     breaks: `const far = "${"far ".repeat(50)}"`,
     keeps: "const near = 1",
     except: {
-      "src/layers/http/DocsPage.ts": "lines of a style sheet",
       "src/services/http/OrdersGroup.ts": "sentences of the API's description",
       "src/services/http/OperateGroup.ts": "sentences of the API's description",
       "src/services/http/Problem.ts": "sentences of the problems' pages",

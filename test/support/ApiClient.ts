@@ -26,6 +26,16 @@ export const request = (url: string, init: RequestInit = {}): Effect.Effect<Answ
     return { status: response.status, headers: response.headers, text, json: parse(text) }
   })
 
+/** The same, but a stream of events, which may have no end, is left as soon as it has begun. */
+export const requestUnlessStreamed = (url: string, init: RequestInit = {}): Effect.Effect<Answer> =>
+  Effect.promise(async (signal) => {
+    const response = await fetch(url, { ...init, signal })
+    const isStreamed = response.headers.get("content-type") === "text/event-stream"
+    if (isStreamed) await response.body?.cancel()
+    const text = isStreamed ? "" : await response.text()
+    return { status: response.status, headers: response.headers, text, json: parse(text) }
+  })
+
 export const post = (url: string, body: unknown, headers: Record<string, string> = {}): Effect.Effect<Answer> =>
   request(url, {
     method: "POST",

@@ -31,7 +31,8 @@ export const serve = (
       NodeHttpServer.layer(() => HttpListener.make({ ...settings, ...options }.deadline), {
         port: 0,
         host: "127.0.0.1",
-        gracefulShutdownTimeout: "1 second"
+        gracefulShutdownTimeout: "1 second",
+        websocket: HttpListener.webSocket
       })
     )
   )

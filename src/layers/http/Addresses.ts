@@ -18,7 +18,7 @@ export interface Address {
 }
 
 /** Health, metrics and documents. Nothing else is open, and what is added to the document never is. */
-const open = ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/problems/{name}"]
+const open = ["/", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/problems/{name}"]
 
 const verbs = new Set(["get", "post", "put", "patch", "delete"])
 

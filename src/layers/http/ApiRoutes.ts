@@ -15,11 +15,12 @@ import type { Catalog } from "../../services/orders/Catalog.ts"
 import type { Ledger } from "../../services/orders/Ledger.ts"
 import type { Orders } from "../../services/orders/Orders.ts"
 import * as CatalogHandlers from "./CatalogHandlers.ts"
-import * as DocsPage from "./DocsPage.ts"
+import * as DocsPage from "./docs/DocsPage.ts"
 import * as FetchHandlers from "./FetchHandlers.ts"
 import * as Gate from "./Gate.ts"
 import * as Health from "./Health.ts"
 import * as LedgerHandlers from "./LedgerHandlers.ts"
+import * as NodeLongConnections from "./NodeLongConnections.ts"
 import * as OperateHandlers from "./OperateHandlers.ts"
 import * as OrderHandlers from "./OrderHandlers.ts"
 
@@ -42,6 +43,7 @@ export const layer: Layer.Layer<
       CatalogHandlers.layer,
       FetchHandlers.layer,
       OperateHandlers.layer
-    ])
+    ]),
+    Layer.provide(NodeLongConnections.layer)
   )
 )

@@ -1,4 +1,4 @@
-import { Effect, Exit, type Layer } from "effect"
+import { Effect, Exit, type Layer, Stream } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import { createHash } from "node:crypto"
@@ -7,10 +7,13 @@ import { ServedApi } from "../../services/http/Api.ts"
 import type { FetchRunRequest } from "../../services/http/FetchesGroup.ts"
 import { type FetchClaim, FetchKeys } from "../../services/http/FetchKeys.ts"
 import { FetchRunJob, targetsOf } from "../../services/http/FetchRunJob.ts"
+import { LongConnections } from "../../services/http/LongConnections.ts"
 import * as Problem from "../../services/http/Problem.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
 import * as Uuid from "../../services/postgres/Uuid.ts"
 import * as Bodies from "./Bodies.ts"
+import * as Feed from "./Feed.ts"
+import * as FetchWatch from "./FetchWatch.ts"
 import { problemOf } from "./ProblemOf.ts"
 import { keyOf } from "./RequestHeaders.ts"
 
@@ -83,20 +86,37 @@ const make = Effect.gen(function*() {
   return { frontier, start }
 })
 
-/** The handlers of fetch runs: starting and reading them. */
-export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "fetches">, never, Frontier | JobQueue | FetchKeys> =
-  HttpApiBuilder.group(
-    ServedApi,
-    "fetches",
-    Effect.fnUntraced(function*(handlers) {
-      const { frontier, start } = yield* make
-      return handlers.handleAll({
-        startFetch: ({ headers, payload }) => Effect.mapError(start(headers["idempotency-key"], payload), problemOf),
-        getFetch: ({ params }) =>
-          Effect.mapError(
-            frontier.find(params.name, { patience }),
-            (error) => error._tag === "RunNotFound" ? new Problem.FetchNotFound() : problemOf(error)
-          )
+/** The progress of a run. Each document says everything, so that a client that comes back needs no mark. */
+const feedOf = (watch: FetchWatch.FetchWatch, name: string) => ({
+  name: `progress of fetch run ${name}`,
+  event: "progress",
+  items: Stream.map(watch(name), (document) => ({ id: undefined, document }))
+})
+
+/** The handlers of fetch runs: starting, reading and following them. */
+export const layer: Layer.Layer<
+  HttpApiGroup.Service<"sluice", "fetches">,
+  never,
+  Frontier | JobQueue | FetchKeys | LongConnections
+> = HttpApiBuilder.group(
+  ServedApi,
+  "fetches",
+  Effect.fnUntraced(function*(handlers) {
+    const { frontier, start } = yield* make
+    const connections = yield* LongConnections
+    const watch = yield* FetchWatch.make
+    const find = (name: string) =>
+      Effect.mapError(
+        frontier.find(name, { patience }),
+        (error) => error._tag === "RunNotFound" ? new Problem.FetchNotFound() : problemOf(error)
+      )
+    return handlers.handleAll({
+      startFetch: ({ headers, payload }) => Effect.mapError(start(headers["idempotency-key"], payload), problemOf),
+      getFetch: ({ params }) => find(params.name),
+      fetchEvents: Effect.fnUntraced(function*({ params: { name }, request }) {
+        yield* find(name)
+        return yield* Effect.provideService(Feed.answer(request, feedOf(watch, name)), LongConnections, connections)
       })
     })
-  )
+  })
+)

@@ -30,6 +30,7 @@ import * as Addresses from "./Addresses.ts"
 import * as Guard from "./Guard.ts"
 import * as HotRoutes from "./HotRoutes.ts"
 import * as ProblemOf from "./ProblemOf.ts"
+import * as PublicUrl from "./PublicUrl.ts"
 import { waitSeconds } from "./RequestHeaders.ts"
 import * as RequestMeter from "./RequestMeter.ts"
 
@@ -172,12 +173,13 @@ const makeIds = (server: string) => {
 export const layer: Layer.Layer<never, never, HttpRouter.HttpRouter | ApiSettings | Orders> = HttpRouter.use((router) =>
   Effect.gen(function*() {
     const settings = yield* ApiSettings
-    yield* router.addGlobalMiddleware(make({
+    const gate = make({
       settings,
       hotRouteOf: HotRoutes.make(yield* Orders, settings.maxBodyBytes),
       count: RequestMeter.make(yield* Effect.context()),
       tell: yield* AccessLog,
       nextId: makeIds(yield* Uuid.next)
-    }))
+    })
+    yield* router.addGlobalMiddleware(PublicUrl.below(settings.publicUrl, gate))
   })
 )

@@ -15,10 +15,23 @@ const digest = (text: string) => createHash("sha256").update(text).digest()
 
 const bearer = /^bearer +(\S+)\s*$/i
 
+/**
+ * A browser's WebSocket sends no headers of its own. It names the token as one of its subprotocols, in Base64url, behind the one that is
+ * answered: `new WebSocket(url, ["sluice", "bearer." + base64url(token)])`.
+ */
+const subprotocol = /(?:^|,)\s*bearer\.([A-Za-z0-9_-]+)\s*(?:,|$)/
+
+const ofWebSocket = (headers: HttpServerRequest["headers"]): string | undefined => {
+  const encoded = headers["upgrade"]?.toLowerCase() === "websocket"
+    ? subprotocol.exec(headers["sec-websocket-protocol"] ?? "")?.[1]
+    : undefined
+  return encoded === undefined ? undefined : Buffer.from(encoded, "base64url").toString()
+}
+
 const byToken = (token: Redacted.Redacted): Guard => {
   const expected = digest(Redacted.value(token))
   return ({ headers }) => {
-    const given = bearer.exec(headers["authorization"] ?? "")?.[1]
+    const given = bearer.exec(headers["authorization"] ?? "")?.[1] ?? ofWebSocket(headers)
     return given !== undefined && timingSafeEqual(digest(given), expected) ? undefined : new Problem.Unauthorized()
   }
 }

@@ -1,3 +1,4 @@
+import type { Options } from "@effect/platform-node/NodeHttpServer"
 import { Clock, Duration, Effect } from "effect"
 import { type IncomingMessage, Server, type ServerResponse } from "node:http"
 import { Server as NetServer, type Socket } from "node:net"
@@ -135,3 +136,12 @@ const afterPoll = Effect.callback<void>((resume) => {
  */
 export const make = (deadline: Duration.Duration): HttpListener =>
   new HttpListener(Math.max(4, Math.min(maxArrivalMillis, Math.floor(Duration.toMillis(deadline) / 2))))
+
+/**
+ * The largest message that a client may send over a WebSocket, in bytes: 16 KiB, else it is closed with 1009. Messages are not compressed:
+ * that would cost each connection more memory than everything else.
+ */
+export const webSocket: NonNullable<Options["websocket"]> = {
+  maxPayload: 16_384,
+  perMessageDeflate: false
+}

@@ -1,59 +1,54 @@
 /** The handlers of orders. */
-import { Effect, type Layer, Schedule, Stream } from "effect"
+import { Effect, type Layer, Stream } from "effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
-import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { ServedApi } from "../../services/http/Api.ts"
+import { LongConnections } from "../../services/http/LongConnections.ts"
 import type * as Problem from "../../services/http/Problem.ts"
-import type * as Order from "../../services/orders/Order.ts"
 import { Orders } from "../../services/orders/Orders.ts"
-import * as Shutdown from "../../services/tasks/Shutdown.ts"
 import * as Bodies from "./Bodies.ts"
+import * as Feed from "./Feed.ts"
 import { invalid, problemOf } from "./ProblemOf.ts"
 
-/** Comments between events keep proxies from closing a quiet stream. */
-const keepAlive = Stream.fromSchedule(Schedule.spaced("15 seconds")).pipe(Stream.map(() => ": still here\n\n"))
+/** The version that a client has seen: as Last-Event-ID, which a browser's WebSocket cannot send, or in the query. */
+const seenVersion = (header: string | undefined, query: number | undefined): number =>
+  /^\d{1,9}$/.test(header ?? "") ? Number(header) : query ?? 0
 
-const eventText = (event: Order.OrderEvent): string =>
-  `id: ${event.version}\nevent: order\ndata: ${JSON.stringify(Bodies.eventJson(event))}\n\n`
-
-/** A client that lost the stream comes back after a second with Last-Event-ID. */
-const preamble = "retry: 1000\n\n"
-
-/** Everything that has happened to an order and then happens, as the text of server-sent events; ends when the process drains. */
-export const eventStream = (orders: Orders["Service"], id: string, after: number) =>
-  Stream.succeed(preamble).pipe(
-    Stream.concat(Stream.merge(
-      Stream.map(orders.events(id, after), eventText),
-      keepAlive,
-      { haltStrategy: "left" }
-    )),
-    // A store that fails in mid-stream ends the stream: the client comes back and learns of it as a problem.
-    Stream.catchCause((cause) => Stream.drain(Stream.fromEffect(Effect.logDebug("an event stream broke", cause)))),
-    Stream.interruptWhen(Shutdown.awaitDraining),
-    Stream.encodeText
-  )
+/** Everything that has happened to an order after a version and then happens. */
+export const feedOf = (orders: Orders["Service"], id: string, after: number) => ({
+  name: `events of order ${id}`,
+  event: "order",
+  items: Stream.map(orders.events(id, after), (event) => ({
+    id: String(event.version),
+    document: Bodies.eventJson(event)
+  }))
+})
 
 /** Cancelling and following. */
-export const layer: Layer.Layer<HttpApiGroup.Service<"sluice", "orders">, never, Orders> = HttpApiBuilder.group(
+export const layer: Layer.Layer<
+  HttpApiGroup.Service<"sluice", "orders">,
+  never,
+  Orders | LongConnections
+> = HttpApiBuilder.group(
   ServedApi,
   "orders",
   Effect.fnUntraced(function*(handlers) {
     const orders = yield* Orders
+    const connections = yield* LongConnections
     return handlers.handleAll({
       cancelOrder: Effect.fnUntraced(function*({ headers, params }) {
         const ifVersion = yield* versionOf(headers["if-match"])
         const order = yield* orders.cancel(params.id, { ifVersion })
         return Bodies.json(Bodies.orderJson(order), { headers: { etag: Bodies.etag(order.version) } })
       }, Effect.mapError(problemOf)),
-      orderEvents: Effect.fnUntraced(function*({ headers, params }) {
+      orderEvents: Effect.fnUntraced(function*({ headers, params, query, request }) {
         yield* orders.find(params.id)
-        const last = headers["last-event-id"] ?? ""
-        const after = /^\d{1,9}$/.test(last) ? Number(last) : 0
-        return HttpServerResponse.stream(eventStream(orders, params.id, after), {
-          contentType: "text/event-stream",
-          headers: { "cache-control": "no-store", "x-accel-buffering": "no" }
-        })
+        const after = seenVersion(headers["last-event-id"], query.after)
+        return yield* Effect.provideService(
+          Feed.answer(request, feedOf(orders, params.id, after)),
+          LongConnections,
+          connections
+        )
       }, Effect.mapError(problemOf))
     })
   })

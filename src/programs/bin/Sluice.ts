@@ -1,7 +1,7 @@
 /**
  * The command line `sluice`: every command with what it needs. The only place where layers of the whole app are provided.
  */
-import { Effect, Layer } from "effect"
+import { Effect, Layer, type Option } from "effect"
 import * as Command from "effect/cli/Command"
 import * as FileBodyStore from "../../layers/fetch/FileBodyStore.ts"
 import * as Http1Client from "../../layers/fetch/Http1Client.ts"
@@ -38,11 +38,11 @@ const workplace = ({ listen }: { readonly listen: boolean }) =>
   )
 
 /** What the API answers from, and the workers of its process. */
-const api = (options: Server.Workers & { readonly listen: boolean }) =>
+const api = (options: Server.Workers & { readonly listen: boolean; readonly publicUrl: Option.Option<string> }) =>
   Layer.mergeAll(
     Layer.provide(WorkerReadiness.layer, [PostgresReadiness.layer, Server.workers(options)]),
     PostgresFetchKeys.layer,
-    Server.settings
+    Server.settings(options)
   ).pipe(Layer.provideMerge(workplace(options)))
 
 const fetch = Command.provide(

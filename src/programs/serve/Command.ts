@@ -48,6 +48,13 @@ const flags = {
     Flag.withDescription("write a line for each request on standard error (default: SLUICE_ACCESS_LOG, else not)"),
     Flag.optional
   ),
+  publicUrl: Flag.String("public-url").pipe(
+    Flag.withDescription(
+      "where people and clients reach the server, like https://example.com/shop (default: SLUICE_PUBLIC_URL, else where a request came to)"
+    ),
+    Flag.withSchema(Server.PublicUrl),
+    Flag.optional
+  ),
   listen
 }
 

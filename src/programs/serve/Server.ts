@@ -11,6 +11,7 @@ import {
   Redacted,
   Runtime,
   Schema,
+  SchemaTransformation,
   Stdio
 } from "effect"
 import * as HttpRouter from "effect/http/HttpRouter"
@@ -19,6 +20,7 @@ import type { ServeError } from "effect/http/HttpServerError"
 import * as ApiRoutes from "../../layers/http/ApiRoutes.ts"
 import * as HttpListener from "../../layers/http/HttpListener.ts"
 import { ApiSettings } from "../../services/http/ApiSettings.ts"
+import * as LongConnections from "../../services/http/LongConnections.ts"
 import { ServedWorkers } from "../../services/http/ServedWorkers.ts"
 import type { JobQueueError } from "../../services/jobs/JobError.ts"
 import { Ledger } from "../../services/orders/Ledger.ts"
@@ -93,15 +95,52 @@ const tokenConfig = Effect.gen(function*() {
   return Option.getOrUndefined(yield* Config.option(read))
 })
 
-/** How the API treats requests, as the environment says. */
-export const settings: Layer.Layer<ApiSettings, Config.ConfigError> = Layer.effect(
-  ApiSettings,
-  Effect.all({
-    token: tokenConfig,
-    deadline: ShortDuration.config("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
-    maxBodyBytes: ShortSize.configBytes("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536))
-  })
+const publicUrlForm = "an address like https://example.com or https://example.com/shop"
+
+/** An address of this server as people outside of it know it; `undefined` for one with a query, a fragment or a user. */
+const parsePublicUrl = (text: string): string | undefined => {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const isPlain = url !== undefined && /^https?:$/.test(url.protocol) &&
+    url.search + url.hash + url.username + url.password === ""
+  return isPlain ? text.replace(/\/+$/, "") : undefined
+}
+
+/** The same as a schema: without a slash at its end. */
+export const PublicUrl = Schema.String.check(
+  Schema.makeFilter((text: string) => parsePublicUrl(text) !== undefined, { expected: publicUrlForm })
+).pipe(Schema.decodeTo(
+  Schema.String,
+  SchemaTransformation.transform({ decode: (text) => parsePublicUrl(text) ?? text, encode: (text) => text })
+))
+
+const publicUrlConfig = Setting.read("SLUICE_PUBLIC_URL", publicUrlForm, parsePublicUrl).pipe(
+  Config.option,
+  Config.map(Option.getOrUndefined)
 )
+
+const connectionsConfig = Config.all({
+  max: Setting.whole("SLUICE_MAX_STREAMS", { least: 1, most: 1_000_000, example: 2000 }).pipe(
+    Config.withDefault(LongConnections.defaults.max)
+  ),
+  maxPerClient: Setting.whole("SLUICE_MAX_STREAMS_PER_CLIENT", { least: 1, most: 1_000_000, example: 200 }).pipe(
+    Config.withDefault(LongConnections.defaults.maxPerClient)
+  )
+}).pipe(Config.map((limits) => ({ ...LongConnections.defaults, ...limits })))
+
+/** How the API treats requests, as the command line and the environment say. */
+export const settings = (
+  given: { readonly publicUrl: Option.Option<string> }
+): Layer.Layer<ApiSettings, Config.ConfigError> =>
+  Layer.effect(
+    ApiSettings,
+    Effect.all({
+      token: tokenConfig,
+      deadline: ShortDuration.config("SLUICE_REQUEST_DEADLINE").pipe(Config.withDefault(Duration.seconds(30))),
+      maxBodyBytes: ShortSize.configBytes("SLUICE_MAX_BODY_BYTES").pipe(Config.withDefault(65_536)),
+      publicUrl: Option.match(given.publicUrl, { onNone: () => publicUrlConfig, onSome: Effect.succeed }),
+      connections: connectionsConfig
+    })
+  )
 
 /** The port when the command line names none. */
 export const portConfig = Setting.whole("PORT", { least: 0, most: 65_535, example: 3000 }).pipe(
@@ -158,7 +197,8 @@ const server = (options: Options) =>
       port: options.port,
       host,
       reusePort: options.sharePort,
-      gracefulShutdownTimeout: "10 seconds"
+      gracefulShutdownTimeout: "10 seconds",
+      websocket: HttpListener.webSocket
     })
     return Layer.provideMerge(Layer.effectDiscard(leaving(listener, options)), explained(listening, host, options.port))
   }))

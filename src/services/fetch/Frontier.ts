@@ -20,7 +20,9 @@ import type { FetchTarget } from "./FetchRequest.ts"
 import type { FetchSource } from "./FetchSource.ts"
 
 /** A run's name: 1 to 200 letters, digits, `.`, `_`, `-`, `:`. */
-export const RunName = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9._:-]{1,200}$/u))
+export const RunName = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9._:-]{1,200}$/u, { description: "1 to 200 letters, digits, `.`, `_`, `-` or `:`." })
+)
 
 /** Exact counts of a run. */
 export const RunCounts = Schema.Struct({

@@ -18,13 +18,13 @@ const list = HttpApiEndpoint.get("listProducts", "/v1/products", {
     link: Schema.optionalKey(Schema.String)
   }),
   error: common
-}).annotateMerge(documented("List products", "By sku, with price and stock."))
+}).annotateMerge(documented("List products", "By sku, with price and stock.", { 200: "A page of products." }))
 
 const get = HttpApiEndpoint.get("getProduct", "/v1/products/:sku", {
   params: { sku: Sku },
   success: ProductBody,
   error: [...common, Problem.ProductNotFound]
-}).annotateMerge(documented("Read a product", "Price and stock."))
+}).annotateMerge(documented("Read a product", "Price and stock.", { 200: "The product." }))
 
 const { isShipped, name, price, currency, seller } = NewProduct.fields
 
@@ -33,7 +33,7 @@ export const ProductDescription = Schema.Struct({ name, price, currency, seller,
 
 const put = HttpApiEndpoint.put("putProduct", "/v1/products/:sku", {
   params: { sku: Sku },
-  payload: ProductDescription,
+  payload: ProductDescription.annotate({ identifier: "ProductRequest" }),
   success: [
     HttpApiSchema.WithHeaders(ProductBody.pipe(HttpApiSchema.status(201)), { location: Schema.String }),
     ProductBody
@@ -42,14 +42,19 @@ const put = HttpApiEndpoint.put("putProduct", "/v1/products/:sku", {
 }).annotateMerge(
   documented(
     "Add or change a product",
-    "A new one (201) has no stock yet; of a known one (200) all but the stock is replaced. Orders keep prices and sellers as they were when they were accepted."
+    "A new one (201) has no stock yet; of a known one (200) all but the stock is replaced. " +
+      "Orders keep prices and sellers as they were when they were accepted.",
+    {
+      200: "The product was known and is as it was sent, but for its stock.",
+      201: "The product is new, without stock."
+    }
   )
 )
 
 const stock = HttpApiEndpoint.post("adjustStock", "/v1/products/:sku/stock", {
   params: { sku: Sku },
   headers: { "idempotency-key": KeyHeader },
-  payload: Schema.Struct({ units: AdjustmentUnits }),
+  payload: Schema.Struct({ units: AdjustmentUnits }).annotate({ identifier: "StockRequest" }),
   success: HttpApiSchema.WithHeaders(
     StockAdjustment.annotate({ identifier: "StockAdjustment" }).pipe(HttpApiSchema.status(201)),
     { "idempotent-replayed": Schema.optionalKey(Schema.String) }
@@ -64,7 +69,8 @@ const stock = HttpApiEndpoint.post("adjustStock", "/v1/products/:sku/stock", {
 }).annotateMerge(
   documented(
     "Adjust a product's stock",
-    "By `units` more, or less when negative: deliveries, breakage, a count that found another number."
+    "By `units` more, or less when negative: deliveries, breakage, a count that found another number.",
+    { 201: "The adjustment, and what can be sold after it." }
   )
 )
 

@@ -6,11 +6,14 @@ import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { RunName, RunSummary } from "../fetch/Frontier.ts"
 import * as Problem from "./Problem.ts"
-import { common, documented, keyed } from "./Route.ts"
+import { common, documented, followed, keyed } from "./Route.ts"
 
 const Url = Schema.String.check(
   Schema.isMaxLength(2048),
-  Schema.isPattern(/^[Hh][Tt][Tt][Pp][Ss]?:\/\/[^\s\p{Cc}\p{Cs}]+$/u, { expected: "an absolute http(s) URL" })
+  Schema.isPattern(/^[Hh][Tt][Tt][Pp][Ss]?:\/\/[^\s\p{Cc}\p{Cs}]+$/u, {
+    expected: "an absolute http(s) URL",
+    toJsonSchema: () => [{ format: "uri" }, true]
+  })
 )
 
 /** What to fetch. */
@@ -30,7 +33,7 @@ const OptionalKey = Schema.String.annotate({
 
 const start = HttpApiEndpoint.post("startFetch", "/v1/fetches", {
   headers: { "idempotency-key": Schema.optionalKey(OptionalKey) },
-  payload: FetchRunRequest,
+  payload: FetchRunRequest.annotate({ identifier: "FetchRequest" }),
   success: HttpApiSchema.WithHeaders(Run.pipe(HttpApiSchema.status(202)), {
     location: Schema.String,
     "idempotent-replayed": Schema.optionalKey(Schema.String)
@@ -40,7 +43,8 @@ const start = HttpApiEndpoint.post("startFetch", "/v1/fetches", {
   documented(
     "Fetch a list of URLs",
     "As a job: one recorded outcome for each URL, with limits, retries and deadlines. A name makes it repeatable. An Idempotency-Key is optional: " +
-      "a repeated one begins nothing and gets the first answer again, with `Idempotent-Replayed: true`."
+      "a repeated one begins nothing and gets the first answer again, with `Idempotent-Replayed: true`.",
+    { 202: "The run has begun, or goes on." }
   )
 )
 
@@ -49,10 +53,23 @@ const get = HttpApiEndpoint.get("getFetch", "/v1/fetches/:name", {
   success: Run,
   error: [...common, Problem.FetchNotFound]
 }).annotateMerge(
-  documented("Read a fetch run", "How many URLs are pending, leased, done and failed.")
+  documented("Read a fetch run", "How many URLs are pending, leased, done and failed.", {
+    200: "The run and its counts."
+  })
 )
 
+const events = HttpApiEndpoint.get("fetchEvents", "/v1/fetches/:name/events", {
+  params: { name: RunName },
+  success: HttpApiSchema.StreamSse({ data: Run }),
+  error: [...common, ...followed, Problem.FetchNotFound]
+}).annotateMerge(documented(
+  "Follow a fetch run",
+  "Where the run is, told anew when it has moved, twice a second at most, until nothing is left to fetch: as server-sent events " +
+    "or, with `Upgrade: websocket`, as messages of a WebSocket, with the same documents. Each says everything: who comes back has missed nothing.",
+  { 200: "Where the run is, as it moves." }
+))
+
 /** Fetch runs. */
-export const group = HttpApiGroup.make("fetches").add(start, get).annotateMerge(
+export const group = HttpApiGroup.make("fetches").add(start, get, events).annotateMerge(
   OpenApi.annotations({ description: "Lists of URLs, fetched as jobs." })
 )

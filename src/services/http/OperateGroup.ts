@@ -26,7 +26,8 @@ const jobs = HttpApiEndpoint.get("listJobs", "/v1/jobs", {
 }).annotateMerge(
   documented(
     "List jobs",
-    "The latest first, live and ended. The newest 5000 of each table are looked at for a page, so one with a filter may be short, or empty: as long as there is a `next` there is more to look at."
+    "The latest first, live and ended. The newest 5000 of each table are looked at for a page, so one with a filter may be short, or empty: as long as there is a `next` there is more to look at.",
+    { 200: "A page of jobs." }
   )
 )
 
@@ -34,26 +35,28 @@ const job = HttpApiEndpoint.get("getJob", "/v1/jobs/:id", {
   params: { id: JobId },
   success: JobBody,
   error: [...common, Problem.JobNotFound]
-}).annotateMerge(documented("Read a job", "Where it is, and what it answered."))
+}).annotateMerge(documented("Read a job", "Where it is, and what it answered.", { 200: "The job." }))
+
+const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
 const QueueBody = Schema.Struct({
   queue: Schema.String,
   paused: Schema.Boolean,
-  ready: Schema.Finite,
-  scheduled: Schema.Finite,
-  blocked: Schema.Finite,
-  running: Schema.Finite,
-  succeeded: Schema.Finite,
-  cancelled: Schema.Finite,
-  dead: Schema.Finite,
-  retried: Schema.Finite,
+  ready: Count,
+  scheduled: Count,
+  blocked: Count,
+  running: Count,
+  succeeded: Count,
+  cancelled: Count,
+  dead: Count,
+  retried: Count,
   oldestReadyMillis: Schema.NullOr(Schema.Finite)
 }).annotate({ identifier: "Queue" })
 
 const queues = HttpApiEndpoint.get("listQueues", "/v1/queues", {
-  success: Schema.Struct({ queues: Schema.Array(QueueBody) }),
+  success: Schema.Struct({ queues: Schema.Array(QueueBody) }).annotate({ identifier: "QueueList" }),
   error: common
-}).annotateMerge(documented("List queues", "Exact counters, cheap at any size."))
+}).annotateMerge(documented("List queues", "Exact counters, cheap at any size.", { 200: "All queues." }))
 
 const tasks = HttpApiEndpoint.get("listTasks", "/v1/tasks", {
   success: TaskTree,
@@ -61,7 +64,8 @@ const tasks = HttpApiEndpoint.get("listTasks", "/v1/tasks", {
 }).annotateMerge(
   documented(
     "The live task tree of this process",
-    "Named tasks with age, state and what each waits on; parents before children. The first thousand: `omitted` says how many more there are."
+    "Named tasks with age, state and what each waits on; parents before children. The first thousand: `omitted` says how many more there are.",
+    { 200: "The tree, as a list." }
   )
 )
 

@@ -8,7 +8,7 @@ import { AccountId } from "../orders/Account.ts"
 import { OrderId } from "../orders/Ids.ts"
 import { Order, OrderEvent, OrderRequest, OrderStatus } from "../orders/Order.ts"
 import * as Problem from "./Problem.ts"
-import { common, documented, keyed, KeyHeader, paging } from "./Route.ts"
+import { common, documented, followed, keyed, KeyHeader, paging, wholeFromText } from "./Route.ts"
 
 const OrderBody = Order.annotate({ identifier: "Order" })
 
@@ -20,7 +20,7 @@ const placedHeaders = {
 
 const place = HttpApiEndpoint.post("placeOrder", "/v1/orders", {
   headers: { "idempotency-key": KeyHeader, prefer: Schema.optionalKey(Schema.String) },
-  payload: OrderRequest,
+  payload: OrderRequest.annotate({ identifier: "OrderRequest" }),
   success: [
     HttpApiSchema.WithHeaders(OrderBody.pipe(HttpApiSchema.status(202)), {
       ...placedHeaders,
@@ -35,7 +35,8 @@ const place = HttpApiEndpoint.post("placeOrder", "/v1/orders", {
 }).annotateMerge(documented(
   "Place an order",
   "Answers 202 when the order is on disk; workers pay and ship it. With `Prefer: wait=N` (seconds, at most 30) it waits for the order's end and answers 200 " +
-    "with it, or 202 with where it is by then. A repeated Idempotency-Key gets the first answer again, with `Idempotent-Replayed: true`."
+    "with it, or 202 with where it is by then. A repeated Idempotency-Key gets the first answer again, with `Idempotent-Replayed: true`.",
+  { 202: "The order is on disk; its end is still to come.", 200: "The order, at its end." }
 ))
 
 const get = HttpApiEndpoint.get("getOrder", "/v1/orders/:id", {
@@ -47,8 +48,16 @@ const get = HttpApiEndpoint.get("getOrder", "/v1/orders/:id", {
   ],
   error: [...common, Problem.OrderNotFound]
 }).annotateMerge(
-  documented("Read an order", "The ETag is the order's version: strong, and good for If-None-Match and for If-Match.")
+  documented("Read an order", "The ETag is the order's version: strong, and good for If-None-Match and for If-Match.", {
+    200: "The order as it is now.",
+    304: "The order is still at the version that If-None-Match names."
+  })
 )
+
+/** A version that a follower has seen. */
+const Version = wholeFromText({ minimum: 0, maximum: 999_999_999 }).annotate({
+  description: "The version of the last event that you have: only later ones are told."
+})
 
 const Page = Schema.Struct({
   orders: Schema.Array(OrderBody),
@@ -70,7 +79,8 @@ const list = HttpApiEndpoint.get("listOrders", "/v1/orders", {
 }).annotateMerge(documented(
   "List orders",
   "The latest first, 50 on a page unless `limit` says otherwise. The next page is at `Link: rel=\"next\"`; there are no totals, and no page slows down with its depth. " +
-    "A page of a rare status may be short, or empty, and still have a next one."
+    "A page of a rare status may be short, or empty, and still have a next one.",
+  { 200: "A page of orders." }
 ))
 
 const cancel = HttpApiEndpoint.post("cancelOrder", "/v1/orders/:id/cancel", {
@@ -86,18 +96,21 @@ const cancel = HttpApiEndpoint.post("cancelOrder", "/v1/orders/:id/cancel", {
   ]
 }).annotateMerge(documented(
   "Cancel an order",
-  "While it is accepted or paid. Money and stock go back in the same transaction. With If-Match only the version that you read."
+  "While it is accepted or paid. Money and stock go back in the same transaction. With If-Match only the version that you read.",
+  { 200: "The order, cancelled." }
 ))
 
 const events = HttpApiEndpoint.get("orderEvents", "/v1/orders/:id/events", {
   params: { id: OrderId },
   headers: { "last-event-id": Schema.optionalKey(Schema.String) },
+  query: { after: Schema.optionalKey(Version) },
   success: HttpApiSchema.StreamSse({ data: OrderEvent.annotate({ identifier: "OrderEvent" }) }),
-  error: [...common, Problem.OrderNotFound]
+  error: [...common, ...followed, Problem.OrderNotFound]
 }).annotateMerge(documented(
   "Follow an order",
-  "Server-sent events: everything that has happened, then what happens, until the order's end. The event id is the order's version; after a reconnect " +
-    "Last-Event-ID continues where the stream broke."
+  "Everything that has happened, then what happens, until the order's end: as server-sent events or, with `Upgrade: websocket`, as messages of a WebSocket, with the " +
+    "same documents. The event's id is the order's version; after a reconnect `Last-Event-ID`, or `after` in the query, continues where the stream broke.",
+  { 200: "The order's events, as they happen." }
 ))
 
 /** The routes that HttpApiBuilder serves. */

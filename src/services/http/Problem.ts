@@ -215,6 +215,24 @@ export class UnsupportedMediaType extends problem<UnsupportedMediaType>()("Unsup
   what: "Send `Content-Type: application/json`."
 }) {}
 
+export class UpgradeRefused extends problem<UpgradeRefused>()("UpgradeRefusedProblem", {
+  type: "/problems/upgrade-refused",
+  status: 426,
+  title: "This is no WebSocket handshake",
+  headers: { "sec-websocket-version": "13" },
+  what:
+    "A WebSocket begins with `Connection: Upgrade`, `Upgrade: websocket`, `Sec-WebSocket-Version: 13` and a `Sec-WebSocket-Key` (RFC 6455). Without `Upgrade` the same address answers server-sent events."
+}) {}
+
+export class TooManyConnections extends problem<TooManyConnections>()("TooManyConnectionsProblem", {
+  type: "/problems/too-many-connections",
+  status: 429,
+  title: "Too many connections are open",
+  headers: { "retry-after": "10" },
+  what:
+    "Event streams and WebSockets stay open, so there are only so many of them, in all and for each client. Close some, or come back after Retry-After."
+}) {}
+
 export class Internal extends problem<Internal>()("InternalProblem", {
   type: "/problems/internal",
   status: 500,

@@ -36,15 +36,30 @@ export const keyed = [
   Problem.IdempotencyKeyReused
 ] as const
 
+/** What every route may answer that stays open. */
+export const followed = [withHeaders(Problem.TooManyConnections), withHeaders(Problem.UpgradeRefused)] as const
+
 /** The header of a key that is required; the handlers look at what it holds, for a problem of its own. */
 export const KeyHeader = Schema.String.annotate({
   description: "1 to 255 printable ASCII characters: new for each request, and the same for each try of it."
 })
 
+/** A whole number in a query: text to the decoder, an integer with its range in the document. */
+export const wholeFromText = ({ maximum, minimum }: { readonly minimum: number; readonly maximum: number }) =>
+  Schema.String.check(
+    Schema.makeFilter(
+      (digits: string) =>
+        /^(?:0|[1-9]\d{0,15})$/.test(digits) && Number(digits) >= minimum && Number(digits) <= maximum,
+      {
+        expected: `a whole number from ${minimum} to ${maximum}`,
+        // The document makes an integer of a text that has a range.
+        toJsonSchema: () => ({ minimum, maximum })
+      }
+    )
+  ).pipe(Schema.decodeTo(Schema.FiniteFromString))
+
 /** Limit of a page, 1 to 200. */
-export const Limit = Schema.String.annotate({ description: "How many on a page." }).check(
-  Schema.isPattern(/^([1-9]\d?|1\d\d|200)$/u, { expected: "a whole number from 1 to 200" })
-).pipe(Schema.decodeTo(Schema.FiniteFromString))
+export const Limit = wholeFromText({ minimum: 1, maximum: 200 })
 
 /** A cursor from an earlier page. */
 export const CursorText = Schema.String.check(Schema.isMaxLength(200))
@@ -52,5 +67,24 @@ export const CursorText = Schema.String.check(Schema.isMaxLength(200))
 /** What every list may be asked for. */
 export const paging = { limit: Schema.optionalKey(Limit), cursor: Schema.optionalKey(CursorText) }
 
-/** What the document says about a route. */
-export const documented = (summary: string, description: string) => OpenApi.annotations({ summary, description })
+/** What the document says about a route: what it is for, and what each of its good answers means. */
+export const documented = (
+  summary: string,
+  description: string,
+  answers: Readonly<Record<number, string>>
+) =>
+  OpenApi.annotations({
+    summary,
+    description,
+    transform: (operation) => ({
+      ...operation,
+      responses: Object.fromEntries(
+        Object.entries(operation["responses"]).map(([status, response]) => [
+          status,
+          answers[Number(status)] === undefined
+            ? response
+            : { ...Object(response), description: answers[Number(status)] }
+        ])
+      )
+    })
+  })

@@ -6,7 +6,10 @@ const lastId = 9_223_372_036_854_775_807n
 
 /** The id of a job: a decimal number as text, ascending in the order of enqueueing. */
 export const JobId = Schema.String.check(
-  Schema.isPattern(/^(?:0|[1-9]\d{0,18})$/u, { expected: "the id of a job, a whole number" }),
+  Schema.isPattern(/^(?:0|[1-9]\d{0,18})$/u, {
+    expected: "the id of a job, a whole number",
+    description: "A whole number as a decimal string."
+  }),
   Schema.makeFilter((id) => BigInt(id) <= lastId, { expected: `a number up to ${lastId}` })
 ).pipe(Schema.brand("JobId"))
 /** @see {@link JobId} */

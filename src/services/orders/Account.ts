@@ -5,7 +5,8 @@ import { Amount, Currency } from "./Money.ts"
 /** Chosen by whoever opens the account: 1 to 64 letters, digits, `.`, `_`, `:`, `-`, the first a letter or digit. */
 export const AccountId = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/u, {
-    expected: "1 to 64 letters, digits, \".\", \"_\", \":\" or \"-\""
+    expected: "1 to 64 letters, digits, \".\", \"_\", \":\" or \"-\"",
+    description: "1 to 64 letters, digits, `.`, `_`, `:` or `-`, the first a letter or digit."
   })
 )
 

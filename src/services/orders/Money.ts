@@ -12,14 +12,23 @@ export const maxBalance = 9_000_000_000_000_000_000n
 
 /** An ISO 4217 currency code in upper case. */
 export const Currency = Schema.String.check(
-  Schema.isPattern(/^[A-Z]{3}$/u, { expected: "three upper case letters, like EUR" })
+  Schema.isPattern(/^[A-Z]{3}$/u, {
+    expected: "three upper case letters, like EUR",
+    description: "An ISO 4217 code, like EUR."
+  })
 )
 
 const signedDigits = Schema.String.check(
-  Schema.isPattern(/^(0|-?[1-9]\d{0,18})$/u, { expected: "minor units as a decimal string, like \"1250\"" })
+  Schema.isPattern(/^(0|-?[1-9]\d{0,18})$/u, {
+    expected: "minor units as a decimal string, like \"1250\"",
+    description: "Minor units (cents) as a decimal string, like 1250 or -1250."
+  })
 )
 const digits = Schema.String.check(
-  Schema.isPattern(/^[1-9]\d{0,14}$/u, { expected: "positive minor units as a decimal string, like \"1250\"" })
+  Schema.isPattern(/^[1-9]\d{0,14}$/u, {
+    expected: "positive minor units as a decimal string, like \"1250\"",
+    description: "Minor units (cents) as a decimal string, like 1250."
+  })
 )
 
 /** Minor units, of any sign: a balance or one side of a ledger entry. A decimal string on the wire. */

@@ -8,5 +8,8 @@ export const plainText = (minimum: number, maximum: number) =>
   Schema.String.check(
     Schema.isMinLength(minimum),
     Schema.isMaxLength(maximum),
-    Schema.isPattern(/^[^\p{Cc}\p{Cs}]*$/u, { expected: "text without control characters and lone surrogates" })
+    Schema.isPattern(/^[^\p{Cc}\p{Cs}]*$/u, {
+      expected: "text without control characters and lone surrogates",
+      description: "One line of text, without control characters."
+    })
   )

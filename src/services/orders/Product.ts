@@ -6,7 +6,10 @@ import { plainText } from "./PlainText.ts"
 
 /** A stock keeping unit: 1 to 64 letters, digits, `.`, `_`, `-`, the first a letter or digit. */
 export const Sku = Schema.String.check(
-  Schema.isPattern(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/u, { expected: "1 to 64 letters, digits, \".\", \"_\" or \"-\"" })
+  Schema.isPattern(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/u, {
+    expected: "1 to 64 letters, digits, \".\", \"_\" or \"-\"",
+    description: "1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or digit."
+  })
 )
 
 /** The most of one product that there can be, to sell and reserved together: what a cancelled order gives back always finds room. */

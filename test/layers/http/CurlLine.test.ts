@@ -1,7 +1,7 @@
 /** A line for the shell is what the shell makes of it. */
 import { assert, it } from "@effect/vitest"
 import { execFileSync } from "node:child_process"
-import * as CurlLine from "../../../src/layers/http/CurlLine.ts"
+import * as CurlLine from "../../../src/layers/http/docs/CurlLine.ts"
 
 /** The arguments that curl would get. */
 const argumentsOf = (line: string): ReadonlyArray<string> =>

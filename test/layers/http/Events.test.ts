@@ -1,6 +1,7 @@
 /** A real client follows orders over server-sent events, through connections that break. */
 import { assert, layer as withLayer } from "@effect/vitest"
 import { Effect, Fiber, Layer, Queue, Stream } from "effect"
+import * as Feed from "../../../src/layers/http/Feed.ts"
 import * as OrderHandlers from "../../../src/layers/http/OrderHandlers.ts"
 import * as PostgresReadiness from "../../../src/layers/http/PostgresReadiness.ts"
 import { OrderProcessor } from "../../../src/services/orders/OrderProcessor.ts"
@@ -135,7 +136,7 @@ withLayer(app, { excludeTestServices: true })("a server that drains", (it) => {
       const shutdown = yield* Shutdown.make
       const came = yield* Queue.unbounded<void>()
       const ended = yield* Effect.forkChild(
-        OrderHandlers.eventStream(orders, value.id, 0).pipe(
+        Feed.eventStream(OrderHandlers.feedOf(orders, value.id, 0)).pipe(
           Stream.tap(() => Queue.offer(came, undefined)),
           Stream.runCount,
           Effect.provideService(Shutdown.CurrentShutdown, shutdown)

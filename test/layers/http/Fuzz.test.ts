@@ -8,7 +8,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import * as Addresses from "../../../src/layers/http/Addresses.ts"
 import * as PostgresReadiness from "../../../src/layers/http/PostgresReadiness.ts"
 import { isSound, Ledger } from "../../../src/services/orders/Ledger.ts"
-import { type Answer, request } from "../../support/ApiClient.ts"
+import { type Answer, requestUnlessStreamed } from "../../support/ApiClient.ts"
 import * as Harness from "../../support/ApiHarness.ts"
 import { app } from "../../support/orders.ts"
 import { random } from "../../support/Random.ts"
@@ -220,7 +220,7 @@ withLayer(layer, { excludeTestServices: true })("fuzz", (it) => {
           generate(path, verb, parameters))
         const batch = [...first(path, verb), ...luck]
         yield* Effect.forEach(batch, ({ init, url }) =>
-          Effect.map(request(base + url, init), (answer: Answer) => {
+          Effect.map(requestUnlessStreamed(base + url, init), (answer: Answer) => {
             const what = `seed ${seed}: ${verb} ${url.slice(0, 200)} ${
               (typeof init.body === "string" ? init.body : "").slice(0, 300)
             } -> ${answer.status} ${answer.text.slice(0, 300)}`

@@ -1,12 +1,13 @@
 /** `sluice serve` as people run it: a process, its port, its token, and how it leaves. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Queue } from "effect"
+import { Effect, Queue, Result, Schema } from "effect"
 import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"
 import { createServer } from "node:net"
 import { promisify } from "node:util"
-import { CannotListen } from "../../../src/programs/serve/Server.ts"
+import { CannotListen, PublicUrl } from "../../../src/programs/serve/Server.ts"
 import { post, request } from "../../support/ApiClient.ts"
+import * as RawWebSocket from "../../support/RawWebSocket.ts"
 import { listening, start as sluice } from "../../support/SluiceProcess.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
@@ -176,6 +177,19 @@ it.live(
   180_000
 )
 
+it("a public URL is an address without query, user or slash at its end", () => {
+  const decode = Schema.decodeUnknownResult(PublicUrl)
+  const read = (text: string) => Result.getOrUndefined(decode(text))
+  assert.strictEqual(read("https://example.com/"), "https://example.com")
+  assert.strictEqual(read("http://localhost:3000/shop/"), "http://localhost:3000/shop")
+  for (
+    const text of ["example.com", "/shop", "ftp://example.com", "https://a:b@example.com", "https://example.com/?q", ""]
+  ) {
+    assert.isUndefined(read(text), text)
+  }
+  assert.include(String(Result.getFailure(decode("shop"))), "https://example.com/shop")
+})
+
 it("what a listen error means is said by its code", () => {
   const cause = Object.assign(new Error("listen ENOTSUP: operation not supported"), { code: "ENOTSUP" })
   const at = { host: "::1", port: 3000, cause }
@@ -186,6 +200,28 @@ it("what a listen error means is said by its code", () => {
   assert.match(new CannotListen({ ...at, code: "EACCES" }).message, /below 1024/)
   assert.include(new CannotListen({ ...at, code: "EIO" }).message, "operation not supported (EIO)")
 })
+
+it.live(
+  "who follows an order over a WebSocket is told when the server stops; the public address is what it was told",
+  () =>
+    Effect.gen(function*() {
+      const env = { SLUICE_DATA_DIR: yield* TestDatabase.ownDirectory, SLUICE_PUBLIC_URL: "https://other.example" }
+      assert.strictEqual(yield* (yield* sluice(["orders", "seed", "--customers", "1"], env)).exit, 0)
+      const address = "https://example.com/shop"
+      const server = yield* sluice(["serve", "--port", "0", "--workers", "0", "--public-url", address], env)
+      const base = yield* listening(server)
+      const body = { customerId: "customer-1", items: [{ sku: "sku-4", quantity: 1 }] }
+      const placed = yield* post(`${base}/shop/v1/orders`, body, { "idempotency-key": "followed" })
+      assert.strictEqual(placed.headers.get("location"), `/shop/v1/orders/${placed.json.id}`)
+      assert.deepStrictEqual((yield* request(`${base}/openapi.json`)).json.servers, [{ url: address }])
+      const follower = yield* RawWebSocket.open(`${base}/v1/orders/${placed.json.id}/events`)
+      yield* RawWebSocket.until(follower, ({ texts }) => texts.length === 1)
+      yield* server.kill("SIGTERM")
+      assert.strictEqual(yield* RawWebSocket.closing(follower), 1001)
+      assert.strictEqual(yield* server.exit, 143)
+    }).pipe(Effect.scoped),
+  180_000
+)
 
 it.live(
   "without a token it does not listen on more than loopback, and says what is missing",

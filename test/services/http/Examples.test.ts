@@ -9,7 +9,7 @@ interface Parameter {
   readonly name: string
   readonly in: string
   readonly required: boolean
-  readonly schema: { readonly pattern?: string }
+  readonly schema: { readonly pattern?: string; readonly format?: string; readonly maximum?: number }
   readonly example?: string
 }
 
@@ -24,13 +24,13 @@ const document: { readonly paths: Record<string, Record<string, Operation>> } = 
 )
 
 const endpoints = Object.values(Api.groups).flatMap((group) =>
-  Object.values(group.endpoints).map((endpoint) => ({ id: `${group.identifier}.${endpoint.identifier}`, endpoint }))
+  Object.values(group.endpoints).map((endpoint) => ({ id: endpoint.identifier, endpoint }))
 )
 
 const withBody = endpoints.filter(({ endpoint }) => endpoint.payload.size > 0)
 
 it("every operation with a body has an example, and there is none without an operation", () => {
-  assert.deepStrictEqual(Object.keys(examples).sort(), withBody.map(({ id }) => id).sort())
+  assert.deepStrictEqual(Object.keys(examples).sort(), withBody.map(({ id }): string => id).sort())
 })
 
 for (const { endpoint, id } of withBody) {
@@ -70,5 +70,8 @@ it("ids and limits have their form in the document", () => {
     where === "path" || name === "limit" || name === "customerId"
   )
   assert.isAbove(shaped.length, 15)
-  for (const { name, schema } of shaped) assert.isString(schema.pattern, name)
+  for (const { name, schema } of shaped) {
+    if (name === "limit") assert.strictEqual(schema.maximum, 200)
+    else assert.isTrue(schema.pattern !== undefined || schema.format === "uuid", name)
+  }
 })

@@ -35,6 +35,8 @@ const problems = [
   new Problem.TransferRefused({ reason: "Expired" }),
   new Problem.PayloadTooLarge(),
   new Problem.UnsupportedMediaType(),
+  new Problem.UpgradeRefused(),
+  new Problem.TooManyConnections(),
   new Problem.Internal(),
   new Problem.Unavailable(),
   new Problem.DeadlineExceeded()
@@ -61,7 +63,7 @@ it.effect("an answer is the problem's document, with the headers that were decla
       assert.deepStrictEqual<unknown>(headers, { ...Problem.headersOf(problem) }, problem.type)
     }
     const retried = problems.filter((problem) => "retry-after" in Problem.headersOf(problem))
-    assert.deepStrictEqual(new Set(retried.map(({ status }) => status)), new Set([409, 503]))
+    assert.deepStrictEqual(new Set(retried.map(({ status }) => status)), new Set([409, 429, 503]))
   }))
 
 it("a failure is told alike whichever store it is of", () => {
@@ -105,7 +107,13 @@ it("the document tells the headers that problems bring", () => {
       }
     }
   }
-  assert.deepStrictEqual([...seen].sort(), ["401 www-authenticate", "409 retry-after", "503 retry-after"])
+  assert.deepStrictEqual([...seen].sort(), [
+    "401 www-authenticate",
+    "409 retry-after",
+    "426 sec-websocket-version",
+    "429 retry-after",
+    "503 retry-after"
+  ])
 })
 
 it("the document says each schema once", () => {

@@ -8,7 +8,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import type * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as ApiRoutes from "../../../src/layers/http/ApiRoutes.ts"
-import { ApiSettings } from "../../../src/services/http/ApiSettings.ts"
+import { ApiSettings, defaults } from "../../../src/services/http/ApiSettings.ts"
 import { Readiness } from "../../../src/services/http/Readiness.ts"
 import type { Process } from "../kernel/Process.ts"
 import type { Store } from "../levels/Level.ts"
@@ -30,7 +30,7 @@ export interface Answer {
 
 type App = (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<HttpServerResponse.HttpServerResponse>
 
-const settings = { token: undefined, maxBodyBytes: 65_536, deadline: Duration.seconds(10) }
+const settings = { ...defaults, deadline: Duration.seconds(10) }
 
 const files = FileSystem.layerNoop({})
 
