@@ -101,7 +101,11 @@ export const fetchRun = Effect.fn("fetchRun")(function*<E, R>(options: FetchRunO
     const feeder = yield* Effect.forkScoped(Tasks.named("reading the input")(feed(run, options)), {
       startImmediately: true
     })
-    yield* Effect.forkScoped(look(fetcher.hosts, meter), { startImmediately: true })
+    const looking = look(fetcher.hosts, meter)
+    yield* Effect.forkScoped(
+      Effect.repeat(looking, Schedule.spaced(lookEvery)).pipe(Tasks.named("watching the hosts")),
+      { startImmediately: true }
+    )
     const outcomes = fetcher.fetchSource(metered(run.source, options))
     const work = Effect.raceFirst(
       Effect.andThen(record(run, outcomes, options), options.output.flush),
@@ -116,6 +120,7 @@ export const fetchRun = Effect.fn("fetchRun")(function*<E, R>(options: FetchRunO
       Effect.catchIf(isOutputClosed, () => Effect.succeed("output closed" as const))
     )
     yield* Fiber.interrupt(feeder)
+    yield* looking
     const report: RunReport = {
       name: options.name,
       meter,
@@ -128,11 +133,10 @@ export const fetchRun = Effect.fn("fetchRun")(function*<E, R>(options: FetchRunO
   })).pipe(Tasks.named(() => `run ${options.name}`))
 })
 
-/** Keeps the meter informed of how the hosts are doing. */
-const look = (hosts: Fetcher["Service"]["hosts"], meter: RunMeter) =>
-  Effect.gen(function*() {
-    meter.looked(yield* hosts, yield* Clock.currentTimeMillis)
-  }).pipe(Effect.repeat(Schedule.spaced(lookEvery)), Tasks.named("watching the hosts"))
+/** Tells the meter how the hosts are doing. */
+const look = Effect.fnUntraced(function*(hosts: Fetcher["Service"]["hosts"], meter: RunMeter) {
+  meter.looked(yield* hosts, yield* Clock.currentTimeMillis)
+})
 
 /** Fails when the fiber does, and otherwise never ends. */
 const failureOf = <A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<never, E> =>

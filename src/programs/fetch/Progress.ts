@@ -5,7 +5,7 @@ import { Clock, Effect } from "effect"
 import type { HostView } from "../../services/fetch/HostView.ts"
 import * as Screen from "../terminal/Screen.ts"
 import { bar, bold, count, cyan, dim, red, yellow } from "../terminal/Style.ts"
-import type { HostMeter, RunMeter } from "./RunMeter.ts"
+import type { RunMeter } from "./RunMeter.ts"
 
 const units = ["B", "KiB", "MiB", "GiB", "TiB"] as const
 
@@ -70,33 +70,43 @@ const pace = (meter: RunMeter, nowMillis: number): ReadonlyArray<string> => {
   ]
 }
 
-/** Why nothing starts on a host, and what it was seen to take. */
-const stateOf = ({ block, perSecond, places }: HostView): string => {
-  const more = block === undefined ? "" : clock(block.forMillis / 1000)
+/** What is on the wire, or why nothing is; and what the host was seen to take. */
+const stateOf = (view: HostView | undefined): string => {
+  const { block, inFlight = 0, perSecond, places } = view ?? {}
+  const more = clock((block?.forMillis ?? 0) / 1000)
   return [
-    ...(block === undefined
-      ? []
-      : [block._tag === "Silent" ? `silent, asked again in ${more}` : `blocked ${more} more (${block.status})`]),
+    block === undefined
+      ? `${String(inFlight).padStart(4)} in flight`
+      : block._tag === "Silent"
+      ? `silent, asked again in ${more}`
+      : `blocked ${more} more (${block.status})`,
     ...(places === undefined ? [] : [`${count(places)} at a time`]),
     ...(perSecond === undefined ? [] : [`${perSecond < 10 ? perSecond.toFixed(1) : count(perSecond)}/s`])
   ].join(", ")
 }
 
-const hostLine = (name: string, view: HostView | undefined, { done, failed }: HostMeter): string => {
-  const state = view === undefined ? "" : stateOf(view)
-  return `    ${cyan((name.length > 40 ? `${name.slice(0, 39)}…` : name).padEnd(40))} ${
-    dim(`${String(view?.inFlight ?? 0).padStart(4)} in flight  ${count(done).padStart(9)} done`)
-  }${failed > 0 ? red(`  ${count(failed)} failed`) : ""}${state === "" ? "" : yellow(`  ${state}`)}`
-}
+/** Columns before a name, of what is done, and of what has failed. */
+const hostMargin = 4
+const doneWidth = 17
+const failedWidth = 12
 
 /** The busiest hosts, when there is more than one, or the only one holds something up. */
-const hosts = (meter: RunMeter): ReadonlyArray<string> => {
+const hosts = (meter: RunMeter, columns: number): ReadonlyArray<string> => {
   const views = new Map(meter.hostViews.map((view) => [view.host, view]))
-  return Array.from(meter.hosts)
+  const shown = Array.from(meter.hosts)
     .filter(([name, host]) => host.taken > 0 && (meter.hosts.size > 1 || views.get(name)?.block !== undefined))
     .toSorted(([, a], [, b]) => b.taken - a.taken || b.done - a.done)
     .slice(0, hostsShown)
-    .map(([name, host]) => hostLine(name, views.get(name), host))
+    .map(([name, host]) => ({ name, host, view: views.get(name), state: stateOf(views.get(name)) }))
+  const stateWidth = Math.max(0, ...shown.map(({ state }) => state.length))
+  const figuresWidth = doneWidth + (shown.some(({ host: { failed } }) => failed > 0) ? failedWidth : 0)
+  const nameWidth = Math.max(12, Math.min(40, columns - hostMargin - stateWidth - figuresWidth))
+  return shown.map(({ host: { done, failed }, name, state, view }) => {
+    const label = name.length > nameWidth ? `${name.slice(0, nameWidth - 1)}…` : name
+    const colour = view?.block === undefined ? dim : yellow
+    return " ".repeat(hostMargin) + cyan(label.padEnd(nameWidth)) + colour(` ${state.padEnd(stateWidth)}`) +
+      dim(` ${count(done).padStart(9)} done`) + (failed > 0 ? red(`  ${count(failed)} failed`) : "")
+  })
 }
 
 /** When a frame is drawn, and how much room there is. */
@@ -114,7 +124,7 @@ export const render = (
 ): ReadonlyArray<string> => [
   totals(name, meter, columns),
   `  ${pace(meter, nowMillis).join(dim(" · "))}`,
-  ...hosts(meter).slice(0, Math.max(0, rows - 4))
+  ...hosts(meter, columns).slice(0, Math.max(0, rows - 4))
 ]
 
 /** The frame of now, on the terminal as it is now. */
