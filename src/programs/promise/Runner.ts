@@ -18,7 +18,7 @@ export class Runner<R> {
   readonly run = async <A, E>(effect: Effect.Effect<A, E, R>, signal?: AbortSignal): Promise<A> => {
     if (this.closed !== undefined) throw new SluiceClosed()
     signal?.throwIfAborted()
-    const exit = await this.runtime.runPromiseExit(Effect.raceFirst(effect, Deferred.await(this.closing)), { signal })
+    const exit = await this.runtime.runPromiseExit(effect, { signal })
     if (Exit.isSuccess(exit)) return exit.value
     throw Cause.hasInterruptsOnly(exit.cause) ? this.whyCut(signal) : errorOf(Cause.squash(exit.cause))
   }

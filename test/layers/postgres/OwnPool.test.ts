@@ -52,7 +52,9 @@ const run = Effect.gen(function*() {
     // The app's own client inside of the job's transaction.
     Effect.as(sql`update users set full_name = 'welcomed' where id = ${user}`, `user ${user}`))
   const ended = yield* Effect.provide(queue.ended(id), Worker.layer([handler], { poll: "1 hour" }))
-  assert.deepInclude(ended, { state: "succeeded", result: "user 2" })
+  // Columns of two words, which a pool may have renamed.
+  assert.deepInclude(ended, { state: "succeeded", result: "user 2", attempt: 1, maxAttempts: 10 })
+  assert.instanceOf(ended.startedAt, Date)
   return yield* sql<Record<string, unknown>>`select full_name from users`
 })
 

@@ -134,29 +134,26 @@ const jobs = (options: (url: string) => OpenOptions) => {
     }),
     "a running job that is cancelled is told by its signal, and waited for": test(async (sluice) => {
       const started = Promise.withResolvers<string>()
-      const log: Array<string> = []
-      await during(
-        await sluice.jobs.work({
-          slow: (_, { id, signal }) =>
-            new Promise<void>((_, reject) => {
-              signal.addEventListener("abort", () => {
-                log.push("aborted")
-                setImmediate(() => {
-                  log.push("cleaned up")
-                  reject(signal.reason)
-                })
-              })
-              started.resolve(id)
-            })
-        }),
-        async () => {
-          await sluice.jobs.enqueue("slow", null)
-          const id = await started.promise
-          assert.strictEqual(await sluice.jobs.cancel(id), "requested")
-          assert.deepInclude(await sluice.jobs.ended(id), { state: "cancelled" })
-          assert.deepStrictEqual(log, ["aborted", "cleaned up"])
+      const told = Promise.withResolvers<void>()
+      const mayEnd = Promise.withResolvers<void>()
+      const worker = await sluice.jobs.work({
+        slow: async (_, { id, signal }) => {
+          signal.addEventListener("abort", () => told.resolve())
+          started.resolve(id)
+          await mayEnd.promise
+          throw signal.reason
         }
-      )
+      })
+      await during(worker, async () => {
+        await sluice.jobs.enqueue("slow", null)
+        const id = await started.promise
+        assert.strictEqual(await sluice.jobs.cancel(id), "requested")
+        await told.promise
+        await new Promise((resolve) => setImmediate(resolve))
+        assert.deepInclude(await sluice.jobs.find(id), { state: "running" }, "it is cleaning up")
+        mayEnd.resolve()
+        assert.deepInclude(await sluice.jobs.ended(id), { state: "cancelled" })
+      })
     }),
     "a worker that is stopped by its signal gives back what it had": test(async (sluice) => {
       const stopping = new AbortController()
