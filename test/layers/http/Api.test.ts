@@ -233,7 +233,7 @@ withLayer(layer, { excludeTestServices: true })("API", (it) => {
       assert.match(metrics.text, /^sluice_queue_jobs\{queue="orders\.settle",state="ready"\} \d+$/m)
       assert.match(metrics.text, /^# TYPE sluice_http_request_seconds histogram$/m)
       const said = (what: string) =>
-        Array.from(metrics.text.matchAll(new RegExp(`^# ${what} (\\w+)`, "gm")), ([, name]) => name)
+        Array.from(metrics.text.matchAll(new RegExp(`^# ${what} (\\w+)`, "gm")), ([, name = ""]) => name)
       assert.include(said("TYPE"), "sluice_tasks_live")
       assert.deepStrictEqual(said("HELP").toSorted(), said("TYPE").toSorted())
       const spec = yield* request(`${base}/openapi.json`)
