@@ -53,6 +53,16 @@ layer(services, { excludeTestServices: true })("sluice jobs", (it) => {
       const dead = yield* queue.ended(JobId.make(failing.ids[0] ?? ""))
       assert.deepStrictEqual([dead.state, dead.attempt], ["dead", 3])
       working.interruptUnsafe()
+      const shown = (yield* sluice("show", dead.id)).split("\n")
+      const from = shown.indexOf("failures")
+      assert.deepStrictEqual(
+        shown.slice(from + 1).map((line) => line.replace(/, [-0-9]+ [:0-9]+:/u, ",")),
+        [1, 2, 3].map((n) => `  attempt ${n}, Failed: {"text":"demo 1"}`)
+      )
+      assert.include(yield* sluice("show", first), "failures  -")
+      const told = JSON.parse(yield* sluice("show", dead.id, "--json"))
+      assert.deepStrictEqual(told.failures.map((each: { readonly attempt: number }) => each.attempt), [1, 2, 3])
+      assert.deepStrictEqual(told.failure, told.failures[2])
 
       const letters = yield* sluice("dead")
       assert.include(letters, "Failed: {")

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Data, Redacted, Schema } from "effect"
+import { Cause, Data, Redactable, Redacted, Schema } from "effect"
 import * as Headers from "effect/http/Headers"
 import { ConstraintError, SqlError } from "effect/sql/SqlError"
 import * as FailureText from "../../../src/services/jobs/FailureText.ts"
@@ -70,6 +70,8 @@ describe("what a failure says", () => {
       key: Redacted.make("hunter1"),
       headers: Headers.fromInput({ authorization: "Bearer hunter2", accept: "*/*" })
     })
+    const veiled = { secret: 1, text: "hunter0", [Redactable.symbolRedactable]: () => "veiled" }
+    assert.deepStrictEqual(of({ inner: veiled }).message, `{"inner":"veiled"}`)
     const foreign = Object.assign(new Error("login failed"), {
       cause: secrets,
       config: {
@@ -131,6 +133,9 @@ describe("what a failure says", () => {
       assert.isAtMost(trace.length, 2_000)
       assert.isTrue(message.isWellFormed() && trace.isWellFormed() && !message.includes("\u0000"))
     }
-    assert.isAtMost((of(frames(50)).trace ?? "").split("\n").length, 40)
+    const chain = (level: number): Error =>
+      Object.assign(new Error(`e${level}`, level === 0 ? {} : { cause: chain(level - 1) }), { stack: "" })
+    const told = ["e8", "e7", "e6", "e5"].map((name) => `caused by: Error: ${name}`)
+    assert.deepStrictEqual((of(chain(9)).trace ?? "").split("\n"), told)
   })
 })

@@ -118,6 +118,23 @@ describe("the log of failures", () => {
         assert.strictEqual(lines.length, 22)
       })))
 
+  it.effect("the count of a window holds what fails until it is told", () =>
+    logged(JobHandler.plain(Call, () => Effect.fail("down")), (lines) =>
+      Effect.gen(function*() {
+        const queue = yield* JobQueue
+        const fail = (count: number) =>
+          Effect.andThen(queue.enqueueMany(Call, Array.from({ length: count }, (_, n) => n), { maxAttempts: 1 }), idle)
+        yield* fail(1)
+        yield* TestClock.adjust("5 seconds")
+        yield* fail(30)
+        // The window is over, its count will be told in three seconds.
+        yield* TestClock.adjust("7 seconds")
+        yield* fail(10)
+        assert.strictEqual(lines.length, 20)
+        yield* TestClock.adjust("3 seconds")
+        assert.deepStrictEqual(lines.slice(20).map(({ fields }) => fields), [{ kind: "call", leftOut: 21, dead: 21 }])
+      })))
+
   it.effect("what was left out is told when the worker leaves", () =>
     Effect.gen(function*() {
       const lines = yield* logged(JobHandler.plain(Call, () => Effect.fail("down")), (lines) =>
