@@ -40,7 +40,7 @@ const make = (
 ): Effect.Effect<BodyStore["Service"], BodyStoreError> =>
   Effect.gen(function*() {
     const root = path.resolve(directory)
-    yield* makeFolders(files, "", root)
+    yield* makeFolders(files, root)
     yield* sweep(files, root)
     yield* probe(files, root)
     const placeOf = placing(files, root, saveAs)
@@ -114,7 +114,8 @@ const placing = (files: Files, root: string, saveAs: SaveTemplate | undefined) =
     if (name === root || known.has(name)) return Effect.void
     const above = path.dirname(name)
     return ensureDirectory(url, above).pipe(
-      Effect.andThen(makeFolders(files, url, name)),
+      // What is above is there: this fails only where the name is a file's.
+      Effect.andThen(attemptOn(url)(name, () => files.mkdir(name, { recursive: true }))),
       Effect.andThen(syncDirectory(files, url, above)),
       Effect.andThen(Effect.sync(() => known.set(name, true)))
     )
@@ -191,15 +192,15 @@ const writeAll = (file: fs.FileHandle, chunk: Uint8Array): Promise<void> =>
   )
 
 /** One by one: Node's own `recursive` never ends where a folder can neither be found nor made (/proc). */
-const makeFolders = (files: Files, url: string, name: string): Effect.Effect<void, BodyStoreError> => {
-  const make = attemptOn(url)(name, () => files.mkdir(name)).pipe(
+const makeFolders = (files: Files, name: string): Effect.Effect<void, BodyStoreError> => {
+  const make = attemptOn("")(name, () => files.mkdir(name)).pipe(
     Effect.asVoid,
     Effect.catchIf(({ code }) => code === "EEXIST", () => Effect.void)
   )
   return Effect.catchIf(
     make,
     ({ code }) => code === "ENOENT" && path.dirname(name) !== name,
-    () => Effect.andThen(makeFolders(files, url, path.dirname(name)), make)
+    () => Effect.andThen(makeFolders(files, path.dirname(name)), make)
   )
 }
 

@@ -175,6 +175,7 @@ describe("names by a template", () => {
       assert.strictEqual(yield* save({ url: "http://one.test/a" }, "file"), "one.test/a")
       const below = yield* save({ url: "http://one.test/a/b/c" }, "below")
       assert.match(below, /^c-[0-9a-f]{32}$/)
+      assert.match(yield* save({ url: "http://one.test/a/b" }, "just below"), /^b-[0-9a-f]{32}$/)
       assert.strictEqual(yield* save({ url: "http://one.test/d/e" }, "e"), "one.test/d/e")
       const file = yield* save({ url: "http://one.test/d" }, "d")
       assert.match(file, /^one\.test\/d-[0-9a-f]{32}$/)
