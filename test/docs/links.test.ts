@@ -8,7 +8,8 @@ const guides = readdirSync(resolve(root, "docs")).filter((name) => name.endsWith
 const pages = ["README.md", "CONTRIBUTING.md", ...guides]
 
 /** The text without what stands in code. */
-const proseOf = (page: string): string => readFileSync(resolve(root, page), "utf8").replaceAll(/^```[\s\S]*?^```/gmu, "")
+const proseOf = (page: string): string =>
+  readFileSync(resolve(root, page), "utf8").replaceAll(/^```[\s\S]*?^```/gmu, "")
 
 /** The anchors that GitHub makes of headings. */
 const anchorsOf = (page: string): ReadonlySet<string> =>

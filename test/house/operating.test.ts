@@ -5,6 +5,7 @@ import { execFileSync, spawnSync } from "node:child_process"
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
+import * as LongConnections from "../../src/services/http/LongConnections.ts"
 import * as ShortDuration from "../../src/services/tasks/ShortDuration.ts"
 
 const root = resolve(import.meta.dirname, "../..")
@@ -60,11 +61,13 @@ describe("the environment of docs/operating.md", () => {
     const checked = rows.flatMap(({ byDefault, name }) => {
       const inSource = defaultOf(name)
       if (inSource === undefined) return []
+      const named = /^LongConnections\.defaults\.(max|maxPerClient)$/.exec(inSource)?.[1]
       const millis = (text: string) => {
         const parsed = ShortDuration.parse(text)
         return parsed === undefined ? text : JSON.stringify(parsed)
       }
-      return [[name, millis(inSource), millis(byDefault)] as const]
+      const known = named === "max" || named === "maxPerClient" ? String(LongConnections.defaults[named]) : inSource
+      return [[name, millis(known), millis(byDefault)] as const]
     })
     assert.isAtLeast(checked.length, 10)
     assert.deepStrictEqual(checked.filter(([, source, page]) => source !== page), [])

@@ -1,13 +1,10 @@
 /** How long orders are kept that have ended: what is too old is taken away, a bounded number of rows in each transaction. */
 import { PgClient } from "@effect/sql-pg/PgClient"
-import { Duration, Effect, Layer } from "effect"
+import { Duration, Effect, type Layer } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
-import { Outage } from "../../services/postgres/Outage.ts"
-import * as Tasks from "../../services/tasks/Tasks.ts"
+import * as RetentionRounds from "../postgres/RetentionRounds.ts"
 import * as SqlFunction from "../postgres/SqlFunction.ts"
 
-/** A round looks through all that is too old, and the next one follows after so long. */
-const everyRound = Duration.hours(1)
 /** Rows in one transaction, and the pause after each: 20,000 orders a minute at most, whatever is waiting. */
 const batch = 500
 const pause = Duration.millis(1_500)
@@ -43,23 +40,4 @@ export const round = Effect.fnUntraced(function*(
 
 /** Keeps orders for so long after their end, as long as the layer is open. Any number of processes may do so. */
 export const layer = (keep: Duration.Duration): Layer.Layer<never, never, PgClient> =>
-  Layer.effectDiscard(Effect.gen(function*() {
-    const sql = yield* PgClient
-    const outage = new Outage("orders that are too old are not taken away")
-    yield* Effect.matchCauseEffect(round(sql, keep), {
-      onFailure: (cause) => outage.failed("taking orders away", cause),
-      onSuccess: (removed) =>
-        Effect.andThen(
-          outage.worked,
-          removed === 0
-            ? Effect.void
-            : Effect.logInfo(`${removed} orders were older than ${Duration.format(keep)}: taken away`)
-        )
-    }).pipe(
-      Effect.andThen(Effect.sleep(everyRound)),
-      Effect.forever,
-      Effect.ensuring(Effect.sync(() => outage.forget())),
-      Tasks.named("retention of orders"),
-      Effect.forkScoped
-    )
-  }))
+  RetentionRounds.layer({ what: "orders", keep, round: Effect.flatMap(PgClient, (sql) => round(sql, keep)) })

@@ -33,7 +33,8 @@ const shop = Layer.provide(OrdersApp.layer, database)
 
 /** What crews work with. */
 const workplace = ({ listen }: { readonly listen: boolean }) =>
-  Layer.mergeAll(OrdersApp.layerWith({ listen }), PostgresFrontier.layerConfig, fetcher, Retention.layer).pipe(
+  Layer.mergeAll(OrdersApp.layerWith({ listen }), fetcher, Retention.layer).pipe(
+    Layer.provideMerge(PostgresFrontier.layerConfig),
     Layer.provideMerge(database)
   )
 

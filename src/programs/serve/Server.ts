@@ -175,7 +175,7 @@ const explained = <A, R>(
   })
 
 /** Whether each request is logged when the command line does not say. */
-export const accessLogConfig = Config.Boolean("SLUICE_ACCESS_LOG").pipe(Config.withDefault(false))
+export const accessLogConfig = Setting.toggle("SLUICE_ACCESS_LOG").pipe(Config.withDefault(false))
 
 /** A connection that was quiet for so long is closed when the server leaves, or sooner when its delay is shorter. */
 const quietMax = Duration.seconds(1)
