@@ -1,9 +1,17 @@
 import { Clock, Context, Effect, Layer } from "effect"
+import { JobId } from "../../services/jobs/Job.ts"
 import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
 import * as JobCron from "../../services/jobs/JobCron.ts"
 import { JobLeaseLost } from "../../services/jobs/JobError.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
-import { type CronEntry, JobRecords, JobStore, type NewJob, type Settlement } from "../../services/jobs/JobStore.ts"
+import {
+  type CronEntry,
+  JobRecords,
+  JobStore,
+  type NewJob,
+  type Offered,
+  type Settlement
+} from "../../services/jobs/JobStore.ts"
 import { MemoryFleet } from "./MemoryFleet.ts"
 import * as MemoryJobRecords from "./MemoryJobRecords.ts"
 import { MemoryJobTable } from "./MemoryJobTable.ts"
@@ -13,17 +21,16 @@ const now = Clock.currentTimeMillis
 
 const insertInto = (table: MemoryJobTable, fleet: MemoryFleet) => (jobs: ReadonlyArray<NewJob>) =>
   Effect.suspend(() => {
-    const reserved = jobs.map((job) => ({ job, ...table.reserve(job) }))
-    const fresh = reserved.filter((entry) => entry.fresh)
+    const all = jobs.map((job) => ({ job, reserved: table.reserve(job) }))
     return Effect.as(
       MemoryTransaction.write({
         commit: (millis) => {
-          for (const entry of fresh) table.add(entry.id, entry.job, millis)
-          fleet.wake(fresh.map((entry) => entry.job.queue))
+          for (const { job, reserved } of all) table.store(job, reserved, millis)
+          fleet.wake(jobs.map((job) => job.queue))
         },
-        rollback: () => fresh.forEach((entry) => table.unreserve(entry.job))
+        rollback: () => all.toReversed().forEach(({ job, reserved }) => table.unreserve(job, reserved))
       }),
-      reserved.map((entry) => entry.id)
+      all.map(({ reserved: { id, outcome } }): Offered => ({ id, outcome }))
     )
   })
 
@@ -74,7 +81,9 @@ const tickOf = (fleet: MemoryFleet, insert: (jobs: ReadonlyArray<NewJob>) => Eff
 const storeOf = (table: MemoryJobTable, fleet: MemoryFleet) => {
   const insert = insertInto(table, fleet)
   return JobStore.of({
-    insert,
+    insert: (jobs) => Effect.map(insert(jobs), (all) => all.map(({ id }) => id)),
+    // One is answered for each.
+    offer: (job) => Effect.map(insert([job]), ([one]) => one ?? { id: JobId.make("0"), outcome: "kept" }),
     transact: MemoryTransaction.transact,
     claim: (worker, nth, queues) =>
       Effect.map(now, (millis) => {

@@ -7,6 +7,7 @@ import {
   type QueueStats,
   type StuckJob
 } from "../../services/jobs/JobStore.ts"
+import * as MemoryChanges from "./MemoryChanges.ts"
 import type { MemoryFleet } from "./MemoryFleet.ts"
 import { byRank, infoOf, stuckOf } from "./MemoryJobRow.ts"
 import type { MemoryJobTable } from "./MemoryJobTable.ts"
@@ -83,6 +84,13 @@ export const make = (table: MemoryJobTable, fleet: MemoryFleet): JobRecords["Ser
         const ids = table.redrive(filter, rate, millis)
         fleet.wakeAll()
         return ids
+      }),
+    previewChange: (filter, change) => Effect.sync(() => MemoryChanges.preview(table, filter, change)),
+    change: (filter, change) =>
+      Effect.map(Clock.currentTimeMillis, (millis) => {
+        const done = MemoryChanges.change(table, filter, change, millis)
+        fleet.wakeAll()
+        return done
       }),
     ended: (cursor) => Effect.sync(() => table.events(cursor))
   })

@@ -8,6 +8,10 @@ const agingMillis = 60_000
 export interface Row extends NewJob {
   readonly id: JobId
   readonly seq: number
+  payload: string
+  priority: number
+  maxAttempts: number
+  unique: string | null
   state: JobState
   attempt: number
   /** The number of its worker's claim that took it last; null: it was never claimed. */

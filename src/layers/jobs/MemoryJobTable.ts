@@ -1,11 +1,23 @@
 import { type JobEvent, type JobFailure, JobId } from "../../services/jobs/Job.ts"
-import type { ClaimedJob, NewJob, RedriveFilter, RedrivePreview, Verdict } from "../../services/jobs/JobStore.ts"
+import type {
+  ClaimedJob,
+  NewJob,
+  Offered,
+  RedriveFilter,
+  RedrivePreview,
+  Verdict
+} from "../../services/jobs/JobStore.ts"
 import { redrivable } from "./MemoryDeadLetters.ts"
 import { byRank, infoOf, keyOf, rankOf, type Row, rowOf, uniqueOf } from "./MemoryJobRow.ts"
 import { MemoryRates } from "./MemoryRates.ts"
 
 /** Ended jobs kept in memory; the oldest are forgotten first. */
 const keptEnded = 100_000
+
+/** An id for a job that is to be stored, and the running job that let go of its unique text for it. */
+export interface Reserved extends Offered {
+  readonly released: Row | undefined
+}
 
 /**
  * The tables of the in-memory queue and every transition on them, as plain synchronous code: each method is one
@@ -22,17 +34,59 @@ export class MemoryJobTable {
   private dropped = 0
   private sequence = 0
 
-  /** Reserves an id, or answers the live job with the same unique text. */
-  reserve(job: NewJob): { readonly id: JobId; readonly fresh: boolean } {
+  /** Reserves an id, or answers the live job with the same unique text, and what it will become. */
+  reserve(job: NewJob): Reserved {
     const held = job.unique === null ? undefined : this.uniques.get(uniqueOf(job))
-    if (held !== undefined) return { id: held, fresh: false }
+    const row = held === undefined ? undefined : this.live.get(held)
+    const mode = job.whenUnique ?? "keep"
+    if (held !== undefined && mode === "keep") return { id: held, outcome: "kept", released: undefined }
+    if (held !== undefined && row?.state !== "running") return { id: held, outcome: "replaced", released: undefined }
+    // What runs already lets go of the text.
+    if (row !== undefined) row.unique = null
     const id = JobId.make(String(++this.sequence))
     if (job.unique !== null) this.uniques.set(uniqueOf(job), id)
-    return { id, fresh: true }
+    return { id, outcome: "inserted", released: row }
   }
 
-  unreserve(job: NewJob): void {
-    if (job.unique !== null) this.uniques.delete(uniqueOf(job))
+  unreserve(job: NewJob, { outcome, released }: Reserved): void {
+    if (job.unique === null || outcome !== "inserted") return
+    this.uniques.delete(uniqueOf(job))
+    if (released === undefined || !this.live.has(released.id)) return
+    released.unique = job.unique
+    this.uniques.set(uniqueOf(job), released.id)
+  }
+
+  /** Stores what was reserved. */
+  store(job: NewJob, { id, outcome }: Reserved, now: number): void {
+    const row = this.live.get(id)
+    if (outcome === "inserted") this.add(id, job, now)
+    else if (outcome === "replaced" && row !== undefined) {
+      const runAt = job.runAtMillis ?? now + job.delayMillis
+      if (job.whenUnique === "replace") {
+        row.payload = job.payload
+        row.maxAttempts = job.maxAttempts
+        row.attempt = 0
+      }
+      this.alter(row, { runAt, priority: job.whenUnique === "replace" ? job.priority : row.priority }, now)
+    }
+  }
+
+  /** Gives a waiting job another run time and priority. One that is due keeps its place when the new time is due too. */
+  alter(row: Row, to: { readonly runAt: number; readonly priority: number }, now: number): void {
+    row.runAt = to.runAt > now ? to.runAt : Math.min(row.runAt, now)
+    row.priority = to.priority
+    row.rank = rankOf(row.runAt, row.priority)
+    if (to.runAt > now) row.state = "scheduled"
+    else if (row.state === "scheduled") row.state = row.key !== null && row.fence === null ? "blocked" : "ready"
+    this.letThrough(row)
+  }
+
+  /** Forgets a job that nobody runs. */
+  remove(row: Row): void {
+    this.live.delete(row.id)
+    if (row.unique !== null && row.state !== "dead") this.uniques.delete(uniqueOf(row))
+    this.dead.delete(row.id)
+    this.letThrough(row)
   }
 
   add(id: JobId, job: NewJob, now: number): void {

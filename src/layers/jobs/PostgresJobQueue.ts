@@ -70,6 +70,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
           jobs.some((job) => job.unique !== null || job.key !== null)
         return isAlone ? direct(jobs) : Effect.withFiber((fiber) => grouped(jobs, fiber))
       }),
+    offer: (job) => operation("insert")(PostgresJobInsert.offer(sql, job)),
     transact: (effect, limits) =>
       operation("transaction")(
         Transaction.withSettings(sql, limits === undefined ? {} : settingsOf(limits))(effect)

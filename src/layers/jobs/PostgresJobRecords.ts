@@ -4,6 +4,7 @@ import type { JobEvent, JobId } from "../../services/jobs/Job.ts"
 import { JobRecords, type QueueStats, type StuckJob } from "../../services/jobs/JobStore.ts"
 import { infoOf, type JobRow } from "./JobRow.ts"
 import { idOf, operation } from "./JobSql.ts"
+import * as PostgresChanges from "./PostgresChanges.ts"
 import * as PostgresDeadLetters from "./PostgresDeadLetters.ts"
 import * as PostgresJobList from "./PostgresJobList.ts"
 
@@ -137,5 +138,7 @@ export const make = (sql: PgClient.PgClient): JobRecords["Service"] =>
     configure: (queue, settings) => Effect.asVoid(operation("configure")(configure(sql, queue, settings))),
     preview: (filter) => operation("preview")(PostgresDeadLetters.preview(sql, filter)),
     redrive: (filter, rate) => operation("redrive")(PostgresDeadLetters.redrive(sql, filter, rate)),
+    previewChange: (filter, change) => operation("preview")(PostgresChanges.preview(sql, filter, change)),
+    change: (filter, change) => operation("change")(PostgresChanges.change(sql, filter, change)),
     ended: (cursor) => operation("events")(ended(sql, cursor))
   })

@@ -88,6 +88,7 @@ export interface Kind<out Name extends string, in out Payload, in out Success, i
   readonly timeout: Duration.Duration
   readonly priority: number
   readonly unique: ((payload: Payload) => string | undefined) | undefined
+  readonly whenUnique: "keep" | "replace" | "debounce"
   readonly key: ((payload: Payload) => string | undefined) | undefined
   readonly keyConcurrency: number
   readonly history: "full" | "outcome" | "none"
@@ -121,6 +122,13 @@ export interface KindOptions<P extends Codec<unknown>, S extends Codec<unknown>,
   readonly priority?: number
   /** While a job of this kind with the same text (1800 bytes at most) is live, enqueueing another answers the id of the first. */
   readonly unique?: (payload: P["Type"]) => string | undefined
+  /**
+   * What another such job does to the live one, when that waits: it leaves it as it is ("keep"), gives it its payload, priority, attempts
+   * and run time ("replace"), or moves its run time only ("debounce"). When that runs already, "replace" and "debounce" enqueue a new job
+   * beside it, which has the text from then on; give the kind a `key` too, and the new one waits for the end of the old one.
+   * @default "keep"
+   */
+  readonly whenUnique?: "keep" | "replace" | "debounce"
   /** Jobs of this kind with the same key (1800 bytes at most) run in their order, `keyConcurrency` at a time. */
   readonly key?: (payload: P["Type"]) => string | undefined
   /** How many jobs of one key may be under way; a job that waits for its retry counts. @default 1 */
@@ -148,6 +156,7 @@ const kindRules = {
   timeout: JobOption.timeout,
   priority: JobOption.priority,
   unique: JobOption.isFunction,
+  whenUnique: JobOption.whenUnique,
   key: JobOption.isFunction,
   keyConcurrency: JobOption.keyConcurrency,
   history: JobOption.history
@@ -179,6 +188,7 @@ export const make = <
     timeout: Duration.fromInputUnsafe(options.timeout ?? "1 minute"),
     priority: options.priority ?? 0,
     unique: options.unique,
+    whenUnique: options.whenUnique ?? "keep",
     key: options.key,
     keyConcurrency: options.keyConcurrency ?? 1,
     history: options.history ?? "full"

@@ -1,5 +1,6 @@
 import { Context, type Effect, type Queue, type Scope } from "effect"
 import type { JobEvent, JobFailure, JobId, JobInfo } from "./Job.ts"
+import type { Changed, ChangeFilter, ChangePreview, JobChange } from "./JobChange.ts"
 import type { JobLeaseLost, JobQueueError } from "./JobError.ts"
 
 /** A job about to be stored. Times are delays, so that only the store's own clock counts. */
@@ -14,8 +15,16 @@ export interface NewJob {
   /** Absolute epoch milliseconds; wins over `delayMillis`. */
   readonly runAtMillis: number | null
   readonly unique: string | null
+  /** What becomes of the live job that has the unique text. @default "keep" */
+  readonly whenUnique?: "keep" | "replace" | "debounce"
   readonly key: string | null
   readonly keyConcurrency: number
+}
+
+/** What became of a job that was to be enqueued, and the id of the one that is live now. */
+export interface Offered {
+  readonly id: JobId
+  readonly outcome: "inserted" | "kept" | "replaced"
 }
 
 /**
@@ -127,6 +136,8 @@ export interface CronEntry {
 export class JobStore extends Context.Service<JobStore, {
   /** Stores jobs, in the caller's transaction when there is one; a unique job that is already live answers its id. */
   readonly insert: (jobs: ReadonlyArray<NewJob>) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
+  /** Stores one job like `insert`, and says whether that, or another one with its unique text, is live now. */
+  readonly offer: (job: NewJob) => Effect.Effect<Offered, JobQueueError>
   /** Runs an effect in one transaction: what it inserts, settles and writes happens together or not at all. */
   readonly transact: <A, E, R>(
     effect: Effect.Effect<A, E, R>,
@@ -264,6 +275,12 @@ export class JobRecords extends Context.Service<JobRecords, {
     filter: RedriveFilter,
     ratePerSecond: number | undefined
   ) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
+  readonly previewChange: (filter: ChangeFilter, change: JobChange) => Effect.Effect<ChangePreview, JobQueueError>
+  /** Changes those that nobody has locked, in one transaction. */
+  readonly change: (
+    filter: ChangeFilter,
+    change: JobChange
+  ) => Effect.Effect<Pick<Changed, "ids" | "busy">, JobQueueError>
   /** What ended after a cursor, oldest first; the cursor to ask with next time. */
   readonly ended: (
     cursor: string | undefined

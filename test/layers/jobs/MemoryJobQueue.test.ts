@@ -1,6 +1,8 @@
 import { layerMemory } from "../../../src/layers/jobs/MemoryJobQueue.ts"
+import * as JobChanges from "../../conformance/JobChanges.suite.ts"
 import * as JobMembership from "../../conformance/JobMembership.suite.ts"
 import { suite } from "../../conformance/JobQueue.suite.ts"
 
 suite("MemoryJobQueue", layerMemory)
+JobChanges.suite("MemoryJobQueue", layerMemory)
 JobMembership.suite("the fleet of MemoryJobQueue", layerMemory, false)

@@ -12,6 +12,7 @@ import { UsageError } from "../../../src/programs/fetch/Command.ts"
 import { EmptyInput } from "../../../src/programs/fetch/FetchRun.ts"
 import { OutputError } from "../../../src/programs/fetch/Outcomes.ts"
 import { RunIncomplete } from "../../../src/programs/fetch/RunReport.ts"
+import { JobsUnchanged } from "../../../src/programs/jobs/Changes.ts"
 import { BooksUnsound } from "../../../src/programs/orders/Command.ts"
 import { LoadRefused, ServerUnreachable } from "../../../src/programs/orders/Load.ts"
 import { SeedRefused } from "../../../src/programs/orders/Seed.ts"
@@ -53,6 +54,7 @@ const rows: { readonly [Tag in Failure["_tag"]]: readonly [Extract<Failure, { re
   JobOptionInvalid: [new JobOptionInvalid({ where: "here", option: "limit", given: "0", expected: "more" }), usage],
   JobPayloadInvalid: [new JobPayloadInvalid({ kind: "demo", issue: "too long" }), usage],
   JobQueueError: [new JobQueueError({ operation: "insert", reason: "Unavailable", detail: "gone" }), environment],
+  JobsUnchanged: [new JobsUnchanged({ count: 1, first: "1, it runs" }), someFailed],
   LoadRefused: [new LoadRefused({ status: 422, body: "no" }), someFailed],
   OrdersStoreError: [new OrdersStoreError({ operation: "accept", reason: "TimedOut", cause }), environment],
   OutputError: [new OutputError({ file: "out", code: "ENOSPC" }), environment],

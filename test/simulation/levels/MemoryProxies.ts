@@ -90,6 +90,7 @@ const jobStore = (store: MemoryStore, calls: Calls): JobStore["Service"] => {
 
   return JobStore.of({
     insert: (jobs) => here("insert", base.insert(jobs)),
+    offer: (job) => here("offer", base.offer(job)),
     settleAll: (worker, settlements) => here("settle", base.settleAll(worker, settlements)),
     transact: (effect, limits) =>
       Effect.flatMap(
@@ -132,6 +133,8 @@ const jobRecords = (store: MemoryStore, calls: Calls): JobRecords["Service"] => 
     configure: (queue, settings) => ask("configure")(base.configure(queue, settings)),
     preview: (filter) => ask("preview")(base.preview(filter)),
     redrive: (filter, rate) => ask("redrive")(base.redrive(filter, rate)),
+    previewChange: (filter, change) => ask("preview")(base.previewChange(filter, change)),
+    change: (filter, change) => ask("change")(base.change(filter, change)),
     ended: (cursor) => ask("ended")(base.ended(cursor))
   })
 }

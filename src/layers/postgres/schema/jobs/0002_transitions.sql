@@ -29,6 +29,17 @@
 --   dead        scheduled   job_redrive
 --   dead        blocked     job_redrive
 --
+-- and what operators and producers change of jobs that nobody runs:
+--
+--   scheduled   ready       job_replace, job_change
+--   scheduled   blocked     job_replace, job_change
+--   ready       scheduled   job_replace, job_change
+--   blocked     scheduled   job_replace, job_change
+--   ready       nowhere     job_delete
+--   scheduled   nowhere     job_delete
+--   blocked     nowhere     job_delete
+--   dead        nowhere     job_delete
+--
 -- `sluice.job` holds what lives; a job that ends leaves it for `sluice.job_history`, or for `sluice.job_dead` until it is redriven.
 --
 -- The hot statements fix their plans, so that these never depend on statistics: a queue's table swings between empty and millions of rows
@@ -38,13 +49,15 @@
 
 -- Stores jobs, a place of the arrays for each; answers their ids in that order. `delays` (milliseconds from now) or `ats` (epoch
 -- milliseconds, which win) say when one may run. A job whose unique text a live job has gets the id of that one; it is null when such jobs
--- came and went in each of five rounds.
+-- came and went in each of five rounds. What that live job becomes say `modes`, one for each place (null: 'keep', as it is); `kept` and
+-- `replaced` are the places of those that were not inserted, null when there are none.
 create function sluice.job_insert(queues text[], kinds text[], payloads text[], priorities integer[], attempts integer[],
-  delays double precision[], ats double precision[], dedupes text[], keys text[], key_limits integer[], out ids bigint[])
+  delays double precision[], ats double precision[], dedupes text[], keys text[], key_limits integer[], modes text[] default null,
+  out ids bigint[], out kept integer[], out replaced integer[])
 language plpgsql set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
   fresh bigint[];
-  has_keys boolean;
+  has_keys boolean := false;
   place record;
 begin
   for round in 1..5 loop
@@ -69,7 +82,8 @@ begin
       select sluice.job_wake(array_agg(distinct queue)) from inserted where state = 'ready' having count(*) > 0
     )
     -- The first condition makes the CTEs run, which nobody else asks; the last is looked at for unique texts only.
-    select array_agg(case when g.dedupe is null or g.id in (select i.id from inserted i) then g.id end order by g.n), bool_or(g.key is not null)
+    select array_agg(case when g.dedupe is null or g.id in (select i.id from inserted i) then g.id end order by g.n),
+      has_keys or coalesce(bool_or(g.key is not null), false)
       into fresh, has_keys from given g where (select count(*) from wake) >= 0;
     if ids is null then ids := fresh;
     else
@@ -80,13 +94,57 @@ begin
     exit when array_position(ids, null) is null;
     -- Refused: the live job that has the text. It may have ended since, and then this one is inserted again.
     for place in select l.n, l.id from sluice.job_live(kinds, dedupes, ids) l loop
-      ids[place.n] := place.id;
+      if modes is null or modes[place.n] = 'keep' then
+        ids[place.n] := place.id;
+        kept := kept || place.n;
+      elsif sluice.job_replace(place.id, modes[place.n], payloads[place.n], priorities[place.n], attempts[place.n],
+        coalesce(to_timestamp(ats[place.n] / 1000), now() + make_interval(secs => delays[place.n] / 1000)))
+      then
+        ids[place.n] := place.id;
+        replaced := replaced || place.n;
+      end if;
     end loop;
     exit when array_position(ids, null) is null;
   end loop;
   if has_keys then
     perform sluice.job_wake(sluice.job_fill(array_agg(u.kind), array_agg(u.key))) from unnest(kinds, keys) as u(kind, key) where u.key is not null;
   end if;
+end $$;
+
+-- Puts a job in the place of the live one that has its unique text, when that waits: 'debounce' moves its run time only, 'replace' gives it
+-- payload, priority and fresh attempts as well. One that is due keeps its place when the new one is due too. False: it runs already, and
+-- what came now must not get lost with it. It lets go of the text and ends by itself, so that the new job can be inserted beside it.
+--
+-- The row's lock decides against a claim of the same moment. Its key is only let go of here, never taken, which needs no lock beforehand.
+create function sluice.job_replace(the_id bigint, mode text, new_payload text, new_priority integer, new_attempts integer, at timestamptz)
+returns boolean language plpgsql as $$
+declare
+  seen sluice.job;
+  becomes sluice.job_state;
+begin
+  select * into seen from sluice.job j where j.id = the_id and j.dedupe is not null for update;
+  if not found then return false; end if;
+  if seen.state = 'running' then
+    update sluice.job j set dedupe = null where j.id = the_id;
+    return false;
+  end if;
+  if mode = 'debounce' then new_priority := seen.priority; end if;
+  at := case when at > now() then at else least(seen.run_at, now()) end;
+  becomes := sluice.job_becomes(seen.state, at, seen.key, seen.fence);
+  update sluice.job j set state = becomes, run_at = at, rank = sluice.job_rank(at, new_priority), priority = new_priority,
+    payload = case when mode = 'replace' then new_payload::json else j.payload end,
+    max_attempts = case when mode = 'replace' then new_attempts else j.max_attempts end,
+    attempt = case when mode = 'replace' then 0 else j.attempt end
+  where j.id = the_id;
+  if becomes <> seen.state then
+    insert into sluice.job_delta (queue, ready, scheduled, blocked)
+    values (seen.queue, (becomes = 'ready')::integer - (seen.state = 'ready')::integer,
+      (becomes = 'scheduled')::integer - (seen.state = 'scheduled')::integer,
+      (becomes = 'blocked')::integer - (seen.state = 'blocked')::integer);
+    if seen.key is not null then perform sluice.job_wake(sluice.job_fill(array[seen.kind], array[seen.key])); end if;
+    if becomes = 'ready' then perform sluice.job_wake(array[seen.queue]); end if;
+  end if;
+  return true;
 end $$;
 
 -- Enqueueing from SQL, for functions and triggers that want a job in their own transaction without a round trip: plain jobs that are ready
@@ -470,4 +528,71 @@ with locked as materialized (
 select array_agg(id order by id), array_agg(kind) filter (where key is not null), array_agg(key) filter (where key is not null)
 into ids, kinds, keys from inserted where (select count(*) from wake) >= 0;
 if kinds is not null then perform sluice.job_wake(sluice.job_fill(kinds, keys)); end if;
+end $$;
+
+-- What operators change of jobs that wait: `what` is 'run-now', 'priority' or 'reschedule' (to `at`, or `delay` milliseconds from now).
+-- Who has a job locked at this moment, for a claim say, keeps it as it is: `busy` says how many.
+create function sluice.job_change(what text, of_queue text, of_kind text, of_state sluice.job_state, of_ids bigint[], most integer,
+  new_priority integer, delay double precision, at double precision, out ids bigint[], out busy integer)
+language plpgsql set jit = off set plan_cache_mode = force_custom_plan as $$
+declare
+  meant bigint[];
+  kinds text[];
+  keys text[];
+  queues text[];
+begin
+  meant := array(select c.id from sluice.job_changeable(what, of_queue, of_kind, of_state, of_ids, most) c);
+  with locked as materialized (
+    select j.id, j.state as before, case what when 'priority' then j.run_at when 'run-now' then now()
+        else coalesce(to_timestamp(job_change.at / 1000), now() + make_interval(secs => delay / 1000)) end as at
+    from sluice.job j where j.id = any (meant) and j.state in ('ready', 'scheduled', 'blocked') order by j.id for update skip locked
+  ), moved as (
+    update sluice.job j set state = sluice.job_becomes(l.before, l.at, j.key, j.fence), priority = coalesce(new_priority, j.priority),
+      run_at = case when l.at > now() then l.at else least(j.run_at, now()) end,
+      rank = sluice.job_rank(case when l.at > now() then l.at else least(j.run_at, now()) end, coalesce(new_priority, j.priority))
+    from locked l where j.id = l.id returning j.id, j.queue, j.kind, j.key, j.state, l.before
+  ), delta as (
+    insert into sluice.job_delta (queue, ready, scheduled, blocked)
+    select m.queue, count(*) filter (where m.state = 'ready') - count(*) filter (where m.before = 'ready'),
+      count(*) filter (where m.state = 'scheduled') - count(*) filter (where m.before = 'scheduled'),
+      count(*) filter (where m.state = 'blocked') - count(*) filter (where m.before = 'blocked')
+    from moved m where m.state <> m.before group by m.queue
+  )
+  select array_agg(m.id order by m.id), array_agg(m.kind) filter (where m.key is not null and m.state <> m.before),
+    array_agg(m.key) filter (where m.key is not null and m.state <> m.before), array_agg(distinct m.queue) filter (where m.state = 'ready')
+  into ids, kinds, keys, queues from moved m;
+  busy := cardinality(meant) - coalesce(cardinality(ids), 0);
+  if kinds is not null then queues := queues || sluice.job_fill(kinds, keys); end if;
+  if queues is not null then perform sluice.job_wake(queues); end if;
+end $$;
+
+-- Deletes jobs that nobody runs, waiting ones or dead letters, without a trace.
+create function sluice.job_delete(of_queue text, of_kind text, of_state sluice.job_state, of_ids bigint[], most integer,
+  out ids bigint[], out busy integer)
+language plpgsql set jit = off set plan_cache_mode = force_custom_plan as $$
+declare
+  meant bigint[];
+  kinds text[];
+  keys text[];
+begin
+  meant := array(select c.id from sluice.job_changeable('delete', of_queue, of_kind, of_state, of_ids, most) c);
+  with waiting as materialized (
+    select j.id from sluice.job j where j.id = any (meant) and j.state in ('ready', 'scheduled', 'blocked') order by j.id for update skip locked
+  ), dead as materialized (
+    select d.id from sluice.job_dead d where d.id = any (meant) order by d.id for update skip locked
+  ), gone as (
+    delete from sluice.job j using waiting w where j.id = w.id returning j.id, j.queue, j.kind, j.key, j.state
+  ), buried as (
+    delete from sluice.job_dead d using dead x where d.id = x.id returning d.id, d.queue, d.kind, null::text as key, 'dead'::sluice.job_state as state
+  ), every as materialized (
+    select * from gone union all select * from buried
+  ), delta as (
+    insert into sluice.job_delta (queue, ready, scheduled, blocked, dead)
+    select e.queue, -count(*) filter (where e.state = 'ready'), -count(*) filter (where e.state = 'scheduled'),
+      -count(*) filter (where e.state = 'blocked'), -count(*) filter (where e.state = 'dead') from every e group by e.queue
+  )
+  select array_agg(e.id order by e.id), array_agg(e.kind) filter (where e.key is not null), array_agg(e.key) filter (where e.key is not null)
+  into ids, kinds, keys from every e;
+  busy := cardinality(meant) - coalesce(cardinality(ids), 0);
+  if kinds is not null then perform sluice.job_wake(sluice.job_fill(kinds, keys)); end if;
 end $$;
