@@ -1,6 +1,6 @@
 /** What every job storage does when operators change waiting jobs, and producers enqueue in the place of one. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, type Layer, Option, Schema, type Scope } from "effect"
+import { Deferred, Effect, Fiber, type Layer, Option, Schema, type Scope } from "effect"
 import * as Job from "../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../src/services/jobs/JobAdmin.ts"
 import * as JobChange from "../../src/services/jobs/JobChange.ts"
@@ -238,6 +238,27 @@ export const suite = (name: string, layer: Layer.Layer<Services, unknown>) =>
         yield* Effect.flip(queue.transaction(Effect.andThen(queue.offer(N, 5, options), Effect.fail("no"))))
         assert.deepStrictEqual(yield* queue.offer(N, 6, { unique: "u" }), { id: job.id, outcome: "kept" })
         assert.deepStrictEqual(yield* countersOf, [0, 0, 0, 1, 0])
+      }))
+
+    test("what is being replaced is claimed by nobody until the transaction ends", () =>
+      Effect.gen(function*() {
+        const queue = yield* JobQueue
+        const { claim } = yield* hand
+        const options = { unique: "u", whenUnique: "replace" } as const
+        const id = yield* queue.enqueue(N, 1, options)
+        const offered = yield* Deferred.make<void>()
+        const end = yield* Deferred.make<void>()
+        const replacing = yield* Effect.forkChild(queue.transaction(
+          Effect.andThen(
+            queue.offer(N, 2, options),
+            Effect.andThen(Deferred.succeed(offered, undefined), Deferred.await(end))
+          )
+        ))
+        yield* Deferred.await(offered)
+        assert.deepStrictEqual(yield* claim(9), [])
+        yield* Deferred.succeed(end, undefined)
+        yield* Fiber.join(replacing)
+        assert.deepStrictEqual((yield* claim(9)).map((job) => [job.id, job.payload]), [[id, 2]])
       }))
 
     test("replacing and claiming at the same moment loses nothing: what was accepted last is run last", () =>

@@ -20,9 +20,13 @@ export interface JobRow {
   readonly payload: unknown
   readonly result: unknown
   readonly error: unknown
+  readonly parent: bigint | null
 }
 
 const decodeFailure = Schema.decodeUnknownOption(JobFailure)
+
+/** A stored failure; null for none, or one of another shape. */
+export const failureOf = (error: unknown): JobFailure | null => Option.getOrNull(decodeFailure(error))
 
 export const infoOf = (row: JobRow): JobInfo => ({
   id: idOf(row.id),
@@ -33,9 +37,10 @@ export const infoOf = (row: JobRow): JobInfo => ({
   attempt: row.attempt,
   maxAttempts: row.max_attempts,
   key: row.key,
+  parent: row.parent === null ? null : idOf(row.parent),
   payload: row.payload,
   result: row.result,
-  failure: Option.getOrNull(decodeFailure(row.error)),
+  failure: failureOf(row.error),
   worker: row.worker,
   enqueuedAt: row.enqueued_at,
   runAt: row.run_at,

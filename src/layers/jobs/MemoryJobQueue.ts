@@ -3,6 +3,7 @@ import { JobId } from "../../services/jobs/Job.ts"
 import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
 import * as JobCron from "../../services/jobs/JobCron.ts"
 import { JobLeaseLost } from "../../services/jobs/JobError.ts"
+import * as JobFlow from "../../services/jobs/JobFlow.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import {
   type CronEntry,
@@ -12,6 +13,7 @@ import {
   type Offered,
   type Settlement
 } from "../../services/jobs/JobStore.ts"
+import * as MemoryEnqueue from "./MemoryEnqueue.ts"
 import { MemoryFleet } from "./MemoryFleet.ts"
 import * as MemoryJobRecords from "./MemoryJobRecords.ts"
 import { MemoryJobTable } from "./MemoryJobTable.ts"
@@ -21,14 +23,22 @@ const now = Clock.currentTimeMillis
 
 const insertInto = (table: MemoryJobTable, fleet: MemoryFleet) => (jobs: ReadonlyArray<NewJob>) =>
   Effect.suspend(() => {
-    const all = jobs.map((job) => ({ job, reserved: table.reserve(job) }))
+    const all = jobs.map((job) => ({ job, reserved: MemoryEnqueue.reserve(table, job) }))
     return Effect.as(
       MemoryTransaction.write({
+        hold: () => all.forEach(({ reserved }) => MemoryEnqueue.lock(reserved, true)),
         commit: (millis) => {
-          for (const { job, reserved } of all) table.store(job, reserved, millis)
+          for (const { job, reserved } of all) {
+            MemoryEnqueue.lock(reserved, false)
+            MemoryEnqueue.store(table, job, reserved, millis)
+          }
           fleet.wake(jobs.map((job) => job.queue))
         },
-        rollback: () => all.toReversed().forEach(({ job, reserved }) => table.unreserve(job, reserved))
+        rollback: () =>
+          all.toReversed().forEach(({ job, reserved }) => {
+            MemoryEnqueue.lock(reserved, false)
+            MemoryEnqueue.unreserve(table, job, reserved)
+          })
       }),
       all.map(({ reserved: { id, outcome } }): Offered => ({ id, outcome }))
     )
@@ -47,7 +57,7 @@ const settleAllIn =
         commit: (millis) => {
           lock(false)
           for (const { row, verdict } of rows) table.settle(row, verdict, millis)
-          fleet.wake(rows.map(({ row }) => row.queue))
+          fleet.wake(rows.some(({ row }) => row.parent !== null) ? table.queues : rows.map(({ row }) => row.queue))
         },
         rollback: () => lock(false)
       })
@@ -84,6 +94,20 @@ const storeOf = (table: MemoryJobTable, fleet: MemoryFleet) => {
     insert: (jobs) => Effect.map(insert(jobs), (all) => all.map(({ id }) => id)),
     // One is answered for each.
     offer: (job) => Effect.map(insert([job]), ([one]) => one ?? { id: JobId.make("0"), outcome: "kept" }),
+    insertFlow: (jobs) =>
+      Effect.suspend(() => {
+        const ids = jobs.map(() => table.nextId())
+        return Effect.as(
+          MemoryTransaction.write({
+            commit: (millis) => {
+              MemoryEnqueue.storeFlow(table, ids, jobs, millis)
+              fleet.wake(jobs.map(({ job }) => job.queue))
+            },
+            rollback: () => {}
+          }),
+          ids
+        )
+      }),
     transact: MemoryTransaction.transact,
     claim: (worker, nth, queues) =>
       Effect.map(now, (millis) => {
@@ -94,12 +118,16 @@ const storeOf = (table: MemoryJobTable, fleet: MemoryFleet) => {
     settle: (worker, settlements) =>
       Effect.map(now, (millis) => {
         let lost = 0
+        let hasParent = false
         for (const { job, verdict } of settlements) {
           const row = table.owned(worker, job)
           if (row === undefined || row.locked) lost++
-          else table.settle(row, verdict, millis)
+          else {
+            hasParent ||= row.parent !== null
+            table.settle(row, verdict, millis)
+          }
         }
-        fleet.wake(settlements.map(({ job }) => job.queue))
+        fleet.wake(hasParent ? table.queues : settlements.map(({ job }) => job.queue))
         return lost
       }),
     settleAll: settleAllIn(table, fleet),
@@ -122,7 +150,10 @@ const make = Effect.sync(() => {
  * The whole queue in memory, with the semantics of the Postgres one: for tests (it lives on Effect's clock) and for
  * programs that need no durability. A transaction covers what is enqueued and settled, not what a handler does elsewhere.
  */
-export const layerMemory: Layer.Layer<JobStore | JobRecords | JobQueue.JobQueue | JobAdmin.JobAdmin> = Layer.mergeAll(
+export const layerMemory: Layer.Layer<
+  JobStore | JobRecords | JobQueue.JobQueue | JobFlow.JobFlows | JobAdmin.JobAdmin
+> = Layer.mergeAll(
   JobQueue.layer,
+  JobFlow.layer,
   JobAdmin.layer
 ).pipe(Layer.provideMerge(Layer.effectContext(make)))

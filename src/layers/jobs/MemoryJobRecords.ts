@@ -1,4 +1,5 @@
 import { Clock, Effect } from "effect"
+import type { Child } from "../../services/jobs/FlowChild.ts"
 import type { JobId, JobInfo, JobState } from "../../services/jobs/Job.ts"
 import {
   type JobFilter,
@@ -43,6 +44,7 @@ const stats = (table: MemoryJobTable, now: number): ReadonlyArray<QueueStats> =>
       ready: count("ready"),
       scheduled: count("scheduled"),
       blocked: count("blocked"),
+      waiting: count("waiting"),
       running: count("running"),
       succeeded: total.succeeded,
       cancelled: total.cancelled,
@@ -51,6 +53,12 @@ const stats = (table: MemoryJobTable, now: number): ReadonlyArray<QueueStats> =>
       oldestReadyMillis: next === undefined ? undefined : Math.max(0, now - next.runAt)
     }
   })
+}
+
+const children = (table: MemoryJobTable, parent: JobId): ReadonlyArray<Child> => {
+  const live = [...table.live.values()].filter((row) => row.parent === parent)
+    .map(({ failure, id, kind, state }) => ({ id, kind, state, result: null, failure }))
+  return [...live, ...table.flows.ended(parent)].sort((a, b) => Number(a.id) - Number(b.id))
 }
 
 const stuck = (table: MemoryJobTable, fleet: MemoryFleet): ReadonlyArray<StuckJob> =>
@@ -92,5 +100,6 @@ export const make = (table: MemoryJobTable, fleet: MemoryFleet): JobRecords["Ser
         fleet.wakeAll()
         return done
       }),
+    children: (parent) => Effect.sync(() => children(table, parent)),
     ended: (cursor) => Effect.sync(() => table.events(cursor))
   })

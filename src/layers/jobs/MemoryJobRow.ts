@@ -12,6 +12,9 @@ export interface Row extends NewJob {
   priority: number
   maxAttempts: number
   unique: string | null
+  /** The job that waits for this one, and how many this one waits, or waited, for. */
+  readonly parent: JobId | null
+  readonly children: number | null
   state: JobState
   attempt: number
   /** The number of its worker's claim that took it last; null: it was never claimed. */
@@ -35,13 +38,24 @@ export const byRank = (a: Row, b: Row): number => a.rank - b.rank || a.seq - b.s
 export const keyOf = (row: Pick<NewJob, "kind" | "key">): string => `${row.kind}\u0000${row.key}`
 export const uniqueOf = (row: Pick<NewJob, "kind" | "unique">): string => `${row.kind}\u0000${row.unique}`
 
-export const rowOf = (id: JobId, job: NewJob, now: number): Row => {
+/** Where a job stands in a flow. */
+export type Kin = Pick<Row, "parent" | "children">
+
+export const rowOf = (id: JobId, job: NewJob & Partial<Kin>, now: number): Row => {
   const runAt = Math.max(now, job.runAtMillis ?? now + job.delayMillis)
   return {
     ...job,
     id,
     seq: Number(id),
-    state: runAt > now ? "scheduled" : job.key === null ? "ready" : "blocked",
+    parent: job.parent ?? null,
+    children: job.children ?? null,
+    state: (job.children ?? null) !== null
+      ? "waiting"
+      : runAt > now
+      ? "scheduled"
+      : job.key === null
+      ? "ready"
+      : "blocked",
     attempt: 0,
     fence: null,
     rank: rankOf(runAt, job.priority),
@@ -68,6 +82,7 @@ export const infoOf = (row: Row): JobInfo => ({
   attempt: row.attempt,
   maxAttempts: row.maxAttempts,
   key: row.key,
+  parent: row.parent,
   payload: JSON.parse(row.payload) as unknown,
   result: row.result,
   failure: row.failure,

@@ -1,23 +1,13 @@
 import { type JobEvent, type JobFailure, JobId } from "../../services/jobs/Job.ts"
-import type {
-  ClaimedJob,
-  NewJob,
-  Offered,
-  RedriveFilter,
-  RedrivePreview,
-  Verdict
-} from "../../services/jobs/JobStore.ts"
+import type { ClaimedJob, NewJob, Verdict } from "../../services/jobs/JobStore.ts"
+import type { RedriveFilter, RedrivePreview } from "../../services/jobs/Redrive.ts"
 import { redrivable } from "./MemoryDeadLetters.ts"
-import { byRank, infoOf, keyOf, rankOf, type Row, rowOf, uniqueOf } from "./MemoryJobRow.ts"
+import { MemoryFlows } from "./MemoryFlows.ts"
+import { byRank, infoOf, keyOf, type Kin, rankOf, type Row, rowOf, uniqueOf } from "./MemoryJobRow.ts"
 import { MemoryRates } from "./MemoryRates.ts"
 
 /** Ended jobs kept in memory; the oldest are forgotten first. */
 const keptEnded = 100_000
-
-/** An id for a job that is to be stored, and the running job that let go of its unique text for it. */
-export interface Reserved extends Offered {
-  readonly released: Row | undefined
-}
 
 /**
  * The tables of the in-memory queue and every transition on them, as plain synchronous code: each method is one
@@ -30,46 +20,28 @@ export class MemoryJobTable {
   readonly uniques = new Map<string, JobId>()
   readonly rates = new MemoryRates()
   readonly totals = new Map<string, { succeeded: number; cancelled: number; retried: number }>()
+  readonly flows = new MemoryFlows({
+    live: this.live,
+    dead: this.dead,
+    goOn: (row, now) => this.goOn(row, now),
+    fail: (row, failure, now) => {
+      row.failure = failure
+      this.end(row, "dead", now)
+    },
+    cancel: (row, now) => {
+      // A running one is cancelled by its worker.
+      if (row.worker === null) this.end(row, "cancelled", now)
+      else row.cancelRequested = true
+    },
+    revive: (row) => {
+      this.dead.delete(row.id)
+      row.state = "waiting"
+      this.live.set(row.id, row)
+    }
+  })
   readonly log: Array<JobEvent> = []
   private dropped = 0
   private sequence = 0
-
-  /** Reserves an id, or answers the live job with the same unique text, and what it will become. */
-  reserve(job: NewJob): Reserved {
-    const held = job.unique === null ? undefined : this.uniques.get(uniqueOf(job))
-    const row = held === undefined ? undefined : this.live.get(held)
-    const mode = job.whenUnique ?? "keep"
-    if (held !== undefined && mode === "keep") return { id: held, outcome: "kept", released: undefined }
-    if (held !== undefined && row?.state !== "running") return { id: held, outcome: "replaced", released: undefined }
-    // What runs already lets go of the text.
-    if (row !== undefined) row.unique = null
-    const id = JobId.make(String(++this.sequence))
-    if (job.unique !== null) this.uniques.set(uniqueOf(job), id)
-    return { id, outcome: "inserted", released: row }
-  }
-
-  unreserve(job: NewJob, { outcome, released }: Reserved): void {
-    if (job.unique === null || outcome !== "inserted") return
-    this.uniques.delete(uniqueOf(job))
-    if (released === undefined || !this.live.has(released.id)) return
-    released.unique = job.unique
-    this.uniques.set(uniqueOf(job), released.id)
-  }
-
-  /** Stores what was reserved. */
-  store(job: NewJob, { id, outcome }: Reserved, now: number): void {
-    const row = this.live.get(id)
-    if (outcome === "inserted") this.add(id, job, now)
-    else if (outcome === "replaced" && row !== undefined) {
-      const runAt = job.runAtMillis ?? now + job.delayMillis
-      if (job.whenUnique === "replace") {
-        row.payload = job.payload
-        row.maxAttempts = job.maxAttempts
-        row.attempt = 0
-      }
-      this.alter(row, { runAt, priority: job.whenUnique === "replace" ? job.priority : row.priority }, now)
-    }
-  }
 
   /** Gives a waiting job another run time and priority. One that is due keeps its place when the new time is due too. */
   alter(row: Row, to: { readonly runAt: number; readonly priority: number }, now: number): void {
@@ -85,13 +57,29 @@ export class MemoryJobTable {
   remove(row: Row): void {
     this.live.delete(row.id)
     if (row.unique !== null && row.state !== "dead") this.uniques.delete(uniqueOf(row))
-    this.dead.delete(row.id)
+    if (this.dead.delete(row.id)) this.flows.forget(row.id)
     this.letThrough(row)
   }
 
-  add(id: JobId, job: NewJob, now: number): void {
+  add(id: JobId, job: NewJob & Partial<Kin>, now: number): Row {
     const row = rowOf(id, job, now)
     this.live.set(id, row)
+    this.letThrough(row)
+    return row
+  }
+
+  /** The queues of all live jobs. */
+  get queues(): Iterable<string> {
+    return new Set([...this.live.values()].map((row) => row.queue))
+  }
+
+  /** The id of the next job. */
+  nextId(): JobId {
+    return JobId.make(String(++this.sequence))
+  }
+
+  private goOn(row: Row, now: number): void {
+    row.state = row.runAt > now ? "scheduled" : row.key === null ? "ready" : "blocked"
     this.letThrough(row)
   }
 
@@ -136,7 +124,8 @@ export class MemoryJobTable {
     { limit, queue }: { readonly queue: string; readonly limit: number },
     now: number
   ): ReadonlyArray<ClaimedJob> {
-    const ready = [...this.live.values()].filter((row) => row.state === "ready" && row.queue === queue).sort(byRank)
+    const ready = [...this.live.values()].filter((row) => row.state === "ready" && row.queue === queue && !row.locked)
+      .sort(byRank)
     const taken = ready.slice(0, this.rates.allowance(queue, limit, now))
     this.rates.spend(queue, taken.length)
     return taken.map((row) => {
@@ -216,6 +205,7 @@ export class MemoryJobTable {
       if (oldest !== undefined) this.ended.delete(oldest.id)
     }
     this.letThrough(row)
+    if (row.parent !== null || row.children !== null) this.flows.end(row, now)
   }
 
   /** Takes back what a lost worker held, but for what a transaction is settling; a job on its last attempt is dead-lettered. */
@@ -272,12 +262,13 @@ export class MemoryJobTable {
 
   redrive(filter: RedriveFilter, ratePerSecond: number | undefined, now: number): ReadonlyArray<JobId> {
     const { chosen } = redrivable(this.dead.values(), this.uniques.keys(), filter)
-    for (const [index, row] of chosen.entries()) {
+    const living = chosen.map((row, index) => {
       this.dead.delete(row.id)
       if (row.unique !== null) this.uniques.set(uniqueOf(row), row.id)
       const delayMillis = ratePerSecond === undefined ? 0 : Math.floor((index * 1000) / ratePerSecond)
-      this.add(row.id, { ...row, delayMillis, runAtMillis: null }, now)
-    }
+      return this.add(row.id, { ...row, delayMillis, runAtMillis: null }, now)
+    })
+    this.flows.again(living, now)
     return chosen.map((row) => row.id)
   }
 

@@ -4,7 +4,8 @@ import type { JobId, JobInfo } from "../../services/jobs/Job.ts"
 import { JobAdmin } from "../../services/jobs/JobAdmin.ts"
 import { JobNotFound } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
-import type { JobFilter, RedriveFilter } from "../../services/jobs/JobStore.ts"
+import type { JobFilter } from "../../services/jobs/JobStore.ts"
+import type { RedriveFilter } from "../../services/jobs/Redrive.ts"
 import * as Table from "../terminal/Table.ts"
 import { Demo } from "../work/DemoWorker.ts"
 
@@ -89,7 +90,17 @@ export const jobDetails = (info: JobInfo): ReadonlyArray<string> =>
     ["failure", info.failure === null ? "-" : `${info.failure.reason}: ${info.failure.message}`]
   ])
 
-const counters = ["ready", "scheduled", "blocked", "running", "succeeded", "cancelled", "dead", "retried"] as const
+const counters = [
+  "ready",
+  "scheduled",
+  "blocked",
+  "waiting",
+  "running",
+  "succeeded",
+  "cancelled",
+  "dead",
+  "retried"
+] as const
 
 /** The counters of each queue. */
 export const statsTable = (rows: Effect.Success<typeof stats>): ReadonlyArray<string> =>

@@ -42,6 +42,7 @@ const QueueBody = Schema.Struct({
   ready: Schema.Finite,
   scheduled: Schema.Finite,
   blocked: Schema.Finite,
+  waiting: Schema.Finite,
   running: Schema.Finite,
   succeeded: Schema.Finite,
   cancelled: Schema.Finite,

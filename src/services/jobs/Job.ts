@@ -12,11 +12,12 @@ export const JobId = Schema.String.check(
 /** @see {@link JobId} */
 export type JobId = typeof JobId.Type
 
-/** Where a job is. `ready`, `scheduled`, `blocked` and `running` are live; the other three are final. */
+/** Where a job is. The first five are live (`blocked` by its key, `waiting` for its children); the other three are final. */
 export const JobState = Schema.Literals([
   "ready",
   "scheduled",
   "blocked",
+  "waiting",
   "running",
   "succeeded",
   "dead",
@@ -27,7 +28,16 @@ export type JobState = typeof JobState.Type
 
 /** Why an attempt did not succeed, as it is stored with the job. */
 export const JobFailure = Schema.Struct({
-  reason: Schema.Literals(["Failed", "Defect", "TimedOut", "PayloadInvalid", "Discarded", "WorkerLost", "Cancelled"]),
+  reason: Schema.Literals([
+    "Failed",
+    "Defect",
+    "TimedOut",
+    "PayloadInvalid",
+    "Discarded",
+    "WorkerLost",
+    "Cancelled",
+    "ChildFailed"
+  ]),
   message: Schema.String,
   /** The handler's error, encoded with the kind's error schema, when it fits that schema. */
   error: Schema.optionalKey(Schema.Unknown)
@@ -45,6 +55,8 @@ export const JobInfo = Schema.Struct({
   attempt: Schema.Int,
   maxAttempts: Schema.Int,
   key: Schema.NullOr(Schema.String),
+  /** The job that waits for this one; see `JobFlow`. */
+  parent: Schema.NullOr(JobId),
   payload: Schema.Unknown,
   result: Schema.Unknown,
   failure: Schema.NullOr(JobFailure),

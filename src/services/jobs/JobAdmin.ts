@@ -3,15 +3,10 @@ import { JobFailure, JobId, JobState } from "./Job.ts"
 import * as JobChange from "./JobChange.ts"
 import { JobHeldBack, JobNotFound, type JobOptionInvalid, type JobQueueError } from "./JobError.ts"
 import * as JobOption from "./JobOption.ts"
-import {
-  type JobFilter,
-  type JobPage,
-  JobRecords,
-  type QueueStats,
-  type RedriveFilter,
-  type RedrivePreview,
-  type StuckJob
-} from "./JobStore.ts"
+import { type JobFilter, type JobPage, JobRecords, type QueueStats, type StuckJob } from "./JobStore.ts"
+import type { RedriveFilter, RedrivePreview } from "./Redrive.ts"
+
+export type { RedriveFilter, RedrivePreview } from "./Redrive.ts"
 
 /** The queue as operators see it. */
 export class JobAdmin extends Context.Service<JobAdmin, {

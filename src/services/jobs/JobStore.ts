@@ -1,7 +1,9 @@
 import { Context, type Effect, type Queue, type Scope } from "effect"
+import type { Child, WhenChildFails } from "./FlowChild.ts"
 import type { JobEvent, JobFailure, JobId, JobInfo } from "./Job.ts"
 import type { Changed, ChangeFilter, ChangePreview, JobChange } from "./JobChange.ts"
 import type { JobLeaseLost, JobQueueError } from "./JobError.ts"
+import type { RedriveFilter, RedrivePreview } from "./Redrive.ts"
 
 /** A job about to be stored. Times are delays, so that only the store's own clock counts. */
 export interface NewJob {
@@ -25,6 +27,15 @@ export interface NewJob {
 export interface Offered {
   readonly id: JobId
   readonly outcome: "inserted" | "kept" | "replaced"
+}
+
+/** A job of a flow. */
+export interface FlowJob {
+  readonly job: NewJob
+  /** The place of its parent, which stands behind it. */
+  readonly parent: number | undefined
+  /** Of a job that has children. */
+  readonly whenChildFails: WhenChildFails | undefined
 }
 
 /**
@@ -138,6 +149,8 @@ export class JobStore extends Context.Service<JobStore, {
   readonly insert: (jobs: ReadonlyArray<NewJob>) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
   /** Stores one job like `insert`, and says whether that, or another one with its unique text, is live now. */
   readonly offer: (job: NewJob) => Effect.Effect<Offered, JobQueueError>
+  /** Stores the jobs of a flow, children before their parent, in the caller's transaction when there is one. */
+  readonly insertFlow: (jobs: ReadonlyArray<FlowJob>) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
   /** Runs an effect in one transaction: what it inserts, settles and writes happens together or not at all. */
   readonly transact: <A, E, R>(
     effect: Effect.Effect<A, E, R>,
@@ -209,6 +222,7 @@ export interface QueueStats {
   readonly ready: number
   readonly scheduled: number
   readonly blocked: number
+  readonly waiting: number
   readonly running: number
   readonly succeeded: number
   readonly cancelled: number
@@ -237,26 +251,6 @@ export interface StuckJob {
   readonly doing: string | null
 }
 
-/** Which dead letters to run again. */
-export interface RedriveFilter {
-  readonly queue?: string
-  readonly kind?: string
-  readonly reason?: JobFailure["reason"]
-  readonly ids?: ReadonlyArray<JobId>
-  /** @default 1000, at most 100000 */
-  readonly limit?: number
-}
-
-/** What a redrive with the same filter would do. */
-export interface RedrivePreview {
-  /** How many dead letters would run again, the limit at most. */
-  readonly matched: number
-  /** How many are meant and would stay: their unique text is that of a live job, or of another one among them. */
-  readonly held: number
-  /** The first ten that would run again. */
-  readonly sample: ReadonlyArray<JobInfo>
-}
-
 /** What operators and observers ask of job storage; `JobAdmin` and `JobQueue` are built on it. */
 export class JobRecords extends Context.Service<JobRecords, {
   readonly find: (id: JobId) => Effect.Effect<JobInfo | undefined, JobQueueError>
@@ -281,6 +275,8 @@ export class JobRecords extends Context.Service<JobRecords, {
     filter: ChangeFilter,
     change: JobChange
   ) => Effect.Effect<Pick<Changed, "ids" | "busy">, JobQueueError>
+  /** The children of a job, oldest first. */
+  readonly children: (parent: JobId) => Effect.Effect<ReadonlyArray<Child>, JobQueueError>
   /** What ended after a cursor, oldest first; the cursor to ask with next time. */
   readonly ended: (
     cursor: string | undefined

@@ -179,6 +179,15 @@ const play = Effect.fnUntraced(function*(seed: number, isEnough: Effect.Effect<b
         ]
         return admin.change({ ids: jobs.filter(() => next() < 0.1).map(({ id }) => id) }, pick(what))
       }),
+    () => {
+      const job = () => ({ ...newJob(), unique: null })
+      const whenChildFails = pick(["fail", "ignore", "continue"] as const)
+      const leaf = (parent: number) => ({ job: job(), parent, whenChildFails: undefined })
+      const root = { job: job(), parent: undefined, whenChildFails }
+      return store.insertFlow(
+        next() < 0.5 ? [leaf(1), root] : [leaf(1), { job: job(), parent: 3, whenChildFails }, leaf(3), root]
+      )
+    },
     () => admin.change({ queue: "q", limit: 1, state: pick(JobChange.changeable) }, JobChange.remove),
     leaves,
     // Declared dead: its jobs are there for somebody to take back, or to cancel; some are cancelled at once.

@@ -91,6 +91,7 @@ const jobStore = (store: MemoryStore, calls: Calls): JobStore["Service"] => {
   return JobStore.of({
     insert: (jobs) => here("insert", base.insert(jobs)),
     offer: (job) => here("offer", base.offer(job)),
+    insertFlow: (jobs) => here("insert", base.insertFlow(jobs)),
     settleAll: (worker, settlements) => here("settle", base.settleAll(worker, settlements)),
     transact: (effect, limits) =>
       Effect.flatMap(
@@ -135,6 +136,7 @@ const jobRecords = (store: MemoryStore, calls: Calls): JobRecords["Service"] => 
     redrive: (filter, rate) => ask("redrive")(base.redrive(filter, rate)),
     previewChange: (filter, change) => ask("preview")(base.previewChange(filter, change)),
     change: (filter, change) => ask("change")(base.change(filter, change)),
+    children: (parent) => ask("children")(base.children(parent)),
     ended: (cursor) => ask("ended")(base.ended(cursor))
   })
 }

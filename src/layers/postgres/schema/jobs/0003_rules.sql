@@ -95,7 +95,7 @@ select j.id, j.is_held, case when not j.is_held then row_number() over (partitio
 from judged j order by j.id;
 end $$;
 
--- What a waiting job is when its run time becomes `at`. One that is due stays what it is; one that was claimed before has a place in its key.
+-- What a waiting job is when its run time becomes `at`. One that is due stays what it is; one that was claimed before has its key.
 create function sluice.job_becomes(state sluice.job_state, at timestamptz, key text, fence integer) returns sluice.job_state
 language sql stable as $$
   select case when at > now() then 'scheduled'::sluice.job_state when state <> 'scheduled' then state
@@ -114,6 +114,8 @@ select m.id from (
     where (of_queue is null or j.queue = of_queue) and (of_kind is null or j.kind = of_kind) and (of_ids is null or j.id = any (of_ids))
       and (of_state is null or j.state = of_state) and j.state in ('ready', 'scheduled', 'blocked')
       and (what <> 'run-now' or j.state = 'scheduled')
+      -- What a flow waits for, or has waited for, is cancelled instead.
+      and (what <> 'delete' or (j.parent is null and j.children is null))
     order by j.id limit most)
   union all
   (select d.id from sluice.job_dead d
@@ -121,4 +123,11 @@ select m.id from (
       and (of_queue is null or d.queue = of_queue) and (of_kind is null or d.kind = of_kind) and (of_ids is null or d.id = any (of_ids))
     order by d.id limit most)
 ) m order by m.id limit most;
+end $$;
+
+-- Whether the flow of a parent could be locked without waiting for anybody, or there is none.
+create function sluice.job_flow_lock(the_parent bigint) returns boolean language plpgsql as $$
+begin
+  perform from sluice.job_flow f where f.parent = the_parent for update skip locked;
+  return found or not exists (select from sluice.job_flow f where f.parent = the_parent);
 end $$;
