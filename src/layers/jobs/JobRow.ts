@@ -1,6 +1,6 @@
 /** A job as `sluice.job_all` has it, and as operators see it. */
 import { Option, Schema } from "effect"
-import { JobFailure, type JobInfo, type JobState } from "../../services/jobs/Job.ts"
+import { JobFailure, type JobInfo, type JobState, type Progress } from "../../services/jobs/Job.ts"
 import { idOf } from "./JobSql.ts"
 
 export interface JobRow {
@@ -21,7 +21,19 @@ export interface JobRow {
   readonly result: unknown
   readonly error: unknown
   readonly parent: bigint | null
+  readonly progress: unknown
 }
+
+const Stored = Schema.Struct({
+  attempt: Schema.Int,
+  at: Schema.Finite,
+  fraction: Schema.NullOr(Schema.Finite),
+  detail: Schema.Unknown
+})
+const decodeProgress = Schema.decodeUnknownOption(Stored)
+
+const progressOf = (stored: unknown): Progress | null =>
+  Option.getOrNull(Option.map(decodeProgress(stored), (told) => ({ ...told, at: new Date(told.at) })))
 
 const decodeFailure = Schema.decodeUnknownOption(JobFailure)
 
@@ -39,6 +51,7 @@ export const infoOf = (row: JobRow): JobInfo => ({
   key: row.key,
   parent: row.parent === null ? null : idOf(row.parent),
   payload: row.payload,
+  progress: progressOf(row.progress),
   result: row.result,
   failure: failureOf(row.error),
   worker: row.worker,

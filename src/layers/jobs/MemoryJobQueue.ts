@@ -130,6 +130,18 @@ const storeOf = (table: MemoryJobTable, fleet: MemoryFleet) => {
         fleet.wake(hasParent ? table.queues : settlements.map(({ job }) => job.queue))
         return lost
       }),
+    report: (worker, reports) =>
+      Effect.map(now, (millis) => {
+        let count = 0
+        for (const { job, report } of fleet.lostAt(worker) === undefined ? reports : []) {
+          const row = table.owned(worker, job)
+          if (row === undefined || row.locked) continue
+          const { detail = null, fraction = null } = report
+          row.progress = { attempt: row.attempt, at: new Date(millis), fraction, detail }
+          count++
+        }
+        return count
+      }),
     settleAll: settleAllIn(table, fleet),
     giveBackUnknown: (worker, nth, known) =>
       Effect.map(now, (millis) => fleet.seal(worker, nth) ? table.giveBack(worker, nth, new Set(known), millis) : 0),

@@ -1,5 +1,5 @@
 /** A job of the in-memory queue, and as operators see it. */
-import type { JobFailure, JobId, JobInfo, JobState } from "../../services/jobs/Job.ts"
+import type { JobFailure, JobId, JobInfo, JobState, Progress } from "../../services/jobs/Job.ts"
 import type { NewJob, StuckJob } from "../../services/jobs/JobStore.ts"
 
 /** One step of priority is so much head start; `sluice.job_rank` has the same number. */
@@ -24,6 +24,7 @@ export interface Row extends NewJob {
   worker: number | null
   failure: JobFailure | null
   result: unknown
+  progress: Progress | null
   cancelRequested: boolean
   /** A transaction is settling it: nobody else may touch it until that ends. */
   locked: boolean
@@ -63,6 +64,7 @@ export const rowOf = (id: JobId, job: NewJob & Partial<Kin>, now: number): Row =
     worker: null,
     failure: null,
     result: null,
+    progress: null,
     cancelRequested: false,
     locked: false,
     enqueuedAt: now,
@@ -84,6 +86,7 @@ export const infoOf = (row: Row): JobInfo => ({
   key: row.key,
   parent: row.parent,
   payload: JSON.parse(row.payload) as unknown,
+  progress: row.state === "succeeded" || row.state === "dead" || row.state === "cancelled" ? null : row.progress,
   result: row.result,
   failure: row.failure,
   worker: row.worker,

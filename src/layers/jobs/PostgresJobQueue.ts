@@ -84,6 +84,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
         ask("settle")(PostgresSettle.settle(control, worker, settlements)),
         (settled) => settlements.length - settled
       ),
+    report: (worker, reports) => ask("report")(PostgresSettle.report(control, worker, reports)),
     settleAll: (worker, settlements) =>
       Effect.flatMap(
         operation("settle")(PostgresSettle.settle(sql, worker, settlements)),

@@ -70,6 +70,15 @@ export const jobTable = (jobs: ReadonlyArray<JobInfo>): ReadonlyArray<string> =>
     ])
   )
 
+const progressText = (progress: JobInfo["progress"]): string =>
+  progress === null
+    ? "-"
+    : [
+      ...(progress.fraction === null ? [] : [`${Math.round(progress.fraction * 100)} %`]),
+      ...(progress.detail === null ? [] : [JSON.stringify(progress.detail)]),
+      `(attempt ${progress.attempt}, ${clock(progress.at)})`
+    ].join(" ")
+
 /** Everything about one job. */
 export const jobDetails = (info: JobInfo): ReadonlyArray<string> =>
   Table.pairs([
@@ -85,6 +94,7 @@ export const jobDetails = (info: JobInfo): ReadonlyArray<string> =>
     ["run at", clock(info.runAt)],
     ["started", clock(info.startedAt)],
     ["ended", clock(info.finishedAt)],
+    ["progress", progressText(info.progress)],
     ["payload", JSON.stringify(info.payload)],
     ["result", JSON.stringify(info.result)],
     ["failure", info.failure === null ? "-" : `${info.failure.reason}: ${info.failure.message}`]

@@ -45,6 +45,17 @@ export const JobFailure = Schema.Struct({
 /** @see {@link JobFailure} */
 export type JobFailure = typeof JobFailure.Type
 
+/** How far a job is, as its handler said last; see `JobProgress.report`. */
+export const Progress = Schema.Struct({
+  /** The attempt that said so. */
+  attempt: Schema.Int,
+  at: Schema.Date,
+  fraction: Schema.NullOr(Schema.Finite),
+  detail: Schema.Unknown
+})
+/** @see {@link Progress} */
+export type Progress = typeof Progress.Type
+
 /** One job as operators see it. Times are the database's clock. */
 export const JobInfo = Schema.Struct({
   id: JobId,
@@ -58,6 +69,7 @@ export const JobInfo = Schema.Struct({
   /** The job that waits for this one; see `JobFlow`. */
   parent: Schema.NullOr(JobId),
   payload: Schema.Unknown,
+  progress: Schema.NullOr(Progress),
   result: Schema.Unknown,
   failure: Schema.NullOr(JobFailure),
   worker: Schema.NullOr(Schema.Int),

@@ -79,13 +79,13 @@ export const results = <N extends string, P, S, F>(
 /** Flows, as producers and the handlers of parents see them. */
 export class JobFlows extends Context.Service<JobFlows, {
   /**
-   * Enqueues a tree of jobs, all or none: at most 10,000, at most 10 below each other. Those without children wait to be claimed, the others
-   * are `waiting` for theirs. Joins the caller's transaction.
+   * Enqueues a tree of jobs, all or none: at most 10,000, at most 10 below each other. Those without children wait to be claimed, the
+   * others are `waiting` for theirs. Joins the caller's transaction.
    */
   readonly enqueue: (root: Node) => Effect.Effect<FlowIds, EnqueueError>
   /**
-   * The children of a job, oldest first, with their results and failures: for the parent's handler. They are forgotten when it has succeeded
-   * or was cancelled.
+   * The children of a job, oldest first, with their results and failures: for the parent's handler. They are forgotten when it has
+   * succeeded or was cancelled.
    */
   readonly children: (parent: JobId) => Effect.Effect<ReadonlyArray<Child>, JobQueueError>
 }>()("sluice/services/jobs/JobFlow/JobFlows") {}

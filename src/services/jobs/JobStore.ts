@@ -4,6 +4,7 @@ import type { JobEvent, JobFailure, JobId, JobInfo } from "./Job.ts"
 import type { Changed, ChangeFilter, ChangePreview, JobChange } from "./JobChange.ts"
 import type { JobLeaseLost, JobQueueError } from "./JobError.ts"
 import type { RedriveFilter, RedrivePreview } from "./Redrive.ts"
+import type { Report } from "./Report.ts"
 
 /** A job about to be stored. Times are delays, so that only the store's own clock counts. */
 export interface NewJob {
@@ -170,6 +171,14 @@ export class JobStore extends Context.Service<JobStore, {
   readonly settle: (
     worker: number,
     settlements: ReadonlyArray<Settlement>
+  ) => Effect.Effect<number, JobQueueError>
+  /**
+   * Writes how far jobs are, of those that still belong to this worker and that nobody is settling, while it is a member; answers how many
+   * were.
+   */
+  readonly report: (
+    worker: number,
+    reports: ReadonlyArray<{ readonly job: ClaimedJob; readonly report: Report }>
   ) => Effect.Effect<number, JobQueueError>
   /** Settles in the caller's transaction, all or nothing. */
   readonly settleAll: (

@@ -100,6 +100,7 @@ const jobStore = (store: MemoryStore, calls: Calls): JobStore["Service"] => {
       ),
     claim: (worker, nth, queues) => ask("claim")(base.claim(worker, nth, queues)),
     settle: (worker, settlements) => ask("settle")(base.settle(worker, settlements)),
+    report: (worker, reports) => ask("report")(base.report(worker, reports)),
     giveBackUnknown: (worker, nth, known) => ask("give back")(base.giveBackUnknown(worker, nth, known)),
     tick: (worker, entries) => ask("tick")(base.tick(worker, entries)),
     join: (options) =>

@@ -1,6 +1,7 @@
 import { Cause, Deferred, Effect, Exit, Queue } from "effect"
 import type { JobId } from "../../../services/jobs/Job.ts"
 import type { Handler } from "../../../services/jobs/JobHandler.ts"
+import { Reporter } from "../../../services/jobs/JobProgress.ts"
 import type { JobStore, Membership } from "../../../services/jobs/JobStore.ts"
 import type { WorkerSettings } from "../../../services/jobs/WorkerSettings.ts"
 import type * as TaskGroup from "../../../services/tasks/TaskGroup.ts"
@@ -9,6 +10,7 @@ import { Backlog } from "./Backlog.ts"
 import { Claimer } from "./Claimer.ts"
 import { Heart } from "./Heart.ts"
 import { Outage } from "./Outage.ts"
+import { Reports } from "./Reports.ts"
 import { Runner } from "./Runner.ts"
 import { Settler } from "./Settler.ts"
 import type { Tally } from "./Tally.ts"
@@ -46,6 +48,7 @@ export class Session<R> {
   private readonly runner: Runner<R>
   private readonly claimer: Claimer<R>
   private readonly heart: Heart
+  private readonly reports: Reports
 
   constructor(parts: SessionParts<R>) {
     const { handlers, member, settings, store } = parts
@@ -64,6 +67,7 @@ export class Session<R> {
     const runner = new Runner({ ...shared, settler, attempts })
     this.settler = settler
     this.runner = runner
+    this.reports = new Reports({ ...shared, running: (id) => runner.running(id) })
     this.claimer = new Claimer({ ...shared, settler, runner })
     this.heart = new Heart({ ...shared, onCancel: (id) => runner.cancel(id), onLost: this.lost })
   }
@@ -76,7 +80,9 @@ export class Session<R> {
       yield* this.vital("chores", this.heart.tending)
       yield* this.vital("settler", this.settler.run)
       yield* this.vital("timeouts", this.runner.timeouts)
-      yield* this.vital("claimer", this.claimer.run)
+      yield* this.vital("progress", this.reports.run)
+      // What runs handlers is forked from here, and has the reporter from here.
+      yield* this.vital("claimer", Effect.provideService(this.claimer.run, Reporter, this.reports.take))
     })
   }
 

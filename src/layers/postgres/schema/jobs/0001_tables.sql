@@ -35,6 +35,8 @@ create table sluice.job (
   -- The job that waits for this one, and how many this one waits, or waited, for. Null: none.
   parent bigint,
   children integer,
+  -- What its handler said last of how far it is.
+  progress json,
   check ((state = 'running') = (worker is not null))
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
   autovacuum_analyze_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0);

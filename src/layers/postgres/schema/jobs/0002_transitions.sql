@@ -404,6 +404,24 @@ if settled < cardinality(ids) then
 end if;
 end $$;
 
+-- Writes how far running jobs are (JSON text), as far as they are this worker's, it is a member, and nobody is settling them. No state
+-- changes.
+create function sluice.job_report(me integer, ids bigint[], fences integer[], reports text[], out reported integer)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off set jit = off set plan_cache_mode = force_generic_plan as $$
+begin
+  with free as materialized (
+    select j.id, u.report::json as report from unnest(ids, fences, reports) as u(id, fence, report)
+      join sluice.job j on j.id = any (array[u.id]) and j.fence = u.fence and j.worker is not distinct from me
+    where exists (select from sluice.job_worker w where w.id = me and w.lost_at is null) for update of j skip locked
+  ), written as (
+    update sluice.job j set progress = json_build_object('attempt', j.attempt, 'at', floor(extract(epoch from clock_timestamp()) * 1000),
+      'fraction', f.report->'fraction', 'detail', f.report->'detail')
+    from free f where j.id = any (array[f.id]) returning j.id
+  )
+  select count(*) into reported from written;
+end $$;
+
 -- Gives back, unspent, what this worker holds by its claims up to `nth` and does not know of, and refuses those claims from now on: one of
 -- them was not answered, and may still come. Who waits here waits for a claim that is being made.
 create function sluice.job_give_back(me integer, nth integer, known bigint[], out given integer)
