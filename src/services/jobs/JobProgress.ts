@@ -34,8 +34,8 @@ export const Reporter = Context.Reference<(id: JobId, report: Report) => void>(
 
 /**
  * Says how far a job is, from within its handler. It costs next to nothing: a worker writes the latest report of each of its jobs at most
- * once in a second, outside of the handler's transaction. A report of a worker that has lost the job is refused. It stays with the job while
- * that lives, over its attempts, and is gone when it has ended: its result or failure tells then. Fails with `JobOptionInvalid`.
+ * once in a second, outside of the handler's transaction. A report of a worker that has lost the job is refused. It stays with the job
+ * while that lives, over its attempts, and is gone when it has ended: its result or failure tells then. Fails with `JobOptionInvalid`.
  *
  * @example JobHandler.plain(Import, (rows, attempt) => Effect.forEach(rows, (row, n) =>
  *   Effect.andThen(insert(row), JobProgress.report(attempt, { fraction: n / rows.length }))))
