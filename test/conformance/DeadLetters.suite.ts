@@ -4,7 +4,8 @@ import { Effect, type Layer, Schema } from "effect"
 import * as Job from "../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../src/services/jobs/JobAdmin.ts"
 import { JobQueue } from "../../src/services/jobs/JobQueue.ts"
-import { JobStore, type RedriveFilter } from "../../src/services/jobs/JobStore.ts"
+import { JobStore } from "../../src/services/jobs/JobStore.ts"
+import type { RedriveFilter } from "../../src/services/jobs/Redrive.ts"
 import type { Services } from "./JobQueue.suite.ts"
 
 const reasons = ["Failed", "Defect", "TimedOut", "WorkerLost"] as const

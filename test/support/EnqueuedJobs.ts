@@ -22,6 +22,7 @@ export const layerMemory: Layer.Layer<JobQueue | EnqueuedJobs> = Layer.effectCon
   const queue = JobQueue.of({
     enqueue: (kind, payload) => Effect.sync(() => record(kind.name, payload)),
     enqueueMany: (kind, payloads) => Effect.sync(() => payloads.map((payload) => record(kind.name, payload))),
+    offer: (kind, payload) => Effect.sync(() => ({ id: record(kind.name, payload), outcome: "inserted" as const })),
     transaction: (effect) => effect,
     cancel: () => Effect.succeed("finished" as const),
     find: () => Effect.succeedNone,

@@ -24,7 +24,7 @@ const ready = Effect.fnUntraced(function*(readiness: Readiness["Service"]) {
 const quoted = (value: string): string =>
   `"${value.replaceAll("\\", "\\\\").replaceAll("\"", "\\\"").replaceAll("\n", "\\n")}"`
 
-const states = ["ready", "scheduled", "blocked", "running", "dead"] as const
+const states = ["ready", "scheduled", "blocked", "waiting", "running", "dead"] as const
 
 /** The queues' counters in Prometheus' text form; they are read from the database when they are asked for. */
 const queueLines = (queues: ReadonlyArray<QueueStats>): string => {

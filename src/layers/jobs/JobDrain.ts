@@ -28,7 +28,7 @@ export interface Drained {
   readonly dead: number
   /** Attempts that failed and ran again. */
   readonly retried: number
-  /** Jobs that still wait: due later than the drain went, paused, or of a queue that no handler is for. */
+  /** Jobs that still wait: due later than the drain went, paused, of a queue that no handler is for, or for children that are. */
   readonly waiting: number
   /** How far the clock was moved. */
   readonly elapsed: Duration.Duration
@@ -46,7 +46,7 @@ const sumOf = (stats: ReadonlyArray<QueueStats>): Counts => {
     cancelled: sum((row) => row.cancelled),
     dead: sum((row) => row.dead),
     retried: sum((row) => row.retried),
-    waiting: sum((row) => row.ready + row.scheduled + row.blocked + row.running)
+    waiting: sum((row) => row.ready + row.scheduled + row.blocked + row.waiting + row.running)
   }
 }
 
@@ -64,7 +64,7 @@ const checkKinds = Effect.fnUntraced(function*(handlers: ReadonlyArray<Handler<u
   const admin = yield* JobAdmin
   const kinds = new Set(handlers.map(({ kind }) => kind.name))
   for (const queue of new Set(handlers.map(({ kind }) => kind.queue))) {
-    for (const state of ["ready", "scheduled", "blocked"] as const) {
+    for (const state of ["ready", "scheduled", "blocked", "waiting"] as const) {
       const { jobs } = yield* admin.list({ queue, state, limit: 1_000 })
       const stranger = jobs.find(({ kind }) => !kinds.has(kind))
       if (stranger === undefined) continue

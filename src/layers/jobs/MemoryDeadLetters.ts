@@ -1,4 +1,4 @@
-import type { RedriveFilter } from "../../services/jobs/JobStore.ts"
+import type { RedriveFilter } from "../../services/jobs/Redrive.ts"
 import { type Row, uniqueOf } from "./MemoryJobRow.ts"
 
 /**

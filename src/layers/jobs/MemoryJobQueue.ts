@@ -1,9 +1,19 @@
 import { Clock, Context, Effect, Layer } from "effect"
+import { JobId } from "../../services/jobs/Job.ts"
 import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
 import * as JobCron from "../../services/jobs/JobCron.ts"
 import { JobLeaseLost } from "../../services/jobs/JobError.ts"
+import * as JobFlow from "../../services/jobs/JobFlow.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
-import { type CronEntry, JobRecords, JobStore, type NewJob, type Settlement } from "../../services/jobs/JobStore.ts"
+import {
+  type CronEntry,
+  JobRecords,
+  JobStore,
+  type NewJob,
+  type Offered,
+  type Settlement
+} from "../../services/jobs/JobStore.ts"
+import * as MemoryEnqueue from "./MemoryEnqueue.ts"
 import { MemoryFleet } from "./MemoryFleet.ts"
 import * as MemoryJobRecords from "./MemoryJobRecords.ts"
 import { MemoryJobTable } from "./MemoryJobTable.ts"
@@ -13,17 +23,24 @@ const now = Clock.currentTimeMillis
 
 const insertInto = (table: MemoryJobTable, fleet: MemoryFleet) => (jobs: ReadonlyArray<NewJob>) =>
   Effect.suspend(() => {
-    const reserved = jobs.map((job) => ({ job, ...table.reserve(job) }))
-    const fresh = reserved.filter((entry) => entry.fresh)
+    const all = jobs.map((job) => ({ job, reserved: MemoryEnqueue.reserve(table, job) }))
     return Effect.as(
       MemoryTransaction.write({
+        hold: () => all.forEach(({ reserved }) => MemoryEnqueue.lock(reserved, true)),
         commit: (millis) => {
-          for (const entry of fresh) table.add(entry.id, entry.job, millis)
-          fleet.wake(fresh.map((entry) => entry.job.queue))
+          for (const { job, reserved } of all) {
+            MemoryEnqueue.lock(reserved, false)
+            MemoryEnqueue.store(table, job, reserved, millis)
+          }
+          fleet.wake(jobs.map((job) => job.queue))
         },
-        rollback: () => fresh.forEach((entry) => table.unreserve(entry.job))
+        rollback: () =>
+          all.toReversed().forEach(({ job, reserved }) => {
+            MemoryEnqueue.lock(reserved, false)
+            MemoryEnqueue.unreserve(table, job, reserved)
+          })
       }),
-      reserved.map((entry) => entry.id)
+      all.map(({ reserved: { id, outcome } }): Offered => ({ id, outcome }))
     )
   })
 
@@ -40,7 +57,7 @@ const settleAllIn =
         commit: (millis) => {
           lock(false)
           for (const { row, verdict } of rows) table.settle(row, verdict, millis)
-          fleet.wake(rows.map(({ row }) => row.queue))
+          fleet.wake(rows.some(({ row }) => row.parent !== null) ? table.queues : rows.map(({ row }) => row.queue))
         },
         rollback: () => lock(false)
       })
@@ -74,7 +91,23 @@ const tickOf = (fleet: MemoryFleet, insert: (jobs: ReadonlyArray<NewJob>) => Eff
 const storeOf = (table: MemoryJobTable, fleet: MemoryFleet) => {
   const insert = insertInto(table, fleet)
   return JobStore.of({
-    insert,
+    insert: (jobs) => Effect.map(insert(jobs), (all) => all.map(({ id }) => id)),
+    // One is answered for each.
+    offer: (job) => Effect.map(insert([job]), ([one]) => one ?? { id: JobId.make("0"), outcome: "kept" }),
+    insertFlow: (jobs) =>
+      Effect.suspend(() => {
+        const ids = jobs.map(() => table.nextId())
+        return Effect.as(
+          MemoryTransaction.write({
+            commit: (millis) => {
+              MemoryEnqueue.storeFlow(table, ids, jobs, millis)
+              fleet.wake(jobs.map(({ job }) => job.queue))
+            },
+            rollback: () => {}
+          }),
+          ids
+        )
+      }),
     transact: MemoryTransaction.transact,
     claim: (worker, nth, queues) =>
       Effect.map(now, (millis) => {
@@ -85,13 +118,29 @@ const storeOf = (table: MemoryJobTable, fleet: MemoryFleet) => {
     settle: (worker, settlements) =>
       Effect.map(now, (millis) => {
         let lost = 0
+        let hasParent = false
         for (const { job, verdict } of settlements) {
           const row = table.owned(worker, job)
           if (row === undefined || row.locked) lost++
-          else table.settle(row, verdict, millis)
+          else {
+            hasParent ||= row.parent !== null
+            table.settle(row, verdict, millis)
+          }
         }
-        fleet.wake(settlements.map(({ job }) => job.queue))
+        fleet.wake(hasParent ? table.queues : settlements.map(({ job }) => job.queue))
         return lost
+      }),
+    report: (worker, reports) =>
+      Effect.map(now, (millis) => {
+        let count = 0
+        for (const { job, report } of fleet.lostAt(worker) === undefined ? reports : []) {
+          const row = table.owned(worker, job)
+          if (row === undefined || row.locked) continue
+          const { detail = null, fraction = null } = report
+          row.progress = { attempt: row.attempt, at: new Date(millis), fraction, detail }
+          count++
+        }
+        return count
       }),
     settleAll: settleAllIn(table, fleet),
     giveBackUnknown: (worker, nth, known) =>
@@ -113,7 +162,10 @@ const make = Effect.sync(() => {
  * The whole queue in memory, with the semantics of the Postgres one: for tests (it lives on Effect's clock) and for
  * programs that need no durability. A transaction covers what is enqueued and settled, not what a handler does elsewhere.
  */
-export const layerMemory: Layer.Layer<JobStore | JobRecords | JobQueue.JobQueue | JobAdmin.JobAdmin> = Layer.mergeAll(
+export const layerMemory: Layer.Layer<
+  JobStore | JobRecords | JobQueue.JobQueue | JobFlow.JobFlows | JobAdmin.JobAdmin
+> = Layer.mergeAll(
   JobQueue.layer,
+  JobFlow.layer,
   JobAdmin.layer
 ).pipe(Layer.provideMerge(Layer.effectContext(make)))

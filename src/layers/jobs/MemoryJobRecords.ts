@@ -1,5 +1,6 @@
 import { Clock, Effect } from "effect"
-import type { JobId, JobInfo, JobState } from "../../services/jobs/Job.ts"
+import type { Child } from "../../services/jobs/FlowChild.ts"
+import { type JobId, type JobInfo, type JobState, lastFailure } from "../../services/jobs/Job.ts"
 import {
   type JobFilter,
   type JobPage,
@@ -7,6 +8,7 @@ import {
   type QueueStats,
   type StuckJob
 } from "../../services/jobs/JobStore.ts"
+import * as MemoryChanges from "./MemoryChanges.ts"
 import type { MemoryFleet } from "./MemoryFleet.ts"
 import { byRank, infoOf, stuckOf } from "./MemoryJobRow.ts"
 import type { MemoryJobTable } from "./MemoryJobTable.ts"
@@ -42,6 +44,7 @@ const stats = (table: MemoryJobTable, now: number): ReadonlyArray<QueueStats> =>
       ready: count("ready"),
       scheduled: count("scheduled"),
       blocked: count("blocked"),
+      waiting: count("waiting"),
       running: count("running"),
       succeeded: total.succeeded,
       cancelled: total.cancelled,
@@ -50,6 +53,12 @@ const stats = (table: MemoryJobTable, now: number): ReadonlyArray<QueueStats> =>
       oldestReadyMillis: next === undefined ? undefined : Math.max(0, now - next.runAt)
     }
   })
+}
+
+const children = (table: MemoryJobTable, parent: JobId): ReadonlyArray<Child> => {
+  const live = [...table.live.values()].filter((row) => row.parent === parent)
+    .map(({ failures, id, kind, state }) => ({ id, kind, state, result: null, failure: lastFailure(state, failures) }))
+  return [...live, ...table.flows.ended(parent)].sort((a, b) => Number(a.id) - Number(b.id))
 }
 
 const stuck = (table: MemoryJobTable, fleet: MemoryFleet): ReadonlyArray<StuckJob> =>
@@ -89,5 +98,13 @@ export const make = (table: MemoryJobTable, fleet: MemoryFleet): JobRecords["Ser
         fleet.wakeAll()
         return ids
       }),
+    previewChange: (filter, change) => Effect.sync(() => MemoryChanges.preview(table, filter, change)),
+    change: (filter, change) =>
+      Effect.map(Clock.currentTimeMillis, (millis) => {
+        const done = MemoryChanges.change(table, filter, change, millis)
+        fleet.wakeAll()
+        return done
+      }),
+    children: (parent) => Effect.sync(() => children(table, parent)),
     ended: (cursor) => Effect.sync(() => table.events(cursor))
   })

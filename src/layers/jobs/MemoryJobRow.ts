@@ -5,7 +5,8 @@ import {
   type JobId,
   type JobInfo,
   type JobState,
-  lastFailure
+  lastFailure,
+  type Progress
 } from "../../services/jobs/Job.ts"
 import type { NewJob, StuckJob } from "../../services/jobs/JobStore.ts"
 
@@ -15,6 +16,13 @@ const agingMillis = 60_000
 export interface Row extends NewJob {
   readonly id: JobId
   readonly seq: number
+  payload: string
+  priority: number
+  maxAttempts: number
+  unique: string | null
+  /** The job that waits for this one, and how many this one waits, or waited, for. */
+  readonly parent: JobId | null
+  readonly children: number | null
   state: JobState
   attempt: number
   /** The number of its worker's claim that took it last; null: it was never claimed. */
@@ -25,6 +33,7 @@ export interface Row extends NewJob {
   /** Why its attempts failed, the newest last. */
   failures: ReadonlyArray<JobAttemptFailure>
   result: unknown
+  progress: Progress | null
   cancelRequested: boolean
   /** A transaction is settling it: nobody else may touch it until that ends. */
   locked: boolean
@@ -39,13 +48,24 @@ export const byRank = (a: Row, b: Row): number => a.rank - b.rank || a.seq - b.s
 export const keyOf = (row: Pick<NewJob, "kind" | "key">): string => `${row.kind}\u0000${row.key}`
 export const uniqueOf = (row: Pick<NewJob, "kind" | "unique">): string => `${row.kind}\u0000${row.unique}`
 
-export const rowOf = (id: JobId, job: NewJob, now: number): Row => {
+/** Where a job stands in a flow. */
+export type Kin = Pick<Row, "parent" | "children">
+
+export const rowOf = (id: JobId, job: NewJob & Partial<Kin>, now: number): Row => {
   const runAt = Math.max(now, job.runAtMillis ?? now + job.delayMillis)
   return {
     ...job,
     id,
     seq: Number(id),
-    state: runAt > now ? "scheduled" : job.key === null ? "ready" : "blocked",
+    parent: job.parent ?? null,
+    children: job.children ?? null,
+    state: (job.children ?? null) !== null
+      ? "waiting"
+      : runAt > now
+      ? "scheduled"
+      : job.key === null
+      ? "ready"
+      : "blocked",
     attempt: 0,
     fence: null,
     rank: rankOf(runAt, job.priority),
@@ -53,6 +73,7 @@ export const rowOf = (id: JobId, job: NewJob, now: number): Row => {
     worker: null,
     failures: [],
     result: null,
+    progress: null,
     cancelRequested: false,
     locked: false,
     enqueuedAt: now,
@@ -87,7 +108,9 @@ export const infoOf = (row: Row): JobInfo => ({
   attempt: row.attempt,
   maxAttempts: row.maxAttempts,
   key: row.key,
+  parent: row.parent,
   payload: JSON.parse(row.payload) as unknown,
+  progress: row.state === "succeeded" || row.state === "dead" || row.state === "cancelled" ? null : row.progress,
   result: row.result,
   failure: lastFailure(row.state, row.failures),
   failures: row.failures,

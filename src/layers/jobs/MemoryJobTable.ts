@@ -1,7 +1,9 @@
 import { type JobEvent, type JobFailure, JobId } from "../../services/jobs/Job.ts"
-import type { ClaimedJob, NewJob, RedriveFilter, RedrivePreview, Verdict } from "../../services/jobs/JobStore.ts"
+import type { ClaimedJob, NewJob, Verdict } from "../../services/jobs/JobStore.ts"
+import type { RedriveFilter, RedrivePreview } from "../../services/jobs/Redrive.ts"
 import { redrivable } from "./MemoryDeadLetters.ts"
-import { byRank, failed, infoOf, keyOf, rankOf, type Row, rowOf, uniqueOf } from "./MemoryJobRow.ts"
+import { MemoryFlows } from "./MemoryFlows.ts"
+import { byRank, failed, infoOf, keyOf, type Kin, rankOf, type Row, rowOf, uniqueOf } from "./MemoryJobRow.ts"
 import { MemoryRates } from "./MemoryRates.ts"
 
 /** Ended jobs kept in memory; the oldest are forgotten first. */
@@ -18,29 +20,69 @@ export class MemoryJobTable {
   readonly uniques = new Map<string, JobId>()
   readonly rates = new MemoryRates()
   readonly totals = new Map<string, { succeeded: number; cancelled: number; retried: number }>()
+  readonly flows = new MemoryFlows({
+    live: this.live,
+    dead: this.dead,
+    goOn: (row, now) => this.goOn(row, now),
+    fail: (row, failure, now) => {
+      row.failures = failed(row, failure, now)
+      this.end(row, "dead", now)
+    },
+    cancel: (row, now) => {
+      // A running one is cancelled by its worker.
+      if (row.worker === null) this.end(row, "cancelled", now)
+      else row.cancelRequested = true
+    },
+    revive: (row) => {
+      this.dead.delete(row.id)
+      row.state = "waiting"
+      this.live.set(row.id, row)
+    }
+  })
   readonly log: Array<JobEvent> = []
   /** Who waits for the end of which job. */
   private readonly watchers = new Map<JobId, Set<() => void>>()
   private dropped = 0
   private sequence = 0
 
-  /** Reserves an id, or answers the live job with the same unique text. */
-  reserve(job: NewJob): { readonly id: JobId; readonly fresh: boolean } {
-    const held = job.unique === null ? undefined : this.uniques.get(uniqueOf(job))
-    if (held !== undefined) return { id: held, fresh: false }
-    const id = JobId.make(String(++this.sequence))
-    if (job.unique !== null) this.uniques.set(uniqueOf(job), id)
-    return { id, fresh: true }
+  /** Gives a waiting job another run time and priority. One that is due keeps its place when the new time is due too. */
+  alter(row: Row, to: { readonly runAt: number; readonly priority: number }, now: number): void {
+    row.runAt = to.runAt > now ? to.runAt : Math.min(row.runAt, now)
+    row.priority = to.priority
+    row.rank = rankOf(row.runAt, row.priority)
+    if (to.runAt > now) row.state = "scheduled"
+    else if (row.state === "scheduled") row.state = row.key !== null && row.fence === null ? "blocked" : "ready"
+    this.letThrough(row)
   }
 
-  unreserve(job: NewJob): void {
-    if (job.unique !== null) this.uniques.delete(uniqueOf(job))
+  /** Forgets a job that nobody runs. */
+  remove(row: Row): void {
+    this.live.delete(row.id)
+    if (row.unique !== null && row.state !== "dead") this.uniques.delete(uniqueOf(row))
+    if (this.dead.delete(row.id)) this.flows.forget(row.id)
+    this.letThrough(row)
   }
 
-  add(id: JobId, job: NewJob, now: number, failures: Row["failures"] = []): void {
+  add(id: JobId, job: NewJob & Partial<Kin>, now: number, failures: Row["failures"] = []): Row {
     const row = rowOf(id, job, now)
     row.failures = failures
     this.live.set(id, row)
+    this.letThrough(row)
+    return row
+  }
+
+  /** The queues of all live jobs. */
+  get queues(): Iterable<string> {
+    return new Set([...this.live.values()].map((row) => row.queue))
+  }
+
+  /** The id of the next job. */
+  nextId(): JobId {
+    return JobId.make(String(++this.sequence))
+  }
+
+  private goOn(row: Row, now: number): void {
+    row.state = row.runAt > now ? "scheduled" : row.key === null ? "ready" : "blocked"
     this.letThrough(row)
   }
 
@@ -85,7 +127,8 @@ export class MemoryJobTable {
     { limit, queue }: { readonly queue: string; readonly limit: number },
     now: number
   ): ReadonlyArray<ClaimedJob> {
-    const ready = [...this.live.values()].filter((row) => row.state === "ready" && row.queue === queue).sort(byRank)
+    const ready = [...this.live.values()].filter((row) => row.state === "ready" && row.queue === queue && !row.locked)
+      .sort(byRank)
     const taken = ready.slice(0, this.rates.allowance(queue, limit, now))
     this.rates.spend(queue, taken.length)
     return taken.map((row) => {
@@ -164,6 +207,7 @@ export class MemoryJobTable {
       if (oldest !== undefined) this.ended.delete(oldest.id)
     }
     this.letThrough(row)
+    if (row.parent !== null || row.children !== null) this.flows.end(row, now)
     const watchers = this.watchers.get(row.id)
     this.watchers.delete(row.id)
     for (const tell of watchers ?? []) tell()
@@ -233,12 +277,13 @@ export class MemoryJobTable {
 
   redrive(filter: RedriveFilter, ratePerSecond: number | undefined, now: number): ReadonlyArray<JobId> {
     const { chosen } = redrivable(this.dead.values(), this.uniques.keys(), filter)
-    for (const [index, row] of chosen.entries()) {
+    const living = chosen.map((row, index) => {
       this.dead.delete(row.id)
       if (row.unique !== null) this.uniques.set(uniqueOf(row), row.id)
       const delayMillis = ratePerSecond === undefined ? 0 : Math.floor((index * 1000) / ratePerSecond)
-      this.add(row.id, { ...row, delayMillis, runAtMillis: null }, now, row.failures)
-    }
+      return this.add(row.id, { ...row, delayMillis, runAtMillis: null }, now, row.failures)
+    })
+    this.flows.again(living, now)
     return chosen.map((row) => row.id)
   }
 

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { JobId } from "../../services/jobs/Job.ts"
 import { JobQueueError } from "../../services/jobs/JobError.ts"
-import type { NewJob } from "../../services/jobs/JobStore.ts"
+import type { NewJob, Offered } from "../../services/jobs/JobStore.ts"
 import * as Columns from "../postgres/Columns.ts"
 import { idOf } from "./JobSql.ts"
 
@@ -23,15 +23,43 @@ const parameters = (jobs: ReadonlyArray<NewJob>): ReadonlyArray<unknown> => [
   Columns.ints(jobs.map((job) => job.keyConcurrency))
 ]
 
+interface InsertedRow {
+  readonly ids: ReadonlyArray<bigint | null>
+  readonly kept: ReadonlyArray<number> | null
+  readonly replaced: ReadonlyArray<number> | null
+}
+
+const cameAndWent = new JobQueueError({ operation: "insert", reason: "Conflict", detail: "unique jobs came and went" })
+
+const isKept = (job: NewJob): boolean => job.whenUnique === undefined || job.whenUnique === "keep"
+
+/** What all but few enqueueings are has no modes. */
+const statement = (sql: PgClient.PgClient, jobs: ReadonlyArray<NewJob>) =>
+  jobs.every(isKept)
+    ? sql.unsafe<InsertedRow>(
+      "select * from sluice.job_insert($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+      parameters(jobs)
+    )
+    : sql.unsafe<InsertedRow>("select * from sluice.job_insert($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", [
+      ...parameters(jobs),
+      Columns.texts(jobs.map((job) => job.whenUnique ?? "keep"))
+    ])
+
 const chunk = Effect.fnUntraced(function*(sql: PgClient.PgClient, jobs: ReadonlyArray<NewJob>) {
-  const [row] = yield* sql.unsafe<{ readonly ids: ReadonlyArray<bigint | null> }>(
-    "select ids from sluice.job_insert($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    parameters(jobs)
-  )
+  const [row] = yield* statement(sql, jobs)
   const ids = (row?.ids ?? []).filter((id) => id !== null)
-  return ids.length === jobs.length
-    ? ids.map(idOf)
-    : yield* new JobQueueError({ operation: "insert", reason: "Conflict", detail: "unique jobs came and went" })
+  return ids.length === jobs.length ? ids.map(idOf) : yield* cameAndWent
+})
+
+/** Inserts one job, or says what became of the live one with its unique text. */
+export const offer = Effect.fnUntraced(function*(
+  sql: PgClient.PgClient,
+  job: NewJob
+): Effect.fn.Return<Offered, SqlError | JobQueueError> {
+  const [row] = yield* statement(sql, [job])
+  const id = row?.ids[0]
+  if (row === undefined || id === undefined || id === null) return yield* cameAndWent
+  return { id: idOf(id), outcome: row.kept !== null ? "kept" : row.replaced !== null ? "replaced" : "inserted" }
 })
 
 /** Inserts in the current transaction, or in one of its own: all or none. */

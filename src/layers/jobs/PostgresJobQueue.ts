@@ -3,6 +3,7 @@ import { Context, Effect, Exit, Layer, Option } from "effect"
 import type { JobId } from "../../services/jobs/Job.ts"
 import * as JobAdmin from "../../services/jobs/JobAdmin.ts"
 import { JobLeaseLost, type JobQueueError } from "../../services/jobs/JobError.ts"
+import * as JobFlow from "../../services/jobs/JobFlow.ts"
 import * as JobOption from "../../services/jobs/JobOption.ts"
 import * as JobQueue from "../../services/jobs/JobQueue.ts"
 import { JobRecords, JobStore, type NewJob, type TransactionLimits } from "../../services/jobs/JobStore.ts"
@@ -16,6 +17,7 @@ import { operation } from "./JobSql.ts"
 import * as PostgresClaim from "./PostgresClaim.ts"
 import * as PostgresCron from "./PostgresCron.ts"
 import * as PostgresFleet from "./PostgresFleet.ts"
+import * as PostgresFlows from "./PostgresFlows.ts"
 import * as PostgresJobInsert from "./PostgresJobInsert.ts"
 import * as PostgresJobRecords from "./PostgresJobRecords.ts"
 import * as PostgresSettle from "./PostgresSettle.ts"
@@ -34,7 +36,7 @@ export interface Options {
 }
 
 /** Everything the layers of this file provide. */
-export type Services = JobStore | JobRecords | JobQueue.JobQueue | JobAdmin.JobAdmin
+export type Services = JobStore | JobRecords | JobQueue.JobQueue | JobFlow.JobFlows | JobAdmin.JobAdmin
 
 const settingsOf = ({ idle, lock }: TransactionLimits): Transaction.Settings => ({
   idle_in_transaction_session_timeout: String(Math.ceil(idle)),
@@ -73,6 +75,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
           jobs.some((job) => job.unique !== null || job.key !== null)
         return isAlone ? direct(jobs) : Effect.withFiber((fiber) => grouped(jobs, fiber))
       }),
+    offer: (job) => operation("insert")(PostgresJobInsert.offer(sql, job)),
+    insertFlow: (jobs) => operation("insert")(PostgresFlows.insert(sql, jobs)),
     transact: (effect, limits) =>
       operation("transaction")(
         Transaction.withSettings(sql, limits === undefined ? {} : settingsOf(limits))(effect)
@@ -83,6 +87,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
         ask("settle")(PostgresSettle.settle(control, worker, settlements)),
         (settled) => settlements.length - settled
       ),
+    report: (worker, reports) => ask("report")(PostgresSettle.report(control, worker, reports)),
     settleAll: (worker, settlements) =>
       Effect.flatMap(
         operation("settle")(PostgresSettle.settle(sql, worker, settlements)),
@@ -108,7 +113,9 @@ type Ground = PgClient.PgClient | Database.Database
 /** The queue in Postgres; its tables are seen to as `Database` was opened to do. Throws `JobOptionInvalid`. */
 export const layerWith = (options: Options): Layer.Layer<Services, DatabaseError, Ground> => {
   JobOption.assertValid("PostgresJobQueue.layerWith", options, { historyDays: JobOption.historyDays })
-  return Layer.mergeAll(JobQueue.layer, JobAdmin.layer).pipe(Layer.provideMerge(Layer.effectContext(make(options))))
+  return Layer.mergeAll(JobQueue.layer, JobFlow.layer, JobAdmin.layer).pipe(
+    Layer.provideMerge(Layer.effectContext(make(options)))
+  )
 }
 
 /** {@link layerWith} with its defaults. */

@@ -4,7 +4,9 @@ import type { JobEvent, JobId } from "../../services/jobs/Job.ts"
 import { JobRecords, type QueueStats, type StuckJob } from "../../services/jobs/JobStore.ts"
 import { infoOf, type JobRow } from "./JobRow.ts"
 import { idOf, operation } from "./JobSql.ts"
+import * as PostgresChanges from "./PostgresChanges.ts"
 import * as PostgresDeadLetters from "./PostgresDeadLetters.ts"
+import * as PostgresFlows from "./PostgresFlows.ts"
 import * as PostgresJobList from "./PostgresJobList.ts"
 
 const find = (sql: PgClient.PgClient, id: JobId) =>
@@ -30,6 +32,7 @@ const statsOf = (row: StatsRow): QueueStats => ({
   ready: Number(row.ready),
   scheduled: Number(row.scheduled),
   blocked: Number(row.blocked),
+  waiting: Number(row.waiting),
   running: Number(row.running),
   succeeded: Number(row.succeeded),
   cancelled: Number(row.cancelled),
@@ -141,5 +144,8 @@ export const make = (sql: PgClient.PgClient): JobRecords["Service"] =>
     configure: (queue, settings) => Effect.asVoid(operation("configure")(configure(sql, queue, settings))),
     preview: (filter) => operation("preview")(PostgresDeadLetters.preview(sql, filter)),
     redrive: (filter, rate) => operation("redrive")(PostgresDeadLetters.redrive(sql, filter, rate)),
+    previewChange: (filter, change) => operation("preview")(PostgresChanges.preview(sql, filter, change)),
+    change: (filter, change) => operation("change")(PostgresChanges.change(sql, filter, change)),
+    children: (parent) => operation("children")(PostgresFlows.children(sql, parent)),
     ended: (cursor) => operation("events")(ended(sql, cursor))
   })

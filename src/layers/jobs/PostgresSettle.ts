@@ -2,8 +2,9 @@ import type * as PgClient from "@effect/sql-pg/PgClient"
 import { Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { JobState } from "../../services/jobs/Job.ts"
-import type { Settlement } from "../../services/jobs/JobStore.ts"
+import type { JobStore, Settlement } from "../../services/jobs/JobStore.ts"
 import * as Columns from "../postgres/Columns.ts"
+import * as SqlFunction from "../postgres/SqlFunction.ts"
 
 interface Settled {
   readonly settled: number
@@ -56,6 +57,22 @@ const again = (sql: PgClient.PgClient, worker: number, jobs: ReadonlyArray<Again
     Columns.booleans(jobs.map(({ verdict }) => verdict._tag === "Released")),
     Columns.texts(jobs.map(({ verdict }) => verdict._tag === "Retry" ? JSON.stringify(verdict.failure) : null))
   ]))
+
+/** Writes how far jobs are that are still ours; answers how many that was. */
+export const report = (
+  sql: PgClient.PgClient,
+  worker: number,
+  reports: Parameters<JobStore["Service"]["report"]>[1]
+): Effect.Effect<number, SqlError> =>
+  Effect.map(
+    SqlFunction.call<{ readonly reported: number }>(sql, "job_report", {
+      me: worker,
+      ids: Columns.bigints(reports.map(({ job }) => BigInt(job.id))),
+      fences: Columns.ints(reports.map(({ job }) => job.fence)),
+      reports: Columns.texts(reports.map(({ report }) => JSON.stringify(report)))
+    }),
+    ([row]) => row?.reported ?? 0
+  )
 
 /** Settles what is still ours; answers how many that was. */
 export const settle = Effect.fnUntraced(function*(

@@ -1,6 +1,5 @@
-/** `sluice jobs ls|show|retry|cancel|dead|stats|pause|resume|try`: needs the database, which the root provides. */
+/** `sluice jobs ls|show|retry|...`; those that change what waits are in `Changes.ts`. Needs the database, which the root provides. */
 import { Console, Effect, Option, Schema } from "effect"
-import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { JobFailure, JobId, JobState } from "../../services/jobs/Job.ts"
@@ -8,23 +7,17 @@ import type { JobPage, StuckJob } from "../../services/jobs/JobStore.ts"
 import { given } from "../terminal/Given.ts"
 import * as Table from "../terminal/Table.ts"
 import { takesMillis } from "../work/DemoWorker.ts"
+import * as Changes from "./Changes.ts"
+import { id, ids, json, kind, queue, queueName } from "./Flags.ts"
 import * as KnownQueue from "./KnownQueue.ts"
 import * as Jobs from "./Operations.ts"
 
-const json = Flag.Boolean("json").pipe(
-  Flag.withDescription("Print JSON: one object per line, or one for a single answer"),
-  Flag.withDefault(false)
-)
-const queue = Flag.String("queue").pipe(Flag.withAlias("q"), Flag.withDescription("Only this queue"), Flag.optional)
-const kind = Flag.String("kind").pipe(Flag.withAlias("k"), Flag.withDescription("Only this kind"), Flag.optional)
 const limit = Flag.Int("limit").pipe(Flag.withAlias("n"), Flag.withDescription("At most so many"), Flag.withDefault(50))
 const before = Flag.String("before").pipe(
   Flag.withSchema(JobId),
   Flag.withDescription("Only jobs older than this id: the next page"),
   Flag.optional
 )
-const id = Argument.String("id").pipe(Argument.withSchema(JobId), Argument.withDescription("The id of a job"))
-const ids = Argument.variadic(id)
 
 /** Rows as JSON lines, or as a table; a table of nothing is a sentence. */
 const print = <A>(
@@ -144,8 +137,6 @@ const stats = Command.make(
   Command.withDescription("Show the exact counters of every queue, and jobs that nobody works on")
 )
 
-const queueName = Argument.String("queue").pipe(Argument.withDescription("The name of a queue"))
-
 const setPaused = (queue: string, isPaused: boolean, said: string) =>
   KnownQueue.check(queue).pipe(
     Effect.andThen(Jobs.pause(queue, isPaused)),
@@ -198,5 +189,5 @@ const tryOut = Command.make(
 
 export const jobs = Command.make("jobs").pipe(
   Command.withDescription("Look at jobs and act on them"),
-  Command.withSubcommands([ls, show, retry, cancel, dead, stats, pause, resume, tryOut])
+  Command.withSubcommands([ls, show, retry, cancel, dead, stats, pause, resume, ...Changes.commands, tryOut])
 )

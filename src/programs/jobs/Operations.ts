@@ -4,7 +4,8 @@ import type { JobAttemptFailure, JobId, JobInfo } from "../../services/jobs/Job.
 import { JobAdmin } from "../../services/jobs/JobAdmin.ts"
 import { JobNotFound } from "../../services/jobs/JobError.ts"
 import { JobQueue } from "../../services/jobs/JobQueue.ts"
-import type { JobFilter, RedriveFilter } from "../../services/jobs/JobStore.ts"
+import type { JobFilter } from "../../services/jobs/JobStore.ts"
+import type { RedriveFilter } from "../../services/jobs/Redrive.ts"
 import * as Table from "../terminal/Table.ts"
 import { Demo } from "../work/DemoWorker.ts"
 
@@ -69,6 +70,15 @@ export const jobTable = (jobs: ReadonlyArray<JobInfo>): ReadonlyArray<string> =>
     ])
   )
 
+const progressText = (progress: JobInfo["progress"]): string =>
+  progress === null
+    ? "-"
+    : [
+      ...(progress.fraction === null ? [] : [`${Math.round(progress.fraction * 100)} %`]),
+      ...(progress.detail === null ? [] : [JSON.stringify(progress.detail)]),
+      `(attempt ${progress.attempt}, ${clock(progress.at)})`
+    ].join(" ")
+
 /** Everything about one job. */
 export const jobDetails = (info: JobInfo): ReadonlyArray<string> =>
   Table.pairs([
@@ -84,6 +94,7 @@ export const jobDetails = (info: JobInfo): ReadonlyArray<string> =>
     ["run at", clock(info.runAt)],
     ["started", clock(info.startedAt)],
     ["ended", clock(info.finishedAt)],
+    ["progress", progressText(info.progress)],
     ["payload", JSON.stringify(info.payload)],
     ["result", JSON.stringify(info.result)],
     ["failures", info.failures.length === 0 ? "-" : ""]
@@ -95,7 +106,17 @@ const failureLines = ({ at, attempt, message, reason, trace }: JobAttemptFailure
   ...(trace === undefined ? [] : trace.split("\n").map((line) => `    ${line}`))
 ]
 
-const counters = ["ready", "scheduled", "blocked", "running", "succeeded", "cancelled", "dead", "retried"] as const
+const counters = [
+  "ready",
+  "scheduled",
+  "blocked",
+  "waiting",
+  "running",
+  "succeeded",
+  "cancelled",
+  "dead",
+  "retried"
+] as const
 
 /** The counters of each queue. */
 export const statsTable = (rows: Effect.Success<typeof stats>): ReadonlyArray<string> =>

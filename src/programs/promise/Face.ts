@@ -131,7 +131,15 @@ export interface Worker extends AsyncDisposable {
 
 /** Why an attempt did not succeed. */
 export interface JobFailure {
-  readonly reason: "Failed" | "Defect" | "TimedOut" | "PayloadInvalid" | "Discarded" | "WorkerLost" | "Cancelled"
+  readonly reason:
+    | "Failed"
+    | "Defect"
+    | "TimedOut"
+    | "PayloadInvalid"
+    | "Discarded"
+    | "WorkerLost"
+    | "Cancelled"
+    | "ChildFailed"
   readonly message: string
 }
 
@@ -140,7 +148,7 @@ export interface JobInfo {
   readonly id: string
   readonly queue: string
   readonly kind: string
-  readonly state: "ready" | "scheduled" | "blocked" | "running" | "succeeded" | "dead" | "cancelled"
+  readonly state: "ready" | "scheduled" | "blocked" | "waiting" | "running" | "succeeded" | "dead" | "cancelled"
   readonly priority: number
   readonly attempt: number
   readonly maxAttempts: number

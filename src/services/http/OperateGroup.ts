@@ -45,6 +45,7 @@ const QueueBody = Schema.Struct({
   ready: Count,
   scheduled: Count,
   blocked: Count,
+  waiting: Count,
   running: Count,
   succeeded: Count,
   cancelled: Count,

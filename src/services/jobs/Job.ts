@@ -15,11 +15,12 @@ export const JobId = Schema.String.check(
 /** @see {@link JobId} */
 export type JobId = typeof JobId.Type
 
-/** Where a job is. `ready`, `scheduled`, `blocked` and `running` are live; the other three are final. */
+/** Where a job is. The first five are live (`blocked` by its key, `waiting` for its children); the other three are final. */
 export const JobState = Schema.Literals([
   "ready",
   "scheduled",
   "blocked",
+  "waiting",
   "running",
   "succeeded",
   "dead",
@@ -30,7 +31,16 @@ export type JobState = typeof JobState.Type
 
 /** Why an attempt did not succeed, as it is stored with the job. */
 export const JobFailure = Schema.Struct({
-  reason: Schema.Literals(["Failed", "Defect", "TimedOut", "PayloadInvalid", "Discarded", "WorkerLost", "Cancelled"]),
+  reason: Schema.Literals([
+    "Failed",
+    "Defect",
+    "TimedOut",
+    "PayloadInvalid",
+    "Discarded",
+    "WorkerLost",
+    "Cancelled",
+    "ChildFailed"
+  ]),
   /** The error's name and text, and its own fields as JSON; see `FailureText`. */
   message: Schema.String,
   /** Where it came from: the first frames of its stack, and of the errors that caused it. */
@@ -46,6 +56,17 @@ export const JobAttemptFailure = Schema.Struct({ attempt: Schema.Int, at: Schema
 /** @see {@link JobAttemptFailure} */
 export type JobAttemptFailure = typeof JobAttemptFailure.Type
 
+/** How far a job is, as its handler said last; see `JobProgress.report`. */
+export const Progress = Schema.Struct({
+  /** The attempt that said so. */
+  attempt: Schema.Int,
+  at: Schema.Date,
+  fraction: Schema.NullOr(Schema.Finite),
+  detail: Schema.Unknown
+})
+/** @see {@link Progress} */
+export type Progress = typeof Progress.Type
+
 /** One job as operators see it. Times are the database's clock. */
 export const JobInfo = Schema.Struct({
   id: JobId,
@@ -56,7 +77,10 @@ export const JobInfo = Schema.Struct({
   attempt: Schema.Int,
   maxAttempts: Schema.Int,
   key: Schema.NullOr(Schema.String),
+  /** The job that waits for this one; see `JobFlow`. */
+  parent: Schema.NullOr(JobId),
   payload: Schema.Unknown,
+  progress: Schema.NullOr(Progress),
   result: Schema.Unknown,
   /** Why the last attempt failed; null when none has, and when the job has succeeded. */
   failure: Schema.NullOr(JobAttemptFailure),
@@ -109,6 +133,7 @@ export interface Kind<out Name extends string, in out Payload, in out Success, i
   readonly timeout: Duration.Duration
   readonly priority: number
   readonly unique: ((payload: Payload) => string | undefined) | undefined
+  readonly whenUnique: "keep" | "replace" | "debounce"
   readonly key: ((payload: Payload) => string | undefined) | undefined
   readonly keyConcurrency: number
   readonly history: "full" | "outcome" | "none"
@@ -142,6 +167,13 @@ export interface KindOptions<P extends Codec<unknown>, S extends Codec<unknown>,
   readonly priority?: number
   /** While a job of this kind with the same text (1800 bytes at most) is live, enqueueing another answers the id of the first. */
   readonly unique?: (payload: P["Type"]) => string | undefined
+  /**
+   * What another such job does to the live one, when that waits: it leaves it as it is ("keep"), gives it its payload, priority, attempts
+   * and run time ("replace"), or moves its run time only ("debounce"). When that runs already, "replace" and "debounce" enqueue a new job
+   * beside it, which has the text from then on; give the kind a `key` too, and the new one waits for the end of the old one.
+   * @default "keep"
+   */
+  readonly whenUnique?: "keep" | "replace" | "debounce"
   /** Jobs of this kind with the same key (1800 bytes at most) run in their order, `keyConcurrency` at a time. */
   readonly key?: (payload: P["Type"]) => string | undefined
   /** How many jobs of one key may be under way; a job that waits for its retry counts. @default 1 */
@@ -169,6 +201,7 @@ const kindRules = {
   timeout: JobOption.timeout,
   priority: JobOption.priority,
   unique: JobOption.isFunction,
+  whenUnique: JobOption.whenUnique,
   key: JobOption.isFunction,
   keyConcurrency: JobOption.keyConcurrency,
   history: JobOption.history
@@ -200,6 +233,7 @@ export const make = <
     timeout: Duration.fromInputUnsafe(options.timeout ?? "1 minute"),
     priority: options.priority ?? 0,
     unique: options.unique,
+    whenUnique: options.whenUnique ?? "keep",
     key: options.key,
     keyConcurrency: options.keyConcurrency ?? 1,
     history: options.history ?? "full"

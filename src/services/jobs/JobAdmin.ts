@@ -1,16 +1,12 @@
 import { Context, Effect, Layer, Schema } from "effect"
 import { JobFailure, JobId, JobState } from "./Job.ts"
+import * as JobChange from "./JobChange.ts"
 import { JobHeldBack, JobNotFound, type JobOptionInvalid, type JobQueueError } from "./JobError.ts"
 import * as JobOption from "./JobOption.ts"
-import {
-  type JobFilter,
-  type JobPage,
-  JobRecords,
-  type QueueStats,
-  type RedriveFilter,
-  type RedrivePreview,
-  type StuckJob
-} from "./JobStore.ts"
+import { type JobFilter, type JobPage, JobRecords, type QueueStats, type StuckJob } from "./JobStore.ts"
+import type { RedriveFilter, RedrivePreview } from "./Redrive.ts"
+
+export type { RedriveFilter, RedrivePreview } from "./Redrive.ts"
 
 /** The queue as operators see it. */
 export class JobAdmin extends Context.Service<JobAdmin, {
@@ -39,10 +35,22 @@ export class JobAdmin extends Context.Service<JobAdmin, {
     filter: RedriveFilter,
     options?: { readonly ratePerSecond?: number }
   ) => Effect.Effect<ReadonlyArray<JobId>, JobNotFound | JobHeldBack | JobOptionInvalid | JobQueueError>
+  /** What `change` with the same filter would take at this moment. */
+  readonly previewChange: (
+    filter: JobChange.ChangeFilter,
+    change: JobChange.JobChange
+  ) => Effect.Effect<JobChange.ChangePreview, JobOptionInvalid | JobQueueError>
+  /**
+   * Changes jobs that nobody runs, in one transaction: see `JobChange` for what there is. A job that is claimed at the same moment is
+   * either changed before, or runs as it was.
+   */
+  readonly change: (
+    filter: JobChange.ChangeFilter,
+    change: JobChange.JobChange
+  ) => Effect.Effect<JobChange.Changed, JobOptionInvalid | JobQueueError>
 }>()("sluice/services/jobs/JobAdmin") {}
 
 const isId = Schema.is(JobId)
-const idsMax = 100_000
 
 const listRules = {
   queue: JobOption.name,
@@ -56,10 +64,7 @@ const redriveRules = {
   queue: JobOption.name,
   kind: JobOption.name,
   reason: JobOption.literal(JobFailure.fields.reason.literals),
-  ids: {
-    expected: `at most ${idsMax} ids of jobs`,
-    holds: (ids: unknown) => Array.isArray(ids) && ids.length <= idsMax && ids.every(isId)
-  },
+  ids: JobOption.ids(100_000, isId),
   limit: JobOption.redriveLimit
 } as const
 
@@ -99,6 +104,18 @@ const make = Effect.gen(function*() {
     return yield* held > 0 ? new JobHeldBack({ id: only }) : new JobNotFound({ id: only })
   })
 
+  const change = Effect.fnUntraced(function*(filter: JobChange.ChangeFilter, what: JobChange.JobChange) {
+    const { busy, ids } = yield* records.change(filter, what)
+    const done = new Set(ids)
+    const left = (filter.ids ?? []).filter((id) => !done.has(id))
+    const unchanged = yield* Effect.forEach(
+      left,
+      (id) => Effect.map(records.find(id), (info) => ({ id, state: info?.state })),
+      { concurrency: 4 }
+    )
+    return { ids, busy, unchanged }
+  })
+
   return JobAdmin.of({
     list: (filter) => checked("list", filter, listRules, () => records.list(filter)),
     stats: records.stats,
@@ -114,6 +131,15 @@ const make = Effect.gen(function*() {
         redriveRules,
         () =>
           checked("redrive", options, { ratePerSecond: JobOption.rate }, () => redrive(filter, options?.ratePerSecond))
+      )
+    ),
+    previewChange: (filter, what) =>
+      Effect.suspend((): Effect.Effect<JobChange.ChangePreview, JobOptionInvalid | JobQueueError> =>
+        JobChange.invalid("JobAdmin.previewChange", filter, what) ?? records.previewChange(filter, what)
+      ),
+    change: Effect.fn("JobAdmin.change")((filter, what) =>
+      Effect.suspend((): Effect.Effect<JobChange.Changed, JobOptionInvalid | JobQueueError> =>
+        JobChange.invalid("JobAdmin.change", filter, what) ?? change(filter, what)
       )
     )
   })

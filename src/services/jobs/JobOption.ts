@@ -70,6 +70,13 @@ export const history: Rule = literal(["full", "outcome", "none"])
 export const settle: Rule = literal(["first", "last"])
 export const pageLimit: Rule = integer(1, 1000)
 export const redriveLimit: Rule = integer(1, 100_000)
+export const changeLimit: Rule = integer(1, 10_000)
+export const whenUnique: Rule = literal(["keep", "replace", "debounce"])
+/** Ids of jobs, at most so many. */
+export const ids = (most: number, isId: (value: unknown) => boolean): Rule => ({
+  expected: `at most ${most} ids of jobs`,
+  holds: (value) => Array.isArray(value) && value.length <= most && value.every(isId)
+})
 /** Handlers, transactions, jobs of a claim or of a transaction. */
 export const count: Rule = integer(1, 10_000)
 export const historyDays: Rule = integer(1, 36_500)

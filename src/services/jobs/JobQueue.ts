@@ -3,7 +3,7 @@ import * as Foreign from "./Foreign.ts"
 import { type JobEvent, JobId, type JobInfo, type Kind } from "./Job.ts"
 import { JobNotFound, JobOptionInvalid, JobPayloadInvalid, type JobQueueError } from "./JobError.ts"
 import * as JobOption from "./JobOption.ts"
-import { JobRecords, JobStore, type NewJob } from "./JobStore.ts"
+import { JobRecords, JobStore, type NewJob, type Offered } from "./JobStore.ts"
 
 /** How one enqueueing differs from what its kind says. */
 export interface EnqueueOptions {
@@ -13,6 +13,8 @@ export interface EnqueueOptions {
   readonly runAt?: Date
   readonly priority?: number
   readonly unique?: string
+  /** See `Job.make`: what becomes of the live job that has the unique text. */
+  readonly whenUnique?: "keep" | "replace" | "debounce"
   readonly key?: string
   readonly maxAttempts?: number
 }
@@ -26,7 +28,7 @@ export type EnqueueError = JobPayloadInvalid | JobOptionInvalid | JobQueueError
  * `enqueue` and `enqueueMany` join the SQL transaction they are called in: when it rolls back, the job never was.
  */
 export class JobQueue extends Context.Service<JobQueue, {
-  /** Enqueues one job. A unique job that is already live answers the id of the first. */
+  /** Enqueues one job. A unique job that is already live answers the id of the first, and becomes what `whenUnique` says. */
   readonly enqueue: <N extends string, P, S, F>(
     kind: Kind<N, P, S, F>,
     payload: P,
@@ -38,6 +40,15 @@ export class JobQueue extends Context.Service<JobQueue, {
     payloads: ReadonlyArray<P>,
     options?: EnqueueOptions
   ) => Effect.Effect<ReadonlyArray<JobId>, EnqueueError>
+  /**
+   * Enqueues one job and says what became of it: `inserted`, or `kept` or `replaced` (moved, when debounced) with the id of the live job
+   * that has its unique text. Joins the caller's transaction; until that ends, the live job is claimed by nobody.
+   */
+  readonly offer: <N extends string, P, S, F>(
+    kind: Kind<N, P, S, F>,
+    payload: P,
+    options?: EnqueueOptions
+  ) => Effect.Effect<Offered, EnqueueError>
   /**
    * Runs an effect in one transaction of the queue's own database, together with what it enqueues. In Postgres a
    * statement gets no more than is left of the caller's deadline: the server stops it then, a `JobQueueError` that
@@ -91,6 +102,7 @@ const enqueueRules = {
   runAt: JobOption.instant,
   priority: JobOption.priority,
   unique: JobOption.key,
+  whenUnique: JobOption.whenUnique,
   key: JobOption.key,
   maxAttempts: JobOption.maxAttempts
 } as const
@@ -146,6 +158,7 @@ export const prepare = <N extends string, P, S, F>(
     delayMillis: options?.delay === undefined ? 0 : Duration.toMillis(Duration.fromInputUnsafe(options.delay)),
     runAtMillis: options?.runAt === undefined ? null : options.runAt.getTime(),
     unique: unique.success,
+    whenUnique: options?.whenUnique ?? kind.whenUnique,
     key: key.success,
     keyConcurrency: kind.keyConcurrency
   })
@@ -182,6 +195,13 @@ const make = Effect.gen(function*() {
         (ids) => ids[0] === undefined ? Effect.die("JobStore.insert answered no id") : Effect.succeed(ids[0])
       ),
     enqueueMany,
+    offer: (kind, payload, options) =>
+      Effect.suspend((): Effect.Effect<Offered, EnqueueError> => {
+        const wrong = invalidOptions(kind, options)
+        if (wrong !== undefined) return Effect.fail(wrong)
+        const prepared = prepare(kind, payload, options)
+        return Result.isFailure(prepared) ? Effect.fail(prepared.failure) : store.offer(prepared.success)
+      }),
     transaction: (effect) => store.transact(effect),
     cancel: Effect.fn("JobQueue.cancel")(function*(id: JobId) {
       const outcome = isJobId(id) ? yield* records.cancel(id) : "unknown"

@@ -1,6 +1,10 @@
 import { Context, type Effect, type Queue, type Scope } from "effect"
+import type { Child, WhenChildFails } from "./FlowChild.ts"
 import type { JobEvent, JobFailure, JobId, JobInfo } from "./Job.ts"
+import type { Changed, ChangeFilter, ChangePreview, JobChange } from "./JobChange.ts"
 import type { JobLeaseLost, JobQueueError } from "./JobError.ts"
+import type { RedriveFilter, RedrivePreview } from "./Redrive.ts"
+import type { Report } from "./Report.ts"
 
 /** A job about to be stored. Times are delays, so that only the store's own clock counts. */
 export interface NewJob {
@@ -14,8 +18,25 @@ export interface NewJob {
   /** Absolute epoch milliseconds; wins over `delayMillis`. */
   readonly runAtMillis: number | null
   readonly unique: string | null
+  /** What becomes of the live job that has the unique text. @default "keep" */
+  readonly whenUnique?: "keep" | "replace" | "debounce"
   readonly key: string | null
   readonly keyConcurrency: number
+}
+
+/** What became of a job that was to be enqueued, and the id of the one that is live now. */
+export interface Offered {
+  readonly id: JobId
+  readonly outcome: "inserted" | "kept" | "replaced"
+}
+
+/** A job of a flow. */
+export interface FlowJob {
+  readonly job: NewJob
+  /** The place of its parent, which stands behind it. */
+  readonly parent: number | undefined
+  /** Of a job that has children. */
+  readonly whenChildFails: WhenChildFails | undefined
 }
 
 /**
@@ -127,6 +148,10 @@ export interface CronEntry {
 export class JobStore extends Context.Service<JobStore, {
   /** Stores jobs, in the caller's transaction when there is one; a unique job that is already live answers its id. */
   readonly insert: (jobs: ReadonlyArray<NewJob>) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
+  /** Stores one job like `insert`, and says whether that, or another one with its unique text, is live now. */
+  readonly offer: (job: NewJob) => Effect.Effect<Offered, JobQueueError>
+  /** Stores the jobs of a flow, children before their parent, in the caller's transaction when there is one. */
+  readonly insertFlow: (jobs: ReadonlyArray<FlowJob>) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
   /** Runs an effect in one transaction: what it inserts, settles and writes happens together or not at all. */
   readonly transact: <A, E, R>(
     effect: Effect.Effect<A, E, R>,
@@ -146,6 +171,14 @@ export class JobStore extends Context.Service<JobStore, {
   readonly settle: (
     worker: number,
     settlements: ReadonlyArray<Settlement>
+  ) => Effect.Effect<number, JobQueueError>
+  /**
+   * Writes how far jobs are, of those that still belong to this worker and that nobody is settling, while it is a member; answers how many
+   * were.
+   */
+  readonly report: (
+    worker: number,
+    reports: ReadonlyArray<{ readonly job: ClaimedJob; readonly report: Report }>
   ) => Effect.Effect<number, JobQueueError>
   /** Settles in the caller's transaction, all or nothing. */
   readonly settleAll: (
@@ -198,6 +231,7 @@ export interface QueueStats {
   readonly ready: number
   readonly scheduled: number
   readonly blocked: number
+  readonly waiting: number
   readonly running: number
   readonly succeeded: number
   readonly cancelled: number
@@ -226,26 +260,6 @@ export interface StuckJob {
   readonly doing: string | null
 }
 
-/** Which dead letters to run again. */
-export interface RedriveFilter {
-  readonly queue?: string
-  readonly kind?: string
-  readonly reason?: JobFailure["reason"]
-  readonly ids?: ReadonlyArray<JobId>
-  /** @default 1000, at most 100000 */
-  readonly limit?: number
-}
-
-/** What a redrive with the same filter would do. */
-export interface RedrivePreview {
-  /** How many dead letters would run again, the limit at most. */
-  readonly matched: number
-  /** How many are meant and would stay: their unique text is that of a live job, or of another one among them. */
-  readonly held: number
-  /** The first ten that would run again. */
-  readonly sample: ReadonlyArray<JobInfo>
-}
-
 /** What operators and observers ask of job storage; `JobAdmin` and `JobQueue` are built on it. */
 export class JobRecords extends Context.Service<JobRecords, {
   readonly find: (id: JobId) => Effect.Effect<JobInfo | undefined, JobQueueError>
@@ -266,6 +280,14 @@ export class JobRecords extends Context.Service<JobRecords, {
     filter: RedriveFilter,
     ratePerSecond: number | undefined
   ) => Effect.Effect<ReadonlyArray<JobId>, JobQueueError>
+  readonly previewChange: (filter: ChangeFilter, change: JobChange) => Effect.Effect<ChangePreview, JobQueueError>
+  /** Changes those that nobody has locked, in one transaction. */
+  readonly change: (
+    filter: ChangeFilter,
+    change: JobChange
+  ) => Effect.Effect<Pick<Changed, "ids" | "busy">, JobQueueError>
+  /** The children of a job, oldest first. */
+  readonly children: (parent: JobId) => Effect.Effect<ReadonlyArray<Child>, JobQueueError>
   /** What ended after a cursor, oldest first; the cursor to ask with next time. */
   readonly ended: (
     cursor: string | undefined

@@ -65,7 +65,16 @@ const pagesOf = ([statement, parameters]: readonly [string, ReadonlyArray<unknow
     return (top?.Plan["Shared Hit Blocks"] ?? 0) + (top?.Plan["Shared Read Blocks"] ?? 0)
   })
 
-const states: ReadonlyArray<JobState> = ["ready", "running", "scheduled", "blocked", "succeeded", "dead", "cancelled"]
+const states: ReadonlyArray<JobState> = [
+  "ready",
+  "running",
+  "scheduled",
+  "blocked",
+  "waiting",
+  "succeeded",
+  "dead",
+  "cancelled"
+]
 const names = [{}, { queue: "a" }, { queue: "nothing" }, { kind: "a.rare" }, { kind: "c.rare" }, {
   queue: "c",
   kind: "c.rare"

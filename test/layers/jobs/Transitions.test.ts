@@ -11,6 +11,7 @@ import { join } from "node:path"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
 import { JobId } from "../../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../../src/services/jobs/JobAdmin.ts"
+import * as JobChange from "../../../src/services/jobs/JobChange.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
 import { type ClaimedJob, JobStore, type NewJob, type Verdict } from "../../../src/services/jobs/JobStore.ts"
 import { assertInvariant } from "../../support/jobInvariant.ts"
@@ -67,6 +68,7 @@ const seen = Effect.gen(function*() {
       (select min(o.before) from witnessed o where o.tx = w.tx and o.id = w.id and o.place <> w.place and o.after is null) as went
     from witnessed w order by n`)
   return new Set(rows.flatMap(({ after, before, by, came, place, went }) => {
+    if (place === "dead" && after === null && came === null) return [`dead -> nowhere: ${by}`]
     if (place !== "live") return []
     const [from, to] = [before ?? went ?? "new", after ?? came ?? "nowhere"]
     return from === to ? [] : [`${from} -> ${to}: ${by}`]
@@ -117,6 +119,7 @@ const play = Effect.fnUntraced(function*(seed: number, isEnough: Effect.Effect<b
     delayMillis: pick([0, 0, 1, 3_600_000]),
     runAtMillis: null,
     unique: next() < 0.2 ? `u${below(10)}` : null,
+    whenUnique: pick(["keep", "replace", "debounce"]),
     key: next() < 0.4 ? `k${below(3)}` : null,
     keyConcurrency: 1
   })
@@ -167,6 +170,25 @@ const play = Effect.fnUntraced(function*(seed: number, isEnough: Effect.Effect<b
       ),
     (member) => Effect.forEach(member.held.slice(0, 2), ({ id }) => queue.cancel(JobId.make(id))),
     () => admin.redrive({ limit: 1 + below(5) }, next() < 0.5 ? {} : { ratePerSecond: 1 }),
+    () =>
+      Effect.flatMap(admin.list({ limit: 200 }), ({ jobs }) => {
+        const what = [
+          JobChange.runNow,
+          JobChange.priority(below(3)),
+          JobChange.reschedule({ delay: pick([0, 1, 3_600_000]) })
+        ]
+        return admin.change({ ids: jobs.filter(() => next() < 0.1).map(({ id }) => id) }, pick(what))
+      }),
+    () => {
+      const job = () => ({ ...newJob(), unique: null })
+      const whenChildFails = pick(["fail", "ignore", "continue"] as const)
+      const leaf = (parent: number) => ({ job: job(), parent, whenChildFails: undefined })
+      const root = { job: job(), parent: undefined, whenChildFails }
+      return store.insertFlow(
+        next() < 0.5 ? [leaf(1), root] : [leaf(1), { job: job(), parent: 3, whenChildFails }, leaf(3), root]
+      )
+    },
+    () => admin.change({ queue: "q", limit: 1, state: pick(JobChange.changeable) }, JobChange.remove),
     leaves,
     // Declared dead: its jobs are there for somebody to take back, or to cancel; some are cancelled at once.
     (member) =>
@@ -202,6 +224,7 @@ layer(PostgresJobQueue.layerWith({ listen: false }).pipe(Layer.provideMerge(Test
       assert.isAbove(table.length, 20, "the table was read")
       yield* play(1, isLong ? Effect.succeed(false) : Effect.map(seen, (found) => found.size >= table.length))
       const found = yield* seen
+      assert.deepStrictEqual([...found].filter((line) => !table.includes(line)), [], "these do not stand in the table")
       assert.deepStrictEqual(table.filter((line) => !found.has(line)), [], "none of these was seen")
       assert.deepStrictEqual([...found].sort(), [...table].sort())
     }), isLong ? 600_000 : 180_000)

@@ -118,6 +118,48 @@ layer(services, { excludeTestServices: true })("sluice jobs", (it) => {
       yield* sluice("resume", "orders.ship")
     }))
 
+  it.effect("moves, hastens and deletes what waits, and limits a queue", () =>
+    Effect.gen(function*() {
+      yield* sluice("pause", "demo")
+      const { ids } = JSON.parse(yield* sluice("try", "-n", "3", "--json")) as { readonly ids: ReadonlyArray<string> }
+      const [a = "", b = "", c = ""] = ids
+      assert.strictEqual(
+        yield* sluice("reschedule", "--in", "1h", "--preview", a, b),
+        `2 job(s) would run in 1h: ${a}, ${b}`
+      )
+      assert.strictEqual(yield* sluice("reschedule", "--in", "1h", a, b), `2 job(s) will run in 1h: ${a}, ${b}`)
+      yield* sluice("reschedule", "--at", "2040-01-02T03:04:05Z", b)
+      assert.include(yield* sluice("show", b), "2040-01-02 03:04:05")
+      assert.strictEqual(yield* sluice("run-now", "--queue", "demo", "-n", "1"), `1 job(s) will run now: ${a}`)
+      // It is due already: as was wanted.
+      assert.include(yield* sluice("run-now", c), "it is due already (ready)")
+      assert.include(yield* sluice("priority", "--to=-5", c), "have priority -5 now")
+      assert.strictEqual(JSON.parse(yield* sluice("show", c, "--json")).priority, -5)
+      assert.deepStrictEqual(
+        JSON.parse(yield* sluice("delete", "--kind", "demo", "--state", "scheduled", "--json")),
+        { preview: false, matched: 1, ids: [b], busy: 0, unchanged: [] }
+      )
+      const gone = yield* Effect.flip(sluice("delete", b))
+      assert.strictEqual(gone._tag, "JobsUnchanged")
+      assert.include(String(gone), `${b}, there is no such job`)
+      for (
+        const wrong of [["delete"], ["reschedule", a], ["reschedule", "--in", "soon", a], ["rate", "demo", "fast"]]
+      ) {
+        assert.strictEqual((yield* Effect.flip(sluice(...wrong)))._tag, "JobOptionInvalid", wrong.join(" "))
+      }
+      const sql = yield* PgClient.PgClient
+      const rate = Effect.map(
+        sql<{ readonly rate: number | null }>`select rate from sluice.job_queue where queue = 'demo'`,
+        ([row]) => row?.rate
+      )
+      assert.strictEqual(yield* sluice("rate", "demo", "600/m"), "demo: at most 600/m, over all processes")
+      assert.strictEqual(yield* rate, 10)
+      assert.strictEqual(yield* sluice("rate", "demo", "off"), "demo: no limit")
+      assert.isNull(yield* rate)
+      yield* sluice("delete", a, c)
+      yield* sluice("resume", "demo")
+    }))
+
   it.effect("an id that is none, and one that is unknown, are told", () =>
     Effect.gen(function*() {
       const unknown = yield* Effect.flip(sluice("show", "123456789"))

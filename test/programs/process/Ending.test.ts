@@ -11,6 +11,7 @@ import { SceneFailed } from "../../../src/programs/demo/Scene.ts"
 import { EmptyInput } from "../../../src/programs/fetch/FetchRun.ts"
 import { OutputGone, RunIncomplete } from "../../../src/programs/fetch/RunReport.ts"
 import { UsageError } from "../../../src/programs/fetch/UsageError.ts"
+import { JobsUnchanged } from "../../../src/programs/jobs/Changes.ts"
 import { QueueUnknown } from "../../../src/programs/jobs/KnownQueue.ts"
 import { BooksUnsound } from "../../../src/programs/orders/Command.ts"
 import { LoadRefused, ServerUnreachable } from "../../../src/programs/orders/Load.ts"
@@ -54,6 +55,7 @@ const rows: { readonly [Tag in Failure["_tag"]]: readonly [Extract<Failure, { re
   JobOptionInvalid: [new JobOptionInvalid({ where: "here", option: "limit", given: "0", expected: "more" }), usage],
   JobPayloadInvalid: [new JobPayloadInvalid({ kind: "demo", issue: "too long" }), usage],
   JobQueueError: [new JobQueueError({ operation: "insert", reason: "Unavailable", detail: "gone" }), environment],
+  JobsUnchanged: [new JobsUnchanged({ count: 1, first: "1, it runs" }), someFailed],
   LoadRefused: [new LoadRefused({ status: 422, body: "no" }), someFailed],
   OrdersStoreError: [new OrdersStoreError({ operation: "accept", reason: "TimedOut", cause }), environment],
   OutputError: [new OutputError({ file: "out", code: "ENOSPC" }), environment],

@@ -90,6 +90,8 @@ const jobStore = (store: MemoryStore, calls: Calls): JobStore["Service"] => {
 
   return JobStore.of({
     insert: (jobs) => here("insert", base.insert(jobs)),
+    offer: (job) => here("offer", base.offer(job)),
+    insertFlow: (jobs) => here("insert", base.insertFlow(jobs)),
     settleAll: (worker, settlements) => here("settle", base.settleAll(worker, settlements)),
     transact: (effect, limits) =>
       Effect.flatMap(
@@ -98,6 +100,7 @@ const jobStore = (store: MemoryStore, calls: Calls): JobStore["Service"] => {
       ),
     claim: (worker, nth, queues) => ask("claim")(base.claim(worker, nth, queues)),
     settle: (worker, settlements) => ask("settle")(base.settle(worker, settlements)),
+    report: (worker, reports) => ask("report")(base.report(worker, reports)),
     giveBackUnknown: (worker, nth, known) => ask("give back")(base.giveBackUnknown(worker, nth, known)),
     tick: (worker, entries) => ask("tick")(base.tick(worker, entries)),
     join: (options) =>
@@ -134,6 +137,9 @@ const jobRecords = (store: MemoryStore, calls: Calls): JobRecords["Service"] => 
     configure: (queue, settings) => ask("configure")(base.configure(queue, settings)),
     preview: (filter) => ask("preview")(base.preview(filter)),
     redrive: (filter, rate) => ask("redrive")(base.redrive(filter, rate)),
+    previewChange: (filter, change) => ask("preview")(base.previewChange(filter, change)),
+    change: (filter, change) => ask("change")(base.change(filter, change)),
+    children: (parent) => ask("children")(base.children(parent)),
     ended: (cursor) => ask("ended")(base.ended(cursor))
   })
 }

@@ -65,6 +65,11 @@ export class Runner<R> {
     return [...this.slots].flatMap(({ unit }) => unit === undefined ? [] : unit.jobs.map((job) => job.id))
   }
 
+  /** A job of this id that is being run. */
+  running(id: JobId): ClaimedJob | undefined {
+    return [...this.slots].flatMap(({ unit }) => unit?.jobs ?? []).find((job) => job.id === id)
+  }
+
   /** Waits until no slot is in use. */
   get awaitEmpty(): Effect.Effect<void> {
     return this.empty.await

@@ -1,6 +1,7 @@
 import { Cause, Deferred, Effect, Exit, Queue } from "effect"
 import type { JobId } from "../../../services/jobs/Job.ts"
 import type { Handler } from "../../../services/jobs/JobHandler.ts"
+import { Reporter } from "../../../services/jobs/JobProgress.ts"
 import type { JobStore, Membership } from "../../../services/jobs/JobStore.ts"
 import type { WorkerSettings } from "../../../services/jobs/WorkerSettings.ts"
 import type { Outage } from "../../../services/postgres/Outage.ts"
@@ -10,6 +11,7 @@ import { Backlog } from "./Backlog.ts"
 import { Claimer } from "./Claimer.ts"
 import { FailureLog } from "./FailureLog.ts"
 import { Heart } from "./Heart.ts"
+import { Reports } from "./Reports.ts"
 import { Runner } from "./Runner.ts"
 import { Settler } from "./Settler.ts"
 import type { Tally } from "./Tally.ts"
@@ -49,6 +51,7 @@ export class Session<R> {
   private readonly claimer: Claimer<R>
   private readonly heart: Heart
   private readonly failureLog = new FailureLog()
+  private readonly reports: Reports
 
   constructor(parts: SessionParts<R>) {
     const { handlers, member, settings, store } = parts
@@ -67,6 +70,7 @@ export class Session<R> {
     const runner = new Runner({ ...shared, settler, attempts })
     this.settler = settler
     this.runner = runner
+    this.reports = new Reports({ ...shared, running: (id) => runner.running(id) })
     this.claimer = new Claimer({ ...shared, settler, runner })
     this.heart = new Heart({ ...shared, onCancel: (id) => runner.cancel(id), onLost: this.lost })
   }
@@ -80,7 +84,9 @@ export class Session<R> {
       yield* this.vital("settler", this.settler.run)
       yield* this.vital("timeouts", this.runner.timeouts)
       yield* this.vital("failures", this.failureLog.run)
-      yield* this.vital("claimer", this.claimer.run)
+      yield* this.vital("progress", this.reports.run)
+      // What runs handlers is forked from here, and has the reporter from here.
+      yield* this.vital("claimer", Effect.provideService(this.claimer.run, Reporter, this.reports.take))
     })
   }
 

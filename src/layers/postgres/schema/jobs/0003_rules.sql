@@ -108,3 +108,40 @@ with meant as materialized (
 select j.id, j.is_held, case when not j.is_held then row_number() over (partition by j.is_held order by j.id) - 1 end
 from judged j order by j.id;
 end $$;
+
+-- What a waiting job is when its run time becomes `at`. One that is due stays what it is; one that was claimed before has its key.
+create function sluice.job_becomes(state sluice.job_state, at timestamptz, key text, fence integer) returns sluice.job_state
+language sql stable as $$
+  select case when at > now() then 'scheduled'::sluice.job_state when state <> 'scheduled' then state
+    when key is not null and fence is null then 'blocked' else 'ready' end
+$$;
+
+-- The jobs that an operator means, oldest first, `most` of them: those that wait, as far as the change would change them, and dead
+-- letters when these are to be deleted and asked for by their state or their ids. Without ids it may read the whole table.
+create function sluice.job_changeable(what text, of_queue text, of_kind text, of_state sluice.job_state, of_ids bigint[], most integer)
+returns table (id bigint) language plpgsql stable set jit = off set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+begin
+  return query
+select m.id from (
+  (select j.id from sluice.job j
+    where (of_queue is null or j.queue = of_queue) and (of_kind is null or j.kind = of_kind) and (of_ids is null or j.id = any (of_ids))
+      and (of_state is null or j.state = of_state) and j.state in ('ready', 'scheduled', 'blocked')
+      and (what <> 'run-now' or j.state = 'scheduled')
+      -- What a flow waits for, or has waited for, is cancelled instead.
+      and (what <> 'delete' or (j.parent is null and j.children is null))
+    order by j.id limit most)
+  union all
+  (select d.id from sluice.job_dead d
+    where what = 'delete' and (of_state = 'dead' or (of_state is null and of_ids is not null))
+      and (of_queue is null or d.queue = of_queue) and (of_kind is null or d.kind = of_kind) and (of_ids is null or d.id = any (of_ids))
+    order by d.id limit most)
+) m order by m.id limit most;
+end $$;
+
+-- Whether the flow of a parent could be locked without waiting for anybody, or there is none.
+create function sluice.job_flow_lock(the_parent bigint) returns boolean language plpgsql as $$
+begin
+  perform from sluice.job_flow f where f.parent = the_parent for update skip locked;
+  return found or not exists (select from sluice.job_flow f where f.parent = the_parent);
+end $$;

@@ -51,7 +51,8 @@ begin
     get diagnostics died = row_count;
   end if;
   lost := array(select w.id from sluice.job_worker w where w.lost_at is not null);
-  is_due := exists (select from sluice.job j where j.state = 'scheduled' and j.run_at <= now()) or exists (select from sluice.job_key_due);
+  is_due := exists (select from sluice.job j where j.state = 'scheduled' and j.run_at <= now()) or exists (select from sluice.job_key_due)
+    or exists (select from sluice.job_flow f where f.is_ending);
   select extract(epoch from j.run_at - clock_timestamp()) * 1000 into next_due
     from sluice.job j where j.state = 'scheduled' and j.run_at > now() order by j.run_at limit 1;
   select array_agg(j.id) into cancelled from sluice.job j where j.cancel_requested and j.worker = me;
@@ -101,13 +102,13 @@ begin
   with taken as (delete from sluice.job_delta returning *),
   summed as (
     select queue, count(*) as n, sum(ready) as ready, sum(scheduled) as scheduled, sum(blocked) as blocked,
-      sum(running) as running, sum(succeeded) as succeeded, sum(cancelled) as cancelled, sum(dead) as dead,
+      sum(waiting) as waiting, sum(running) as running, sum(succeeded) as succeeded, sum(cancelled) as cancelled, sum(dead) as dead,
       sum(retried) as retried from taken group by queue
   ), merged as (
-    insert into sluice.job_count as c (queue, ready, scheduled, blocked, running, succeeded, cancelled, dead, retried)
-    select queue, ready, scheduled, blocked, running, succeeded, cancelled, dead, retried from summed
+    insert into sluice.job_count as c (queue, ready, scheduled, blocked, waiting, running, succeeded, cancelled, dead, retried)
+    select queue, ready, scheduled, blocked, waiting, running, succeeded, cancelled, dead, retried from summed
     on conflict (queue) do update set ready = c.ready + excluded.ready, scheduled = c.scheduled + excluded.scheduled,
-      blocked = c.blocked + excluded.blocked, running = c.running + excluded.running,
+      blocked = c.blocked + excluded.blocked, waiting = c.waiting + excluded.waiting, running = c.running + excluded.running,
       succeeded = c.succeeded + excluded.succeeded, cancelled = c.cancelled + excluded.cancelled,
       dead = c.dead + excluded.dead, retried = c.retried + excluded.retried
   )

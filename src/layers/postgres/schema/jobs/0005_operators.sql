@@ -3,27 +3,29 @@
 -- Every job there is.
 create view sluice.job_all as
   select 'live' as lies, id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at,
-    null::timestamptz as finished_at, key, payload, null::json as result, to_json(failures) as failures from sluice.job
+    null::timestamptz as finished_at, key, payload, null::json as result, to_json(failures) as failures, parent, progress from sluice.job
   union all
   select 'dead', id, 'dead', attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at,
-    finished_at, key, payload, null, to_json(failures) from sluice.job_dead
+    finished_at, key, payload, null, to_json(failures), parent, null from sluice.job_dead
   union all
   select 'ended', id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at,
-    finished_at, key, payload, result, to_json(failures) from sluice.job_history;
+    finished_at, key, payload, result, to_json(failures), parent, null from sluice.job_history;
 
 -- The exact counters of each queue, and how old the job is that would be claimed next, in milliseconds. No job is counted.
 create view sluice.job_stats as
   with summed as (
-    select c.queue, sum(c.ready) as ready, sum(c.scheduled) as scheduled, sum(c.blocked) as blocked, sum(c.running) as running,
+    select c.queue, sum(c.ready) as ready, sum(c.scheduled) as scheduled, sum(c.blocked) as blocked,
+      sum(c.waiting) as waiting, sum(c.running) as running,
       sum(c.succeeded) as succeeded, sum(c.cancelled) as cancelled, sum(c.dead) as dead, sum(c.retried) as retried
     from (
-      select queue, ready, scheduled, blocked, running, succeeded, cancelled, dead, retried from sluice.job_count
+      select queue, ready, scheduled, blocked, waiting, running, succeeded, cancelled, dead, retried from sluice.job_count
       union all
-      select queue, ready, scheduled, blocked, running, succeeded, cancelled, dead, retried from sluice.job_delta
+      select queue, ready, scheduled, blocked, waiting, running, succeeded, cancelled, dead, retried from sluice.job_delta
     ) c group by c.queue
   )
   select queue, coalesce(q.paused, false) as paused, coalesce(s.ready, 0)::bigint as ready, coalesce(s.scheduled, 0)::bigint as scheduled,
-    coalesce(s.blocked, 0)::bigint as blocked, coalesce(s.running, 0)::bigint as running, coalesce(s.succeeded, 0)::bigint as succeeded,
+    coalesce(s.blocked, 0)::bigint as blocked, coalesce(s.waiting, 0)::bigint as waiting,
+    coalesce(s.running, 0)::bigint as running, coalesce(s.succeeded, 0)::bigint as succeeded,
     coalesce(s.cancelled, 0)::bigint as cancelled, coalesce(s.dead, 0)::bigint as dead, coalesce(s.retried, 0)::bigint as retried,
     (select extract(epoch from clock_timestamp() - j.run_at)::double precision * 1000 from sluice.job j
       where j.queue = queue.queue and j.state = 'ready' order by j.rank, j.id limit 1) as oldest_ready_millis
@@ -38,7 +40,7 @@ create view sluice.job_stats as
 create function sluice.job_page(before bigint, of_queue text, of_kind text, of_state sluice.job_state, most integer, looks integer)
 returns table (id bigint, state sluice.job_state, attempt smallint, max_attempts smallint, priority smallint, worker integer, queue text, kind text,
   run_at timestamptz, enqueued_at timestamptz, started_at timestamptz, finished_at timestamptz, key text, payload json, result json,
-  failures json, floor bigint)
+  failures json, parent bigint, progress json, floor bigint)
 language plpgsql stable set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
@@ -48,7 +50,7 @@ with live as materialized (
   -- Few among many that wait, with an index of their own.
   select j.id, j.queue, j.kind, j.state from sluice.job j
   where j.id < before and (of_state is distinct from 'running' or j.state = 'running')
-    and (of_state is null or of_state in ('ready', 'scheduled', 'blocked', 'running'))
+    and (of_state is null or of_state in ('ready', 'scheduled', 'blocked', 'waiting', 'running'))
   order by j.id desc limit looks
 ), dead as materialized (
   -- One of the two names is in an index; the other is looked at.
@@ -77,7 +79,7 @@ with live as materialized (
   order by m.id desc limit most
 )
 select a.id, a.state, a.attempt, a.max_attempts, a.priority, a.worker, a.queue, a.kind, a.run_at, a.enqueued_at, a.started_at, a.finished_at, a.key,
-  a.payload, a.result, a.failures, f.id
+  a.payload, a.result, a.failures, a.parent, a.progress, f.id
 from floor f left join (page p cross join lateral (select * from sluice.job_all w where w.lies = p.lies and w.id = p.id limit 1) a) on true
 order by a.id desc;
 end $$;
@@ -113,4 +115,16 @@ begin
   update sluice.job_queue q set rate = new_rate, tokens = greatest(1, new_rate), tokens_at = clock_timestamp()
     where q.queue = the_queue and has_rate;
   perform sluice.job_wake(array[the_queue]);
+end $$;
+
+-- The children of a job, oldest first: those that live, and how the others ended.
+create function sluice.job_children(the_id bigint) returns table (id bigint, kind text, state sluice.job_state, result json, error json)
+language plpgsql stable set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+  return query
+    select j.id, j.kind, j.state, null::json, j.failures[cardinality(j.failures)] from sluice.job j where j.parent = the_id and j.parent is not null
+    union all
+    select c.child, c.kind, c.state, c.result, c.error from sluice.job_child c where c.parent = the_id
+    order by 1;
 end $$;
