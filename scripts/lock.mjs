@@ -1,6 +1,7 @@
 // `npm run lock`: writes package-lock.json anew, whole for every platform.
-// npm leaves out an optional platform package that its registry does not serve where the lock is written, and `npm ci` then refuses that lock
-// everywhere (npm/cli issue 4828). Such a package never installs on a platform it is not for, so its name, version and platform are enough.
+// npm leaves out an optional platform package that its registry does not serve where the lock is written, and `npm ci` then refuses that
+// lock everywhere (npm/cli issue 4828). Such a package never installs on a platform it is not for, so its name, version and platform are
+// enough.
 import { execFileSync } from "node:child_process"
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"

@@ -1,4 +1,7 @@
-/** Every link of README.md, CONTRIBUTING.md and docs/ leads to a file or a heading that is there; every guide is reached from README and leads back. */
+/**
+ * Every link of README.md, CONTRIBUTING.md and docs/ leads to a file or a heading that is there; every guide is reached from README and
+ * leads back.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, relative, resolve } from "node:path"

@@ -203,21 +203,3 @@ describe("the files of deploy/", () => {
     }
   })
 })
-
-it("is linked to files and headings that are there", () => {
-  const page = textOf("docs/operating.md")
-  const headings = new Set(
-    Array.from(
-      page.matchAll(/^## (.*)$/gm),
-      ([, title = ""]) => title.toLowerCase().replaceAll(/[^\w -]/g, "").replaceAll(" ", "-")
-    )
-  )
-  const links = Array.from(page.matchAll(/\]\(([^)]+)\)/g), ([, link = ""]) => link)
-  assert.isAbove(links.length, 15)
-  assert.deepStrictEqual(
-    links.filter((link) =>
-      link.startsWith("#") ? !headings.has(link.slice(1)) : globSync(join(root, "docs", link)).length === 0
-    ),
-    []
-  )
-})
