@@ -67,6 +67,7 @@ const allowed: Readonly<Record<string, Allowed>> = {
   "test/layers/fetch/zooManners.test.ts": { timer: 2, because: slow },
   "test/programs/fetch/Command.test.ts": { timer: 1, because: slow },
   "test/programs/fetch/Environment.test.ts": { timer: 1, because: slow },
+  "test/programs/fetch/GoOn.test.ts": { timer: 1, because: slow },
   "test/support/fetch/DnsServer.ts": { timer: 1, because: slow },
   "test/support/zoo/Zoo.ts": { timer: 1, because: slow },
   "test/layers/http/Hanging.test.ts": {

@@ -605,7 +605,8 @@ with locked as materialized (
   from sluice.job_redrivable(of_queue, of_kind, of_reason, of_ids, most) c join sluice.job_dead d on d.id = any (array[c.id])
   where c.n < most for update of d skip locked
 ), inserted as (
-  insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, dedupe, payload, failures, parent, children)
+  insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, dedupe, payload,
+    failures, parent, children)
   select id, case when children is not null then 'waiting'::sluice.job_state when at > now() then 'scheduled' when key is not null then 'blocked'
       else 'ready' end,
     max_attempts, priority, key_limit, queue, kind, sluice.job_rank(at, priority), at, enqueued_at, key, dedupe, payload, failures, parent, children
@@ -812,7 +813,8 @@ begin
   )
   select array_agg(m.kind) filter (where m.state = 'blocked'), array_agg(m.key) filter (where m.state = 'blocked'),
     array_agg(distinct m.queue) filter (where m.state = 'ready'), (
-      select array_agg(row(g.id, g.parent, false, g.kind, 'dead', null, g.told[cardinality(g.told)]::text)::sluice.job_relative) from gone g where g.parent is not null
+      select array_agg(row(g.id, g.parent, false, g.kind, 'dead', null, g.told[cardinality(g.told)]::text)::sluice.job_relative)
+      from gone g where g.parent is not null
     )
   into kinds, keys, queues, relatives from moved m;
   if kinds is not null then queues := queues || sluice.job_fill(kinds, keys); end if;
