@@ -3,6 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import * as PostgresJobQueue from "../../../src/layers/jobs/PostgresJobQueue.ts"
 import { JobQueue } from "../../../src/services/jobs/JobQueue.ts"
+import { JobStore } from "../../../src/services/jobs/JobStore.ts"
 import * as Deadline from "../../../src/services/tasks/Deadline.ts"
 import * as JobChanges from "../../conformance/JobChanges.suite.ts"
 import * as JobFailures from "../../conformance/JobFailures.suite.ts"
@@ -36,3 +37,16 @@ it.effect("a transaction of the queue has the deadline of whoever runs it, and w
     const error = yield* Effect.flip(Deadline.marked(50)(late))
     assert.isTrue(error._tag === "JobQueueError" && error.reason === "TimedOut")
   }).pipe(Effect.provide(Layer.provideMerge(PostgresJobQueue.layerWith({ listen: false }), TestDatabase.layer))))
+
+it.effect("progress is refused from a worker that was declared dead, also while its job is not taken back yet", () =>
+  Effect.gen(function*() {
+    const sql = yield* PgClient.PgClient
+    const store = yield* JobStore
+    const { worker } = yield* store.join({ queues: ["q"], label: "t", leaseMillis: 60_000, beatMillis: 1_000 })
+    yield* sql`select sluice.job_add(array['q'], array['k'], array['1'], array[0], array[2])`
+    const [job = assert.fail()] = yield* store.claim(worker, 1, [{ queue: "q", limit: 1 }])
+    const report = store.report(worker, [{ job, report: { fraction: 0.5 } }])
+    assert.strictEqual(yield* report, 1)
+    yield* sql`update sluice.job_worker set lost_at = now() where id = ${worker}`
+    assert.strictEqual(yield* report, 0)
+  }).pipe(Effect.scoped, Effect.provide(Layer.provideMerge(polling, TestDatabase.layer))))
