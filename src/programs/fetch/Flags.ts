@@ -211,6 +211,7 @@ export const flags = {
     .pipe(
       Flag.between(0, 100)
     ),
+  dryRun: on("dry-run", "Read the input and say what would be fetched; send nothing and record nothing"),
   json: on("json", "NDJSON on standard output even on a terminal"),
   quiet: on("quiet", "No progress and no summary: only what went wrong").pipe(Flag.withAlias("q"))
 } as const

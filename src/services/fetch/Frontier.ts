@@ -201,6 +201,11 @@ export class Frontier extends Context.Service<Frontier, {
   readonly find: (name: string, options?: FindOptions) => Effect.Effect<RunSummary, FrontierError | RunNotFound>
   /** What is noted with a past run. */
   readonly notes: (name: string) => Effect.Effect<RunNotes, FrontierError | RunNotFound>
+  /** Those of the targets that a past run does not know (by `FetchRequest.keyOf`). Changes nothing. */
+  readonly unknown: (
+    name: string,
+    targets: ReadonlyArray<FetchTarget>
+  ) => Effect.Effect<ReadonlyArray<FetchTarget>, FrontierError | RunNotFound>
   /** How the outcomes of a run ended, the most frequent first. */
   readonly tags: (name: string) => Effect.Effect<ReadonlyArray<TagCount>, FrontierError | RunNotFound>
   /** Recorded outcomes of a run, in the order in which their URLs were added (retried ones where they were made pending again). */

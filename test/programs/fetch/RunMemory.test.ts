@@ -56,6 +56,7 @@ const momentary = [
   "host",
   "status",
   "forget",
+  "dryRun",
   "json",
   "quiet"
 ]
