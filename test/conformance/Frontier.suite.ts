@@ -175,6 +175,23 @@ export const frontierSuite = <R, E>(name: string, harness: Harness<R, E>): void 
     )
 
     it(
+      "says what a run does not know, and does not add it",
+      Effect.gen(function*() {
+        const frontier = yield* Frontier
+        const run = yield* frontier.open("unknown")
+        const targets = Array.from({ length: 2500 }, (_, n) => target(`http://h${n % 3}.test/${n}`))
+        yield* run.add(targets.filter((_, n) => n % 2 === 0))
+        const post = target("http://h0.test/0", { method: "POST", body: "x" })
+        const again = target("HTTP://h0.test:80/0#x")
+        const unknown = yield* frontier.unknown("unknown", [...targets, post, again])
+        assert.deepStrictEqual(unknown.slice(0, 2).map(({ url }) => url), ["http://h1.test/1", "http://h0.test/3"])
+        assert.deepStrictEqual([unknown.length, unknown.at(-1)], [1251, post])
+        assert.strictEqual((yield* run.counts).pending, 1250)
+        assert.strictEqual((yield* Effect.flip(frontier.unknown("no such run", []))).name, "no such run")
+      })
+    )
+
+    it(
       "headers that are stored nowhere are no part of what a URL is known by",
       Effect.gen(function*() {
         const frontier = yield* Frontier

@@ -3,6 +3,7 @@
  * row says so.
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
+import type * as PgTypes from "@effect/sql-pg/PgTypes"
 import { Effect } from "effect"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
@@ -158,6 +159,13 @@ export const make = (sql: PgClient.PgClient) => {
     run: (id: number) => Effect.map(sql<RunRow>`select * from sluice.fetch_runs where id = ${id}`, first),
 
     runNamed: (name: string) => Effect.map(sql<RunRow>`select * from sluice.fetch_runs where name = ${name}`, first),
+
+    /** Which of the hashes are a run's, by their places from 1. */
+    known: (run: number, hashes: PgTypes.Parameter) =>
+      sql<
+        { readonly nth: number }
+      >`select t.nth::int as nth from unnest(${hashes}::bytea[]) with ordinality t(hash, nth)
+        cross join lateral (select from sluice.fetch_url u where u.run_id = ${run} and u.hash = t.hash offset 0) u`,
 
     tags: (run: number) => call<TagCount>("fetch_tags", { run }),
 

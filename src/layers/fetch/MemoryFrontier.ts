@@ -1,5 +1,6 @@
 /** Runs kept in memory: for libraries and tests. Everything stays for as long as the layer does, so a run is bounded by its memory. */
 import { Clock, DateTime, Effect, Layer, type Scope, Stream } from "effect"
+import { keyOf } from "../../services/fetch/FetchRequest.ts"
 import * as Frontier from "../../services/fetch/Frontier.ts"
 import { MemoryHosts } from "./MemoryHosts.ts"
 import * as MemoryRun from "./MemoryRun.ts"
@@ -100,6 +101,8 @@ const make = Effect.sync(() => {
       ),
     find: (name) => Effect.map(get(name), summary),
     notes: (name) => Effect.map(get(name), ({ notes }) => notes),
+    unknown: (name, targets) =>
+      Effect.map(get(name), ({ entries }) => targets.filter((target) => !entries.has(keyOf(target)))),
     tags: (name) => Effect.map(get(name), countTags),
     outcomes: (name, filter = {}) =>
       Stream.unwrap(

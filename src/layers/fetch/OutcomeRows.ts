@@ -16,7 +16,7 @@ const storable = (text: string | null): string | null =>
   text !== null && text.includes("\0") ? text.replaceAll("\0", "\uFFFD") : text
 
 /** What identifies a target in its run, in 16 bytes: half a SHA-256, so that two of a billion collide with a chance of one in 10^20. */
-const hashOf = (target: FetchRequest.FetchTarget): Uint8Array =>
+export const hashOf = (target: FetchRequest.FetchTarget): Uint8Array =>
   hash("sha256", FetchRequest.keyOf(target), "buffer").subarray(0, 16)
 
 const requestText = ({ body, headers, method }: FetchRequest.FetchRequest): string | null =>

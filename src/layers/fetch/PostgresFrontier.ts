@@ -3,13 +3,15 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { Config, Duration, Effect, Layer, Option, Stream } from "effect"
+import type { FetchTarget } from "../../services/fetch/FetchRequest.ts"
 import * as Frontier from "../../services/fetch/Frontier.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
+import * as Columns from "../postgres/Columns.ts"
 import * as Database from "../postgres/Database.ts"
 import type { DatabaseError } from "../postgres/DatabaseError.ts"
 import * as FrontierStatements from "./FrontierStatements.ts"
 import { Outage } from "./Outage.ts"
-import { outcomeOf } from "./OutcomeRows.ts"
+import { hashOf, outcomeOf } from "./OutcomeRows.ts"
 import { openRun } from "./PostgresRun.ts"
 
 /** Outcomes that are read at once. */
@@ -17,6 +19,9 @@ const pageSize = 1000
 
 /** Rows that are made pending again in one transaction. */
 const reopenBatch = 10_000
+
+/** Targets that are compared with a run at once. */
+const knowsMax = 1000
 
 /** Rows that are deleted in one transaction. */
 const eraseBatch = 1000
@@ -100,6 +105,20 @@ const notesOf = Effect.fnUntraced(function*({ outage, statements }: Access, name
   return row === undefined ? yield* new Frontier.RunNotFound({ name }) : row.notes
 })
 
+/** What a run does not know, a batch after another. */
+const unknownTo = Effect.fnUntraced(function*(access: Access, name: string, targets: ReadonlyArray<FetchTarget>) {
+  const { outage, statements } = access
+  const { id } = yield* findRow(access, name)
+  const unknown: Array<FetchTarget> = []
+  for (let at = 0; at < targets.length; at += knowsMax) {
+    const batch = targets.slice(at, at + knowsMax)
+    const rows = yield* outage.through("unknown", () => statements.known(id, Columns.byteas(batch.map(hashOf))))
+    const known = new Set(rows.map(({ nth }) => nth))
+    unknown.push(...batch.filter((_, index) => !known.has(index + 1)))
+  }
+  return unknown
+})
+
 const countsOf = Effect.fnUntraced(function*({ outage, statements }: Access, id: number, name: string) {
   const row = yield* outage.through("counts", () => statements.run(id))
   if (row !== undefined) return summaryOf(row).counts
@@ -167,6 +186,7 @@ const make = Effect.fnUntraced(function*(patience: Duration.Duration) {
       ).pipe(Effect.map((rows) => rows.map(summaryOf))),
     find: (name, options) => Effect.map(findRow(accessOf(name, options), name), summaryOf),
     notes: (name) => notesOf(accessOf(name), name),
+    unknown: (name, targets) => unknownTo(accessOf(name), name, targets),
     tags: (name) => tagsOf(accessOf(name), name),
     remove: (name, options) => remove(accessOf(name), name, options)
   })

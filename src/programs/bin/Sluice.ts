@@ -1,11 +1,12 @@
 /**
  * The command line `sluice`: every command with what it needs. The only place where layers of the whole app are provided.
  */
-import { Effect, Layer, type Option } from "effect"
+import { Effect, Layer, Option } from "effect"
 import * as Command from "effect/cli/Command"
 import * as FileBodyStore from "../../layers/fetch/FileBodyStore.ts"
 import * as Http1Client from "../../layers/fetch/Http1Client.ts"
 import * as HttpFetcher from "../../layers/fetch/HttpFetcher.ts"
+import * as MemoryFrontier from "../../layers/fetch/MemoryFrontier.ts"
 import * as PostgresFrontier from "../../layers/fetch/PostgresFrontier.ts"
 import * as UnrulyOrigin from "../../layers/fetch/UnrulyOrigin.ts"
 import * as PostgresFetchKeys from "../../layers/http/PostgresFetchKeys.ts"
@@ -15,6 +16,7 @@ import * as PostgresJobQueue from "../../layers/jobs/PostgresJobQueue.ts"
 import * as Database from "../../layers/postgres/Database.ts"
 import * as Demo from "../demo/Command.ts"
 import * as Fetch from "../fetch/Command.ts"
+import type { Values } from "../fetch/Flags.ts"
 import * as Jobs from "../jobs/Command.ts"
 import * as Migrate from "../migrate/Command.ts"
 import * as OrdersApp from "../orders/App.ts"
@@ -46,9 +48,10 @@ const api = (options: Server.Workers & { readonly listen: boolean; readonly publ
     Server.settings(options)
   ).pipe(Layer.provideMerge(workplace(options)))
 
-const fetch = Command.provide(
-  Fetch.fetch,
-  Layer.mergeAll(fetcher, frontier, FileBodyStore.layerStores, LoopWatch.layer)
+/** A dry run that has no run to look at needs no database. */
+const runsOf = ({ dryRun, run }: Values) => dryRun && Option.isNone(run) ? MemoryFrontier.layer : frontier
+const fetch = Fetch.fetch.pipe(
+  Command.provide((values) => Layer.mergeAll(fetcher, runsOf(values), FileBodyStore.layerStores, LoopWatch.layer))
 )
 const serve = Serve.serve.pipe(Command.provide((values) => Layer.merge(api(values), LoopWatch.layer)))
 const work = Work.work.pipe(Command.provide((values) => Layer.merge(workplace(values), LoopWatch.layer)))

@@ -21,6 +21,7 @@ import { CalledAs } from "../terminal/CalledAs.ts"
 import { say, tell } from "../terminal/Say.ts"
 import { dim } from "../terminal/Style.ts"
 import * as Display from "./Display.ts"
+import * as DryRun from "./DryRun.ts"
 import { fetchRun } from "./FetchRun.ts"
 import { againOf, flags, headersOf, policyOf, type Values } from "./Flags.ts"
 import * as Inputs from "./Inputs.ts"
@@ -158,6 +159,18 @@ const run = Effect.fn("sluice fetch")(
     const policy = policyOf(values)
     const meter = new RunMeter(yield* Clock.currentTimeMillis)
     const inputs = yield* inputsOf(values, isKnown)
+    if (given.dryRun) {
+      const report = yield* DryRun.read({
+        name,
+        isKnown,
+        inputs,
+        again: againOf(values),
+        onMalformed: tellMalformed(meter, context),
+        meter
+      })
+      if (!given.quiet) yield* tell(DryRun.lines(report))
+      return yield* DryRun.complete(report)
+    }
     const display = yield* Display.of(values)
     const bodies = yield* bodiesOf(values)
     if (display !== "quiet") yield* say(lines.map(dim))

@@ -8,8 +8,9 @@ import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as FetchPolicy from "../../services/fetch/FetchPolicy.ts"
 import { Method } from "../../services/fetch/FetchRequest.ts"
-import type { OutcomeFilter, StatusRange } from "../../services/fetch/Frontier.ts"
+import type { OutcomeFilter } from "../../services/fetch/Frontier.ts"
 import * as SaveTemplate from "../../services/fetch/SaveTemplate.ts"
+import * as StatusRange from "../../services/fetch/StatusRange.ts"
 import * as ShortDuration from "../../services/tasks/ShortDuration.ts"
 import * as ShortSize from "../../services/tasks/ShortSize.ts"
 import { given } from "../terminal/Given.ts"
@@ -25,11 +26,11 @@ const parseName = (text: string): string | undefined => /^[A-Za-z0-9._:-]{1,200}
 
 const parseHeaderText = (text: string): string | undefined => /^[\t\x20-\x7e\x80-\xff]+$/.test(text) ? text : undefined
 
-/** `404`, or `5xx` for the whole class. */
-const parseStatus = (text: string): StatusRange | undefined => {
-  if (/^[1-5]\d\d$/.test(text)) return { least: Number(text), most: Number(text) }
-  const [, hundreds] = /^([1-5])xx$/i.exec(text) ?? []
-  return hundreds === undefined ? undefined : { least: Number(hundreds) * 100, most: Number(hundreds) * 100 + 99 }
+/** Statuses and classes of them with commas between, such as say that something went wrong. */
+const parseErrorStatuses = (text: string): ReadonlyArray<StatusRange.StatusRange> | undefined => {
+  const all = text.split(",").map((one) => StatusRange.parse(one.trim()))
+  const right = all.flatMap((range) => range !== undefined && range.least >= 400 ? [range] : [])
+  return right.length === all.length ? right : undefined
 }
 
 interface NumberRange {
@@ -66,7 +67,7 @@ const onOrOff = (name: string, description: string) =>
 /** Which statuses something is about. */
 export const status = (description: string) =>
   flag("status", "status", description).pipe(
-    Flag.mapEffect(reading("status", "a status such as 404, or a class of them such as 5xx", parseStatus)),
+    Flag.mapEffect(reading("status", "a status such as 404, or a class of them such as 5xx", StatusRange.parse)),
     Flag.optional
   )
 
@@ -148,6 +149,13 @@ export const flags = {
   retries: Flag.optional(
     number("retries", { least: 0, most: 100, isWhole: true }, "Retries after the first attempt (default 3)")
   ),
+  retryStatus: flag("retry-status", "statuses", "Statuses that are retried too, as 503 is, such as 404,403 or 4xx")
+    .pipe(
+      Flag.mapEffect(reading("retry-status", "statuses from 400 on, such as 404 or 404,5xx", parseErrorStatuses)),
+      Flag.optional
+    ),
+  backoff: duration("backoff", "Longest wait before the first retry; doubles with each (default 250ms)"),
+  backoffMax: duration("backoff-max", "Longest wait before any retry of a fault (default 30s, or --backoff if longer)"),
   maxBody: flag("max-body", "size", "Largest decoded body (default 64MiB)").pipe(
     Flag.mapEffect(reading("max-body", "a size such as 64KiB or 10MiB", ShortSize.parse)),
     Flag.optional
@@ -203,6 +211,7 @@ export const flags = {
     .pipe(
       Flag.between(0, 100)
     ),
+  dryRun: on("dry-run", "Read the input and say what would be fetched; send nothing and record nothing"),
   json: on("json", "NDJSON on standard output even on a terminal"),
   quiet: on("quiet", "No progress and no summary: only what went wrong").pipe(Flag.withAlias("q"))
 } as const
@@ -211,6 +220,10 @@ export const flags = {
 export type Values = Command.Command.Config.Infer<typeof flags>
 
 const isOn = Option.getOrElse(() => false)
+
+/** A longest wait that is not given is not below the first one. */
+const backoffMaxOf = ({ backoff, backoffMax }: Values): Option.Option<Duration.Duration> =>
+  Option.orElse(backoffMax, () => Option.map(backoff, Duration.max(FetchPolicy.defaults.retry.cap)))
 
 /** The policy that flags make of the defaults. A limit per host that is not given does not go above the whole. */
 export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
@@ -231,7 +244,13 @@ export const policyOf = (values: Values): FetchPolicy.FetchPolicy =>
       headers: values.headersTimeout,
       idle: values.idleTimeout
     }),
-    retry: given({ times: values.retries, patience: values.patience }),
+    retry: given({
+      times: values.retries,
+      patience: values.patience,
+      statuses: values.retryStatus,
+      base: values.backoff,
+      cap: backoffMaxOf(values)
+    }),
     hosts: { adaptive: Option.getOrElse(values.adaptive, () => true), ...given({ blockMax: values.blockMax }) }
   })
 

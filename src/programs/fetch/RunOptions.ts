@@ -6,6 +6,7 @@ import { ByteSize, Result, Schema, SchemaTransformation, Struct } from "effect"
 import { Method } from "../../services/fetch/FetchRequest.ts"
 import type { RunNotes } from "../../services/fetch/Frontier.ts"
 import * as SaveTemplate from "../../services/fetch/SaveTemplate.ts"
+import * as StatusRange from "../../services/fetch/StatusRange.ts"
 import { ShortDuration } from "../../services/tasks/ShortDuration.ts"
 import { UsageError } from "./UsageError.ts"
 
@@ -45,6 +46,16 @@ const Names = Schema.String.pipe(Schema.decodeTo(
   })
 ))
 
+/** Statuses, as `--retry-status` takes them. */
+const Statuses = Schema.String.check(Schema.isPattern(/^[45](\d\d|xx)(,[45](\d\d|xx))*$/)).pipe(Schema.decodeTo(
+  Schema.Array(Schema.Struct({ least: Schema.Int, most: Schema.Int })),
+  SchemaTransformation.transform({
+    decode: (text): ReadonlyArray<StatusRange.StatusRange> =>
+      text.split(",").flatMap((one) => StatusRange.parse(one) ?? []),
+    encode: (ranges) => ranges.map(StatusRange.text).join(",")
+  })
+))
+
 const kept = Schema.OptionFromOptionalKey
 
 /** Flags that are remembered as they were given. Paths are absolute: a run may go on from another directory. */
@@ -62,6 +73,9 @@ export const Flags = Schema.Struct({
   headersTimeout: kept(ShortDuration),
   idleTimeout: kept(ShortDuration),
   retries: kept(Schema.Int),
+  retryStatus: kept(Statuses),
+  backoff: kept(ShortDuration),
+  backoffMax: kept(ShortDuration),
   maxBody: kept(Size),
   method: kept(Method),
   userAgent: kept(Schema.String),

@@ -32,7 +32,8 @@ const next = ({ counts, done, stopped }: RunReport, goOn: string): ReadonlyArray
   ]
 }
 
-const notes = ({ meter, name }: RunReport): ReadonlyArray<string> => [
+/** What is to be said of the input, and of the wait for hosts. */
+export const notes = ({ meter, name }: Pick<RunReport, "meter" | "name">): ReadonlyArray<string> => [
   ...(meter.waitedMillis < waitedMinMillis
     ? []
     : [yellow(`waited ${clock(meter.waitedMillis / 1000)} for blocked hosts`)]),

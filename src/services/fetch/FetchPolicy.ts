@@ -2,6 +2,7 @@
  * The limits of a fetch, as one value that can be written down, compared and composed.
  */
 import { ByteSize, Context, Duration } from "effect"
+import type { StatusRange } from "./StatusRange.ts"
 
 /** Limits of one attempt and of the whole. */
 export interface FetchTimeouts {
@@ -33,6 +34,11 @@ export interface FetchRetry {
   readonly base: Duration.Duration
   /** Longest wait of ours. @default 30 seconds */
   readonly cap: Duration.Duration
+  /**
+   * Statuses that are tried again too, besides 408, 425, 429, 500, 502, 503 and 504. They count as faults of the URL: the pace of its host
+   * is not theirs to change. @default []
+   */
+  readonly statuses: ReadonlyArray<StatusRange>
   /**
    * Longest that a URL waits for its host: a longer Retry-After (RFC 9110 section 10.2.3) ends it as `RetryAfterTooLong`, a longer rest of
    * a host that refuses nearly everything as `HostThrottled`, a robots.txt that cannot be read for longer as `RobotsUnreachable`.
@@ -133,6 +139,7 @@ export const defaults: FetchPolicy = {
     times: 3,
     base: Duration.millis(250),
     cap: Duration.seconds(30),
+    statuses: [],
     patience: Duration.minutes(1),
     unsafeMethods: false,
     budgetRatio: 0.2,

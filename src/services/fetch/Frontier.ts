@@ -18,6 +18,7 @@ import type { Fetched } from "./Fetcher.ts"
 import type { FetchOutcome } from "./FetchOutcome.ts"
 import type { FetchTarget } from "./FetchRequest.ts"
 import type { FetchSource } from "./FetchSource.ts"
+import * as StatusRange from "./StatusRange.ts"
 
 /** A run's name: 1 to 200 letters, digits, `.`, `_`, `-`, `:`. */
 export const RunName = Schema.String.check(
@@ -110,12 +111,6 @@ export class RunBusy extends Schema.TaggedError<RunBusy>()("RunBusy", { name: Sc
 /** What whoever began a run, or went on with it, has noted with it: JSON by name. A frontier keeps it and does not look into it. */
 export type RunNotes = Schema.JsonObject
 
-/** HTTP statuses, both ends included. */
-export interface StatusRange {
-  readonly least: number
-  readonly most: number
-}
-
 /** Which outcomes of a run to read: those that meet every condition. */
 export interface OutcomeFilter {
   /** Only failures, deferred ones included. */
@@ -123,7 +118,7 @@ export interface OutcomeFilter {
   /** Only failures of this tag. */
   readonly tag?: string | undefined
   /** Only those whose last response had such a status. */
-  readonly status?: StatusRange | undefined
+  readonly status?: StatusRange.StatusRange | undefined
   /** Only this host (and port, as in the canonical URL). */
   readonly host?: string | undefined
 }
@@ -206,6 +201,11 @@ export class Frontier extends Context.Service<Frontier, {
   readonly find: (name: string, options?: FindOptions) => Effect.Effect<RunSummary, FrontierError | RunNotFound>
   /** What is noted with a past run. */
   readonly notes: (name: string) => Effect.Effect<RunNotes, FrontierError | RunNotFound>
+  /** Those of the targets that a past run does not know (by `FetchRequest.keyOf`). Changes nothing. */
+  readonly unknown: (
+    name: string,
+    targets: ReadonlyArray<FetchTarget>
+  ) => Effect.Effect<ReadonlyArray<FetchTarget>, FrontierError | RunNotFound>
   /** How the outcomes of a run ended, the most frequent first. */
   readonly tags: (name: string) => Effect.Effect<ReadonlyArray<TagCount>, FrontierError | RunNotFound>
   /** Recorded outcomes of a run, in the order in which their URLs were added (retried ones where they were made pending again). */
@@ -225,7 +225,7 @@ export const matches = (outcome: FetchOutcome, host: string, filter: OutcomeFilt
   (filter.failed !== true || !outcome.ok) &&
   (filter.tag === undefined || outcome.error?._tag === filter.tag) &&
   (filter.status === undefined ||
-    outcome.status !== null && outcome.status >= filter.status.least && outcome.status <= filter.status.most) &&
+    outcome.status !== null && StatusRange.includes(filter.status, outcome.status)) &&
   (filter.host === undefined || host === filter.host)
 
 /** Failures that only say "later": their `retryAt` says when. */

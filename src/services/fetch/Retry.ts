@@ -3,6 +3,7 @@
  */
 import type { FetchError } from "./FetchError.ts"
 import type { Method } from "./FetchRequest.ts"
+import * as StatusRange from "./StatusRange.ts"
 
 /** Methods that may be sent twice without asking (RFC 9110 section 9.2.2). */
 export const isIdempotent = (method: Method): boolean => method !== "POST" && method !== "PATCH"
@@ -12,8 +13,13 @@ export const isThrottling = (status: number): boolean => status === 429 || statu
 
 const transientStatuses = new Set([408, 425, 429, 500, 502, 503, 504])
 
-/** Statuses that may be gone with the next attempt. */
-export const isTransientStatus = (status: number): boolean => transientStatuses.has(status)
+/**
+ * Statuses that may be gone with the next attempt.
+ *
+ * @param more that whoever asks knows to be so (`FetchRetry.statuses`)
+ */
+export const isTransientStatus = (status: number, more: ReadonlyArray<StatusRange.StatusRange> = []): boolean =>
+  transientStatuses.has(status) || more.some((range) => StatusRange.includes(range, status))
 
 /** What a resolver says of a name that leads nowhere, for good: there is none, it has no address, it is none. */
 const noNameCodes = new Set(["ENOTFOUND", "ENODATA", "EBADNAME"])

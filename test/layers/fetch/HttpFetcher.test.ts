@@ -88,6 +88,16 @@ describe("retries", () => {
     }).pipe(provide(script), leakFree)
   })
 
+  it.effect("a status is retried that the policy names: as a fault, at the host's pace", () => {
+    const script = ScriptedClient.make((n) => n === 0 ? { status: 404 } : n === 1 ? { status: 418 } : { status: 410 })
+    return Effect.gen(function*() {
+      const statuses = [{ least: 404, most: 404 }, { least: 411, most: 499 }]
+      const outcome = yield* outcomeOf({ url }).pipe(withPolicy({ retry: { statuses } }))
+      assert.deepStrictEqual([outcome.attempts, outcome.status], [3, 410])
+      assert.deepStrictEqual(times(script), [0, 125, 375])
+    }).pipe(provide(script), leakFree)
+  })
+
   it.effect("no wait is begun that the deadline of the whole would cut off", () => {
     const script = ScriptedClient.make(() => ({ status: 500 }))
     return Effect.gen(function*() {

@@ -323,4 +323,34 @@ layer(TestDatabase.layer, { excludeTestServices: true })("a run that goes on", (
       assert.match(pruned.stderr, /^removed run three \(1 URL\)$/m)
       assert.strictEqual((yield* shell("sluice runs")).stdout, "no runs yet: sluice fetch makes one\n")
     }).pipe(Effect.scoped), 120_000)
+
+  it.effect(
+    "a dry run sends nothing, records nothing, and needs no database but for a run",
+    () =>
+      Effect.gen(function*() {
+        const { asked, base } = yield* origin
+        const cwd = yield* directory
+        fs.writeFileSync(join(cwd, "list"), `${base}/1\n${base}/1\noops\n`)
+        const away = "DATABASE_URL=postgres://127.0.0.1:1/none"
+        const dry = yield* shell(`${away} sluice fetch -i list --dry-run --save bodies -o out.ndjson`, cwd)
+        assert.deepStrictEqual([dry.code, dry.stdout], [2, ""], dry.stderr)
+        assert.include(dry.stderr, "list:3: ")
+        assert.include(dry.stderr, "would fetch 1 URL of 1 host\n")
+        const right = yield* shell(`${away} sluice fetch ${base}/1 --dry-run`, cwd)
+        assert.strictEqual(right.code, 0, right.stderr)
+        assert.deepStrictEqual([asked, fs.readdirSync(cwd)], [[], ["list"]])
+
+        const without = yield* shell(`${away} sluice fetch ${base}/1 --dry-run --run dry`, cwd)
+        assert.strictEqual(without.code, 3, without.stderr)
+        const fresh = yield* shell(`sluice fetch ${base}/1 --dry-run --run dry`, cwd)
+        assert.strictEqual(fresh.code, 0, fresh.stderr)
+        assert.strictEqual((yield* shell("sluice runs show dry")).code, 2)
+        yield* shell(`sluice fetch ${base}/1 --run dry`, cwd)
+        const known = yield* shell(`sluice fetch ${base}/1 ${base}/2 --dry-run --run dry --again`, cwd)
+        assert.include(known.stderr, "would fetch 1 URL of 1 host\n")
+        assert.include(known.stderr, "and 1 URL of run dry again\n1 line of the input known to run dry already\n")
+        assert.deepStrictEqual(asked, ["/1"])
+      }).pipe(Effect.scoped),
+    120_000
+  )
 })

@@ -1,7 +1,7 @@
 /** What a run remembers, and what becomes of it when flags are given later. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Option, Result } from "effect"
+import { Deferred, Duration, Effect, Exit, Option, Result } from "effect"
 import * as Command from "effect/cli/Command"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
@@ -21,7 +21,8 @@ const valuesOf = Effect.fnUntraced(function*(line: string) {
 const here = tmpdir()
 const everything = `-o out.ndjson --save ${here} -c 100 --per-host 50 --rate 0.5 --per-host-rate 1 --timeout 90s ` +
   "--connect-timeout 1500ms --headers-timeout 120s --idle-timeout 1h --retries 0 --max-body 64KiB --method HEAD " +
-  "--deny-private --robots --save-as {id}{ext} --keep a,b -A mine/1 --no-adaptive --block-max 1m --patience 30s"
+  "--deny-private --robots --save-as {id}{ext} --keep a,b -A mine/1 --no-adaptive --block-max 1m --patience 30s " +
+  "--retry-status 404,5XX --backoff 100ms --backoff-max 2s"
 
 const recall = (before: RunOptions.RunOptions | undefined, line: string) =>
   Effect.flatMap(valuesOf(line), (values) => RunMemory.recall("it's", before, values)).pipe(
@@ -55,6 +56,7 @@ const momentary = [
   "host",
   "status",
   "forget",
+  "dryRun",
   "json",
   "quiet"
 ]
@@ -81,6 +83,9 @@ describe("a run's memory", () => {
         headersTimeout: "2m",
         idleTimeout: "1h",
         retries: 0,
+        retryStatus: "404,5xx",
+        backoff: "100ms",
+        backoffMax: "2s",
         maxBody: "64KiB",
         method: "HEAD",
         denyPrivate: true,
@@ -112,10 +117,35 @@ describe("a run's memory", () => {
           resolve("out.ndjson")
         } --concurrency 100 ` +
         "--per-host 50 --rate 0.5 --per-host-rate 1 --timeout 90s --connect-timeout 1500ms --headers-timeout 2m " +
-        "--idle-timeout 1h --retries 0 --max-body 64KiB --method HEAD --user-agent mine/1 --no-adaptive --block-max 1m " +
+        "--idle-timeout 1h --retries 0 --retry-status 404,5xx --backoff 100ms --backoff-max 2s --max-body 64KiB --method HEAD --user-agent mine/1 --no-adaptive --block-max 1m " +
         "--patience 30s --robots --deny-private"
       ])
     }))
+
+  it.effect("the wait before retries is as given; the longest is at least the first", () =>
+    Effect.gen(function*() {
+      const retryOf = (line: string) => Effect.map(policyOfLine(line), ({ retry }) => retry)
+      const { base, cap, statuses } = yield* retryOf("--backoff 2m --retry-status 404,5xx")
+      assert.deepStrictEqual([base, cap], [Duration.minutes(2), Duration.minutes(2)])
+      assert.deepStrictEqual(statuses, [{ least: 404, most: 404 }, { least: 500, most: 599 }])
+      assert.deepStrictEqual((yield* retryOf("--backoff 1s")).cap, Duration.seconds(30))
+      assert.deepStrictEqual((yield* retryOf("--backoff 2m --backoff-max 1m")).cap, Duration.minutes(1))
+      const unsaid = yield* retryOf("")
+      assert.deepStrictEqual([unsaid.base, unsaid.cap, unsaid.statuses], [
+        Duration.millis(250),
+        Duration.seconds(30),
+        []
+      ])
+    }))
+
+  it.effect.each(["404,", "200", "3xx", "6xx", "4x", "none"])(
+    "%s is not what --retry-status takes",
+    (statuses) =>
+      Effect.gen(function*() {
+        const exit = yield* Effect.exit(policyOfLine(`--retry-status ${statuses}`))
+        assert.isTrue(Exit.isFailure(exit))
+      })
+  )
 
   it.effect("gives way to a flag that is given, remembers that instead, and says so", () =>
     Effect.gen(function*() {
@@ -173,7 +203,7 @@ describe("a run's memory", () => {
       assert.strictEqual(
         strange.message,
         "run it's does not remember \"rat\"; what it remembers: save, save-as, keep, output, concurrency, per-host, rate, per-host-rate, " +
-          "timeout, connect-timeout, headers-timeout, idle-timeout, retries, max-body, method, user-agent, adaptive, block-max, patience, " +
+          "timeout, connect-timeout, headers-timeout, idle-timeout, retries, retry-status, backoff, backoff-max, max-body, method, user-agent, adaptive, block-max, patience, " +
           "robots, deny-private, " +
           "authorization, x-y"
       )

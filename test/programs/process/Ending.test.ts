@@ -8,6 +8,7 @@ import { readFileSync } from "node:fs"
 import { DatabaseError, Unreachable } from "../../../src/layers/postgres/DatabaseError.ts"
 import type { sluice } from "../../../src/programs/bin/Sluice.ts"
 import { SceneFailed } from "../../../src/programs/demo/Scene.ts"
+import { MalformedInput } from "../../../src/programs/fetch/DryRun.ts"
 import { EmptyInput } from "../../../src/programs/fetch/FetchRun.ts"
 import { OutputGone, RunIncomplete } from "../../../src/programs/fetch/RunReport.ts"
 import { UsageError } from "../../../src/programs/fetch/UsageError.ts"
@@ -57,11 +58,13 @@ const rows: { readonly [Tag in Failure["_tag"]]: readonly [Extract<Failure, { re
   JobQueueError: [new JobQueueError({ operation: "insert", reason: "Unavailable", detail: "gone" }), environment],
   JobsUnchanged: [new JobsUnchanged({ count: 1, first: "1, it runs" }), someFailed],
   LoadRefused: [new LoadRefused({ status: 422, body: "no" }), someFailed],
+  MalformedInput: [new MalformedInput({ malformed: 1 }), usage],
   OrdersStoreError: [new OrdersStoreError({ operation: "accept", reason: "TimedOut", cause }), environment],
   OutputError: [new OutputError({ file: "out", code: "ENOSPC" }), environment],
   OutputGone: [new OutputGone(), outputGone],
   QueueUnknown: [new QueueUnknown({ queue: "demos", known: ["demo"] }), usage],
   RunIncomplete: [new RunIncomplete({ name: "r", failed: 1, left: 0, malformed: 0 }), someFailed],
+  RunNotFound: [new RunNotFound({ name: "r" }), usage],
   SceneFailed: [new SceneFailed({ title: "race", cause }), someFailed],
   SeedRefused: [new SeedRefused({ detail: "no" }), usage],
   ServeError: [new ServeError({ cause }), environment],

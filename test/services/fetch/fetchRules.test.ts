@@ -8,6 +8,7 @@ import { type FetchRequest, type FetchTarget, keyOf, parseTarget } from "../../.
 import * as Redact from "../../../src/services/fetch/Redact.ts"
 import * as Redirect from "../../../src/services/fetch/Redirect.ts"
 import * as Retry from "../../../src/services/fetch/Retry.ts"
+import * as StatusRange from "../../../src/services/fetch/StatusRange.ts"
 import { chanceOf } from "../../support/fetch/SimulatedHost.ts"
 
 describe("Retry-After", () => {
@@ -33,6 +34,31 @@ describe("Retry-After", () => {
     it(`${String(header)} is ${String(expected)}`, () =>
       assert.strictEqual(Retry.retryAfterMillis(header, now), expected))
   }
+})
+
+describe("statuses", () => {
+  const table: ReadonlyArray<readonly [string, string | undefined]> = [
+    ["404", "404"],
+    ["5XX", "5xx"],
+    ["500", "500"],
+    ["600", undefined],
+    ["5x", undefined],
+    ["", undefined]
+  ]
+  for (const [given, expected] of table) {
+    it(`${JSON.stringify(given)} is ${String(expected)}`, () => {
+      const range = StatusRange.parse(given)
+      assert.strictEqual(range === undefined ? undefined : StatusRange.text(range), expected)
+    })
+  }
+  it("are retried when they are known to pass, or said to", () => {
+    const more = [{ least: 404, most: 404 }, { least: 500, most: 599 }]
+    const retried = [403, 404, 405, 499, 500, 501, 503, 599, 600].filter((status) =>
+      Retry.isTransientStatus(status, more)
+    )
+    assert.deepStrictEqual(retried, [404, 500, 501, 503, 599])
+    assert.deepStrictEqual([404, 500, 501, 503].filter((status) => Retry.isTransientStatus(status)), [500, 503])
+  })
 })
 
 describe("jitter", () => {

@@ -254,6 +254,7 @@ export const fetches = (store: MemoryStore, process: Process): Layer.Layer<Fetch
       runs: (query) => ask("runs")(frontier.runs(query)),
       find: (name) => ask("find")(frontier.find(name)),
       notes: (name) => ask("notes")(frontier.notes(name)),
+      unknown: (name, targets) => ask("unknown")(frontier.unknown(name, targets)),
       tags: (name) => ask("tags")(frontier.tags(name)),
       outcomes: (name, filter) => frontier.outcomes(name, filter),
       remove: (name, options) => ask("remove")(frontier.remove(name, options))

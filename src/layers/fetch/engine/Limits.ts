@@ -5,6 +5,7 @@ import { ByteSize, Duration } from "effect"
 import * as Headers from "effect/http/Headers"
 import type { FetchPolicy } from "../../../services/fetch/FetchPolicy.ts"
 import type { HostLimits } from "../../../services/fetch/HostGate.ts"
+import type { StatusRange } from "../../../services/fetch/StatusRange.ts"
 import { acceptEncoding } from "./BodyDecoder.ts"
 
 export interface Limits extends HostLimits {
@@ -21,6 +22,8 @@ export interface Limits extends HostLimits {
   readonly baseMillis: number
   readonly capMillis: number
   readonly retriesUnsafe: boolean
+  /** Besides those that always are. */
+  readonly retriedStatuses: ReadonlyArray<StatusRange>
   readonly bodyMaxBytes: number
   readonly decodeRatioMax: number
   readonly redirectsMax: number
@@ -77,6 +80,7 @@ const make = (policy: FetchPolicy): Limits => ({
   capMillis: Duration.toMillis(policy.retry.cap),
   patienceMillis: Duration.toMillis(policy.retry.patience),
   retriesUnsafe: policy.retry.unsafeMethods,
+  retriedStatuses: policy.retry.statuses,
   bodyMaxBytes: ByteSize.toNumberUnsafe(policy.maxBody),
   decodeRatioMax: policy.maxDecodeRatio,
   redirectsMax: policy.maxRedirects,

@@ -85,7 +85,7 @@ const afterReply = (call: Call.Call, attempt: Attempt, reply: Transfer.Reply, no
   }
   if (location.success !== undefined) return afterRedirect(call, attempt, { reply, location: location.success }, now)
   const error = new StatusError({ url, status })
-  if (!Retry.isTransientStatus(status)) return fail(call, { error, reply }, now)
+  if (!Retry.isTransientStatus(status, call.limits.retriedStatuses)) return fail(call, { error, reply }, now)
   if (!Retry.isThrottling(status)) return retry(call, attempt, { error, reply }, now)
   const askedMillis = Retry.retryAfterMillis(Transfer.headerOf(headers, "retry-after"), now.wallMillis)
   const refused = { status, askedMillis, ticket: attempt.ticket, isAgain: call.attempts > 1, chance: now.chance() }
