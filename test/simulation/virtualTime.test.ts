@@ -26,6 +26,8 @@ const reasons: Readonly<Record<string, { readonly of: ReadonlyArray<string>; rea
   "Postmaster.ts": { of: ["node:timers", "setTimeout"], because: database },
   "Client.ts": { of: ["setTimeout"], because: `${socket}; it is the supervisor's` },
   "Exchange.ts": { of: ["setImmediate"], because: socket },
+  "HttpListener.ts": { of: ["setImmediate"], because: socket },
+  "Logging.ts": { of: ["new Date()"], because: "the last words of the process, when no layer is there any more" },
   "Connection.ts": { of: ["setTimeout"], because: socket }
 }
 

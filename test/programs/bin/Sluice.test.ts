@@ -81,7 +81,7 @@ layer(TestDatabase.layer, { excludeTestServices: true })("sluice", (it) => {
       const tree = yield* treeOf(child)
       assert.match(
         tree,
-        /^process\n {2}run seen .*\n {4}recording outcomes .*\n {4}fetching: 1 under way.*\n {6}fetch http/
+        /^process\n {2}run seen .*\n(?: {4}watching the hosts .*\n)? {4}recording outcomes .*\n {4}fetching: 1 under way.*\n {6}fetch http/
       )
       assert.notInclude(tree, "s3cret")
       yield* child.kill("SIGINT")

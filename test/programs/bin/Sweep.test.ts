@@ -25,6 +25,8 @@ const commands = [
   "fetch http://127.0.0.1:1/",
   "runs",
   "runs show one",
+  "runs rm one",
+  "runs prune --older 30d",
   "serve --port 0",
   "work",
   "jobs ls",
@@ -35,6 +37,11 @@ const commands = [
   "jobs stats",
   "jobs pause demo",
   "jobs resume demo",
+  "jobs run-now 1",
+  "jobs priority 1 --to 5",
+  "jobs reschedule 1 --in 10m",
+  "jobs delete 1",
+  "jobs rate demo 10/s",
   "jobs try",
   "orders seed",
   "orders load --orders 1",
@@ -79,7 +86,7 @@ describe("every command", () => {
       Effect.map(run(`${command} --frobnicate`), ({ code, lines }) => {
         assert.strictEqual(code, 2, command)
         assert.match(lines[0] ?? "", /^sluice: Unrecognized flag: --frobnicate/, command)
-        assert.match(lines.at(-1) ?? "", /^what it takes: sluice( \w+)* --help$/, command)
+        assert.match(lines.at(-1) ?? "", /^what it takes: sluice( [\w-]+)* --help$/, command)
       }), { discard: true }))
 
   const values: ReadonlyArray<readonly [args: string, said: RegExp]> = [

@@ -99,9 +99,9 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     scene: "jobs",
     level: "memory",
     file: "MemoryJobQueue.ts",
-    from: "for (const entry of fresh) table.add(entry.id, entry.job, millis)",
+    from: "MemoryEnqueue.store(table, job, reserved, millis)",
     to:
-      "for (const entry of fresh.concat(millis % 20 === 0 ? fresh.map(({ job }) => ({ job, ...table.reserve(job) })) : [])) table.add(entry.id, entry.job, millis)",
+      "MemoryEnqueue.store(table, job, reserved, millis); if (millis % 20 === 0) table.add(table.nextId(), job, millis)",
     seeds: 10
   },
   {
