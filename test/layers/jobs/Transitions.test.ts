@@ -121,7 +121,8 @@ const play = Effect.fnUntraced(function*(seed: number, isEnough: Effect.Effect<b
     unique: next() < 0.2 ? `u${below(10)}` : null,
     whenUnique: pick(["keep", "replace", "debounce"]),
     key: next() < 0.4 ? `k${below(3)}` : null,
-    keyConcurrency: 1
+    keyConcurrency: 1,
+    tenant: next() < 0.5 ? `t${below(2)}` : null
   })
   const verdict = (): Verdict =>
     pick<Verdict>([
