@@ -4,6 +4,7 @@ import { Effect, type Layer, Option, Result, Schedule, Schema, type Scope } from
 import * as Worker from "../../src/layers/jobs/worker/Worker.ts"
 import * as Job from "../../src/services/jobs/Job.ts"
 import { JobAdmin } from "../../src/services/jobs/JobAdmin.ts"
+import * as JobChange from "../../src/services/jobs/JobChange.ts"
 import * as JobFlow from "../../src/services/jobs/JobFlow.ts"
 import * as JobHandler from "../../src/services/jobs/JobHandler.ts"
 import { JobQueue } from "../../src/services/jobs/JobQueue.ts"
@@ -74,6 +75,41 @@ export const suite = (name: string, layer: Layer.Layer<FlowServices, unknown>) =
     const test = (title: string, body: () => Effect.Effect<unknown, unknown, FlowServices | Scope.Scope>) =>
       it.live(title, () => Effect.asVoid(Effect.provide(Effect.scoped(body()), layer)))
 
+    test("a live job of a flow is cancelled, and not deleted", () =>
+      Effect.gen(function*() {
+        const admin = yield* JobAdmin
+        const { a, b, parent } = yield* pair("fail")
+        const changed = yield* admin.change({ ids: [a, b, parent] }, JobChange.remove)
+        assert.deepStrictEqual(changed, {
+          ids: [],
+          busy: 0,
+          unchanged: [{ id: a, state: "ready" }, { id: b, state: "ready" }, { id: parent, state: "waiting" }]
+        })
+        assert.strictEqual((yield* admin.previewChange({ queue: "flow" }, JobChange.remove)).matched, 0)
+      }))
+
+    test("children tell why they failed last, which attempt that was, and nothing when they have succeeded since", () =>
+      Effect.gen(function*() {
+        const flows = yield* JobFlow.JobFlows
+        const queue = yield* JobQueue
+        const { claim, end } = yield* hand
+        const { a, b, parent } = yield* pair("ignore")
+        const failures = Effect.map(flows.children(parent), (children) =>
+          children.map(({ failure }) => failure && [failure.attempt, failure.reason, failure.message]))
+        yield* claim
+        yield* end(a, { _tag: "Retry", delayMillis: 0, failure })
+        yield* end(b, { _tag: "Retry", delayMillis: 0, failure })
+        assert.deepStrictEqual(yield* failures, [[1, "Failed", "no"], [1, "Failed", "no"]])
+        yield* claim
+        yield* end(a, well(1))
+        yield* end(b, { _tag: "Retry", delayMillis: 3_600_000, failure: { reason: "TimedOut", message: "late" } })
+        yield* queue.cancel(b)
+        assert.deepStrictEqual(yield* failures, [null, [2, "TimedOut", "late"]])
+        const { failure: last, failures: all } = yield* look(b)
+        assert.deepStrictEqual([last, all.length], [(yield* flows.children(parent))[1]?.failure, 2])
+        assert.strictEqual(yield* stateOf(parent), "ready")
+      }))
+
     test("a parent runs when all below it have succeeded, with their results, over three levels", () =>
       Effect.gen(function*() {
         const flows = yield* JobFlow.JobFlows
@@ -97,7 +133,12 @@ export const suite = (name: string, layer: Layer.Layer<FlowServices, unknown>) =
         assert.deepStrictEqual(yield* countersOf, [5, 0, 0, 3, 0, 0])
         const left = ids.children[0]?.id ?? none
         assert.strictEqual((yield* look(left)).parent, ids.id)
-        assert.deepStrictEqual((yield* flows.children(left)).map(({ state }) => state), ["ready", "ready", "ready"])
+        assert.deepStrictEqual(
+          (yield* flows.children(left)).map(({ state }) =>
+            state
+          ),
+          ["ready", "ready", "ready"]
+        )
         const ended = yield* Effect.provide(
           queue.ended(ids.id),
           Worker.layer([
@@ -249,8 +290,10 @@ export const suite = (name: string, layer: Layer.Layer<FlowServices, unknown>) =
         const queue = yield* JobQueue
         const flows = yield* JobFlow.JobFlows
         const { claim, end, tend } = yield* hand
-        const [running] = yield* Effect.flatMap(flows.enqueue(JobFlow.node(Whole, "x", { children: parts(0) })), (x) =>
-          Effect.as(claim, [x.children[0]?.id ?? none] as const))
+        const [running] = yield* Effect.flatMap(
+          flows.enqueue(JobFlow.node(Whole, "x", { children: parts(0) })),
+          (x) => Effect.as(claim, [x.children[0]?.id ?? none] as const)
+        )
         const x = (yield* look(running ?? none)).parent ?? none
         const tree = yield* flows.enqueue(JobFlow.node(Whole, "top", {
           children: [JobFlow.node(Whole, "middle", { children: parts(1, 2) }), ...parts(3)]
@@ -287,8 +330,7 @@ export const suite = (name: string, layer: Layer.Layer<FlowServices, unknown>) =
         const count = 40
         const { children, id } = yield* flows.enqueue(
           JobFlow.node(Whole, "w", {
-            children: parts(...Array.from({ length: count }, (_, n) =>
-              n))
+            children: parts(...Array.from({ length: count }, (_, n) => n))
           })
         )
         const { claim, end } = yield* hand
@@ -344,10 +386,10 @@ export const suite = (name: string, layer: Layer.Layer<FlowServices, unknown>) =
           maxAttempts: 20
         })
         const workers = Worker.layer([
-          JobHandler.plain(Leaf, (n, { attempt }) =>
-            n % 3 === 0 && attempt < 3 ? Effect.fail("again") : Effect.sync(() =>
-              void done.add(n)
-            )),
+          JobHandler.plain(
+            Leaf,
+            (n, { attempt }) => n % 3 === 0 && attempt < 3 ? Effect.fail("again") : Effect.sync(() => void done.add(n))
+          ),
           JobHandler.batch(Whole, (items) =>
             Effect.sync(() => {
               for (const { payload } of items) {

@@ -54,6 +54,7 @@ const allowed: Readonly<Record<string, Allowed>> = {
   "test/layers/jobs/Bank.test.ts": { poll: 1, because: killed },
   "test/layers/jobs/Chaos.test.ts": { sleep: 4, poll: 1, because: killed },
   "test/programs/fetch/Chaos.test.ts": { sleep: 1, timer: 1, because: killed },
+  "test/programs/fetch/GoOn.test.ts": { timer: 1, because: slow },
   "test/programs/work/OrdersExactlyOnce.test.ts": { sleep: 4, poll: 3, because: killed },
   "test/support/jobWorker.ts": { sleep: 2, poll: 1, because: child },
   "test/support/jobKinds.ts": { poll: 1, because: child },

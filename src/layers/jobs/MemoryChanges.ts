@@ -21,7 +21,9 @@ const meant = (table: MemoryJobTable, filter: ChangeFilter, change: JobChange): 
     (filter.kind === undefined || row.kind === filter.kind) &&
     (filter.state === undefined || row.state === filter.state) &&
     (filter.ids === undefined || filter.ids.includes(row.id)) &&
-    (change._tag !== "RunNow" || row.state === "scheduled")
+    (change._tag !== "RunNow" || row.state === "scheduled") &&
+    // What a flow waits for, or has waited for, is cancelled instead.
+    (change._tag !== "Delete" || row.state === "dead" || (row.parent === null && row.children === null))
   ).sort((a, b) => a.seq - b.seq).slice(0, filter.limit ?? 1000)
 }
 

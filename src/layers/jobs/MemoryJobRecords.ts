@@ -74,7 +74,7 @@ export const make = (table: MemoryJobTable, fleet: MemoryFleet): JobRecords["Ser
     mayHaveEnded: (id) =>
       Effect.callback<void>((resume) => {
         if (!table.live.has(id)) return resume(Effect.void)
-        return Effect.sync(table.onEnd(id, () => resume(Effect.void)))
+        return Effect.sync(table.watchers.onEnd(id, () => resume(Effect.void)))
       }),
     list: (filter) => Effect.sync(() => list(table, filter)),
     stats: Effect.map(Clock.currentTimeMillis, (millis) => stats(table, millis)),

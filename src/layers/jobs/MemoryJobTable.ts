@@ -6,6 +6,7 @@ import { MemoryFlows } from "./MemoryFlows.ts"
 import { byRank, failed, infoOf, keyOf, type Kin, rankOf, type Row, rowOf, uniqueOf } from "./MemoryJobRow.ts"
 import { MemoryRates } from "./MemoryRates.ts"
 import { MemoryTurns } from "./MemoryTurns.ts"
+import { MemoryWatchers } from "./MemoryWatchers.ts"
 
 /** Ended jobs kept in memory; the oldest are forgotten first. */
 const keptEnded = 100_000
@@ -42,8 +43,7 @@ export class MemoryJobTable {
     }
   })
   readonly log: Array<JobEvent> = []
-  /** Who waits for the end of which job. */
-  private readonly watchers = new Map<JobId, Set<() => void>>()
+  readonly watchers = new MemoryWatchers()
   private dropped = 0
   private sequence = 0
 
@@ -216,19 +216,7 @@ export class MemoryJobTable {
     }
     this.letThrough(row, now)
     if (row.parent !== null || row.children !== null) this.flows.end(row, now)
-    const watchers = this.watchers.get(row.id)
-    this.watchers.delete(row.id)
-    for (const tell of watchers ?? []) tell()
-  }
-
-  /** Tells of the end of a live job; what is answered takes that back. */
-  onEnd(id: JobId, tell: () => void): () => void {
-    const watchers = this.watchers.get(id) ?? new Set()
-    this.watchers.set(id, watchers.add(tell))
-    return () => {
-      watchers.delete(tell)
-      if (watchers.size === 0 && this.watchers.get(id) === watchers) this.watchers.delete(id)
-    }
+    this.watchers.ended(row.id)
   }
 
   /** Takes back what a lost worker held, but for what a transaction is settling; a job on its last attempt is dead-lettered. */

@@ -46,8 +46,10 @@ const whyNot = (change: JobChange.JobChange, { state }: JobChange.Changed["uncha
   if (state === undefined) return "there is no such job"
   if (state === "running") return "it runs"
   if (change._tag === "RunNow" && (state === "ready" || state === "blocked")) return `it is due already (${state})`
-  return state === "succeeded" || state === "cancelled" || state === "dead"
-    ? `it has ended (${state})`
+  if (state === "succeeded" || state === "cancelled" || state === "dead") return `it has ended (${state})`
+  if (state === "waiting") return "it waits for its children"
+  return change._tag === "Delete"
+    ? "it is part of a flow (cancel it instead), or somebody else has it at this moment"
     : "somebody else has it at this moment: try again"
 }
 

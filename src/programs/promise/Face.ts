@@ -259,7 +259,10 @@ export type Urls = Iterable<string | URL | Request> | AsyncIterable<string | URL
  */
 export interface Sluice<K = Record<string, Json>> extends AsyncDisposable {
   readonly jobs: Jobs<K>
-  /** Fetches every URL of a list that may be endless, within the limits; one outcome for each, in completion order. `break` cancels the rest. */
+  /**
+   * Fetches every URL of a list that may be endless, within the limits; one outcome for each, in completion order. `break` cancels the
+   * rest.
+   */
   readonly fetch: (urls: Urls, options?: FetchOptions) => AsyncIterable<Outcome>
   /** Fetches one URL and gives its body; a failure rejects. */
   readonly fetchOne: (request: string | URL | Request, options?: FetchOptions) => Promise<Response>

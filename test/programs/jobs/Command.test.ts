@@ -85,7 +85,8 @@ layer(services, { excludeTestServices: true })("sluice jobs", (it) => {
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient
       const store = yield* JobStore
-      const told = Effect.map(TestConsole.errorLines, (lines) => lines.map(String).join("\n"))
+      const before = (yield* TestConsole.errorLines).length
+      const told = Effect.map(TestConsole.errorLines, (lines) => lines.slice(before).map(String).join("\n"))
       yield* sluice("stats")
       assert.strictEqual(yield* told, "")
       yield* sluice("try")
@@ -113,7 +114,11 @@ layer(services, { excludeTestServices: true })("sluice jobs", (it) => {
         assert.strictEqual(error._tag === "QueueUnknown" ? error.queue : error._tag, "demos")
         assert.match(String(error), /there is no queue "demos"; there are demo, fetch\.run, orders\.charge/)
       }
-      assert.strictEqual((yield* Effect.flip(sluice("retry", "-q", "demos", "--preview")))._tag, "QueueUnknown")
+      for (
+        const args of [["retry", "-q", "demos", "--preview"], ["run-now", "-q", "demos"], ["rate", "demos", "5/s"]]
+      ) {
+        assert.strictEqual((yield* Effect.flip(sluice(...args)))._tag, "QueueUnknown", args.join(" "))
+      }
       assert.notInclude(yield* sluice("stats"), "demos")
       assert.strictEqual(yield* sluice("pause", "orders.ship"), "orders.ship: paused; what runs is let finish")
       yield* sluice("resume", "orders.ship")

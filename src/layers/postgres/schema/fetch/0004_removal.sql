@@ -1,6 +1,6 @@
--- How a run is removed: first its name and its members, in one transaction, so that nobody finds it or records anything of it any more; then
--- its rows, a bounded number with each call, each call behind the last row of the one before: rows that are deleted and not yet vacuumed are
--- not read again. A run without a name is one whose removal is under way, or was cut short.
+-- How a run is removed: first its name and its members, in one transaction, so that nobody finds it or records anything of it any more;
+-- then its rows, a bounded number with each call, each call behind the last row of the one before: rows that are deleted and not yet
+-- vacuumed are not read again. A run without a name is one whose removal is under way, or was cut short.
 
 -- Takes a run's name and members away; not while processes work on it, unless that is forced. Says how many those are, in whose way it
 -- would be. Whoever is silent and has no session, or is silent for long, is taken for dead, as by `fetch_bury`.

@@ -627,10 +627,12 @@ with locked as materialized (
   from sluice.job_redrivable(of_queue, of_kind, of_reason, of_ids, most) c join sluice.job_dead d on d.id = any (array[c.id])
   where c.n < most for update of d skip locked
 ), inserted as (
-  insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, dedupe, payload, failures, parent, children, tenant)
+  insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, dedupe, payload,
+    failures, parent, children, tenant)
   select id, case when children is not null then 'waiting'::sluice.job_state when at > now() then 'scheduled' when key is not null then 'blocked'
       else 'ready' end,
-    max_attempts, priority, key_limit, queue, kind, sluice.job_rank(at, priority), at, enqueued_at, key, dedupe, payload, failures, parent, children, tenant
+    max_attempts, priority, key_limit, queue, kind, sluice.job_rank(at, priority), at, enqueued_at, key, dedupe, payload,
+    failures, parent, children, tenant
   from locked
   -- Somebody else's job has become live since: it stays dead.
   on conflict (kind, dedupe) where dedupe is not null do nothing
@@ -844,7 +846,8 @@ begin
   )
   select array_agg(m.kind) filter (where m.state = 'blocked'), array_agg(m.key) filter (where m.state = 'blocked'),
     array_agg(distinct m.queue) filter (where m.state = 'ready'), (
-      select array_agg(row(g.id, g.parent, false, g.kind, 'dead', null, g.told[cardinality(g.told)]::text)::sluice.job_relative) from gone g where g.parent is not null
+      select array_agg(row(g.id, g.parent, false, g.kind, 'dead', null, g.told[cardinality(g.told)]::text)::sluice.job_relative)
+      from gone g where g.parent is not null
     )
   into kinds, keys, queues, relatives from moved m;
   if kinds is not null then queues := queues || sluice.job_fill(kinds, keys); end if;
