@@ -878,7 +878,8 @@ begin
     select d.* from sluice.job_flow f join sluice.job_dead d on d.id = any (array[f.parent])
     where f.parent = any (their_parents) and f.failed = 0 and d.reason = 'ChildFailed' for update of d
   ), inserted as (
-    insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, payload, failures, parent, children, tenant)
+    insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, payload,
+      failures, parent, children, tenant)
     select id, 'waiting', max_attempts, priority, key_limit, queue, kind, sluice.job_rank(run_at, priority), run_at, enqueued_at, key, payload, failures,
       parent, h.children, h.tenant from healed h returning id, queue, parent
   ), taken as (
