@@ -17,6 +17,7 @@ export interface JobRow {
   readonly started_at: Date | null
   readonly finished_at: Date | null
   readonly key: string | null
+  readonly tenant: string | null
   readonly payload: unknown
   readonly result: unknown
   readonly failures: unknown
@@ -57,6 +58,7 @@ export const infoOf = (row: JobRow): JobInfo => {
     attempt: row.attempt,
     maxAttempts: row.max_attempts,
     key: row.key,
+    tenant: row.tenant,
     parent: row.parent === null ? null : idOf(row.parent),
     payload: row.payload,
     progress: row.progress === null ? null : progressOf(row.progress),

@@ -43,7 +43,7 @@ export const change = (
   for (const row of rows) {
     switch (change._tag) {
       case "Delete":
-        table.remove(row)
+        table.remove(row, now)
         break
       case "RunNow":
         table.alter(row, { runAt: now, priority: row.priority }, now)

@@ -40,7 +40,7 @@ export const store = (table: MemoryJobTable, job: NewJob, { id, outcome }: Reser
   if (outcome === "kept") return
   const row = table.live.get(id)
   if (outcome === "inserted" || row === undefined) {
-    table.add(id, job, now)
+    table.turns.give(table.add(id, job, now), now)
     return
   }
   const isReplaced = job.whenUnique === "replace"
@@ -67,6 +67,7 @@ export const storeFlow = (
     const count = counts.get(place)?.length ?? 0
     if (whenChildFails !== undefined) table.flows.begin(id, whenChildFails, count)
     const above = parent === undefined ? null : ids[parent] ?? null
-    table.add(id, { ...job, parent: above, children: whenChildFails === undefined ? null : count }, now)
+    const kin = { parent: above, children: whenChildFails === undefined ? null : count }
+    table.turns.give(table.add(id, { ...job, ...kin }, now), now)
   }
 }

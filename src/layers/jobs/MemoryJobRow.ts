@@ -27,6 +27,8 @@ export interface Row extends NewJob {
   attempt: number
   /** The number of its worker's claim that took it last; null: it was never claimed. */
   fence: number | null
+  /** Its place among the turns of tenants; null: it goes by its run time. */
+  turn: number | null
   rank: number
   runAt: number
   worker: number | null
@@ -68,6 +70,7 @@ export const rowOf = (id: JobId, job: NewJob & Partial<Kin>, now: number): Row =
       : "blocked",
     attempt: 0,
     fence: null,
+    turn: null,
     rank: rankOf(runAt, job.priority),
     runAt,
     worker: null,
@@ -108,6 +111,7 @@ export const infoOf = (row: Row): JobInfo => ({
   attempt: row.attempt,
   maxAttempts: row.maxAttempts,
   key: row.key,
+  tenant: row.tenant ?? null,
   parent: row.parent,
   payload: JSON.parse(row.payload) as unknown,
   progress: row.state === "succeeded" || row.state === "dead" || row.state === "cancelled" ? null : row.progress,

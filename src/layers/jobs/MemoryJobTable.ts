@@ -5,6 +5,7 @@ import { redrivable } from "./MemoryDeadLetters.ts"
 import { MemoryFlows } from "./MemoryFlows.ts"
 import { byRank, failed, infoOf, keyOf, type Kin, rankOf, type Row, rowOf, uniqueOf } from "./MemoryJobRow.ts"
 import { MemoryRates } from "./MemoryRates.ts"
+import { MemoryTurns } from "./MemoryTurns.ts"
 import { MemoryWatchers } from "./MemoryWatchers.ts"
 
 /** Ended jobs kept in memory; the oldest are forgotten first. */
@@ -20,6 +21,7 @@ export class MemoryJobTable {
   readonly ended = new Map<JobId, Row>()
   readonly uniques = new Map<string, JobId>()
   readonly rates = new MemoryRates()
+  readonly turns = new MemoryTurns(this.live)
   readonly totals = new Map<string, { succeeded: number; cancelled: number; retried: number }>()
   readonly flows = new MemoryFlows({
     live: this.live,
@@ -49,25 +51,27 @@ export class MemoryJobTable {
   alter(row: Row, to: { readonly runAt: number; readonly priority: number }, now: number): void {
     row.runAt = to.runAt > now ? to.runAt : Math.min(row.runAt, now)
     row.priority = to.priority
-    row.rank = rankOf(row.runAt, row.priority)
+    if (to.runAt > now) row.turn = null
+    row.rank = rankOf(row.turn ?? row.runAt, row.priority)
+    this.turns.forget()
     if (to.runAt > now) row.state = "scheduled"
     else if (row.state === "scheduled") row.state = row.key !== null && row.fence === null ? "blocked" : "ready"
-    this.letThrough(row)
+    this.letThrough(row, now)
   }
 
   /** Forgets a job that nobody runs. */
-  remove(row: Row): void {
+  remove(row: Row, now: number): void {
     this.live.delete(row.id)
     if (row.unique !== null && row.state !== "dead") this.uniques.delete(uniqueOf(row))
     if (this.dead.delete(row.id)) this.flows.forget(row.id)
-    this.letThrough(row)
+    this.letThrough(row, now)
   }
 
   add(id: JobId, job: NewJob & Partial<Kin>, now: number, failures: Row["failures"] = []): Row {
     const row = rowOf(id, job, now)
     row.failures = failures
     this.live.set(id, row)
-    this.letThrough(row)
+    this.letThrough(row, now)
     return row
   }
 
@@ -83,11 +87,11 @@ export class MemoryJobTable {
 
   private goOn(row: Row, now: number): void {
     row.state = row.runAt > now ? "scheduled" : row.key === null ? "ready" : "blocked"
-    this.letThrough(row)
+    this.letThrough(row, now)
   }
 
   /** Lets the next jobs of a key through, up to its limit. A job that was claimed before and waits again keeps its place. */
-  private letThrough(of: Pick<Row, "kind" | "key">): void {
+  private letThrough(of: Pick<Row, "kind" | "key">, now: number): void {
     if (of.key === null) return
     const same = [...this.live.values()].filter((row) => keyOf(row) === keyOf(of))
     let active =
@@ -97,6 +101,7 @@ export class MemoryJobTable {
     for (const row of same.filter((row) => row.state === "blocked").sort(byRank)) {
       if (active >= row.keyConcurrency) return
       row.state = "ready"
+      this.turns.give(row, now)
       active++
     }
   }
@@ -116,7 +121,7 @@ export class MemoryJobTable {
       if (row.state !== "scheduled" || row.runAt > now) continue
       if (row.key !== null && row.fence === null) {
         row.state = "blocked"
-        this.letThrough(row)
+        this.letThrough(row, now)
       } else row.state = "ready"
     }
   }
@@ -186,7 +191,10 @@ export class MemoryJobTable {
     if (row.cancelRequested) return this.end(row, "cancelled", now)
     row.runAt = runAt
     // A job given back at once keeps its place.
-    if (runAt > now) row.rank = rankOf(runAt, row.priority)
+    if (runAt > now) {
+      row.turn = null
+      row.rank = rankOf(runAt, row.priority)
+    }
     row.state = runAt > now ? "scheduled" : "ready"
   }
 
@@ -206,7 +214,7 @@ export class MemoryJobTable {
       this.dropped++
       if (oldest !== undefined) this.ended.delete(oldest.id)
     }
-    this.letThrough(row)
+    this.letThrough(row, now)
     if (row.parent !== null || row.children !== null) this.flows.end(row, now)
     this.watchers.ended(row.id)
   }

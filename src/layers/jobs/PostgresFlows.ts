@@ -28,7 +28,10 @@ export const insert = (
       key_limits: Columns.ints(flow.map(({ job }) => job.keyConcurrency)),
       // Places begin with 1 there.
       places: Columns.ints(flow.map(({ parent }) => parent === undefined ? 0 : parent + 1)),
-      policies: Columns.texts(flow.map(({ whenChildFails }) => whenChildFails ?? null))
+      policies: Columns.texts(flow.map(({ whenChildFails }) => whenChildFails ?? null)),
+      tenants: flow.some(({ job }) => (job.tenant ?? null) !== null)
+        ? Columns.texts(flow.map(({ job }) => job.tenant ?? null))
+        : null
     }),
     ([row]) => (row?.ids ?? []).map(idOf)
   )

@@ -33,16 +33,19 @@ const cameAndWent = new JobQueueError({ operation: "insert", reason: "Conflict",
 
 const isKept = (job: NewJob): boolean => job.whenUnique === undefined || job.whenUnique === "keep"
 
-/** What all but few enqueueings are has no modes. */
+const isPlain = (job: NewJob): boolean => isKept(job) && (job.tenant ?? null) === null
+
+/** What all but few enqueueings are has no modes and no tenants. */
 const statement = (sql: PgClient.PgClient, jobs: ReadonlyArray<NewJob>) =>
-  jobs.every(isKept)
+  jobs.every(isPlain)
     ? sql.unsafe<InsertedRow>(
       "select * from sluice.job_insert($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
       parameters(jobs)
     )
-    : sql.unsafe<InsertedRow>("select * from sluice.job_insert($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", [
+    : sql.unsafe<InsertedRow>("select * from sluice.job_insert($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", [
       ...parameters(jobs),
-      Columns.texts(jobs.map((job) => job.whenUnique ?? "keep"))
+      Columns.texts(jobs.map((job) => job.whenUnique ?? "keep")),
+      jobs.some((job) => (job.tenant ?? null) !== null) ? Columns.texts(jobs.map((job) => job.tenant ?? null)) : null
     ])
 
 const chunk = Effect.fnUntraced(function*(sql: PgClient.PgClient, jobs: ReadonlyArray<NewJob>) {

@@ -89,6 +89,7 @@ export const jobDetails = (info: JobInfo): ReadonlyArray<string> =>
     ["attempt", `${info.attempt} of ${info.maxAttempts}`],
     ["priority", String(info.priority)],
     ["key", info.key ?? "-"],
+    ["tenant", info.tenant ?? "-"],
     ["worker", info.worker === null ? "-" : String(info.worker)],
     ["enqueued", clock(info.enqueuedAt)],
     ["run at", clock(info.runAt)],

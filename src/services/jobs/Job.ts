@@ -77,6 +77,8 @@ export const JobInfo = Schema.Struct({
   attempt: Schema.Int,
   maxAttempts: Schema.Int,
   key: Schema.NullOr(Schema.String),
+  /** Whose job it is; see `EnqueueOptions`. */
+  tenant: Schema.NullOr(Schema.String),
   /** The job that waits for this one; see `JobFlow`. */
   parent: Schema.NullOr(JobId),
   payload: Schema.Unknown,

@@ -16,6 +16,11 @@ export interface EnqueueOptions {
   /** See `Job.make`: what becomes of the live job that has the unique text. */
   readonly whenUnique?: "keep" | "replace" | "debounce"
   readonly key?: string
+  /**
+   * Whose job it is, 1 to 200 characters: the tenants of a queue that wait take turns, one job each, however many each has. What is
+   * scheduled, retried or redriven comes by its time. Without a tenant a job goes by its time.
+   */
+  readonly tenant?: string
   readonly maxAttempts?: number
 }
 
@@ -104,6 +109,7 @@ const enqueueRules = {
   unique: JobOption.key,
   whenUnique: JobOption.whenUnique,
   key: JobOption.key,
+  tenant: JobOption.name,
   maxAttempts: JobOption.maxAttempts
 } as const
 
@@ -160,7 +166,8 @@ export const prepare = <N extends string, P, S, F>(
     unique: unique.success,
     whenUnique: options?.whenUnique ?? kind.whenUnique,
     key: key.success,
-    keyConcurrency: kind.keyConcurrency
+    keyConcurrency: kind.keyConcurrency,
+    tenant: options?.tenant ?? null
   })
 }
 

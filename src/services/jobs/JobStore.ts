@@ -22,6 +22,8 @@ export interface NewJob {
   readonly whenUnique?: "keep" | "replace" | "debounce"
   readonly key: string | null
   readonly keyConcurrency: number
+  /** Whose job it is: those of a queue take turns. */
+  readonly tenant?: string | null
 }
 
 /** What became of a job that was to be enqueued, and the id of the one that is live now. */

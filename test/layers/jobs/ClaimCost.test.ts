@@ -63,6 +63,24 @@ describe("the cost of a claim", () => {
       assert.isBelow(many, few * 2)
     }).pipe(Effect.scoped))
 
+  test("turns of tenants are found among what waits, and claims cost the same with them", () =>
+    Effect.gen(function*() {
+      const queue = yield* JobQueue
+      const { worker } = yield* (yield* JobStore).join(joining)
+      yield* queue.enqueueMany(N, payloads(1000), { tenant: "few" })
+      const few = yield* pagesOfClaim(worker)
+      // Those without a tenant are before them and behind them in the order.
+      for (const priority of [10, -10]) {
+        for (let i = 0; i < backlog / 4; i += 5_000) yield* queue.enqueueMany(N, payloads(5_000), { priority })
+      }
+      for (let i = 0; i < backlog / 2; i += 10_000) yield* queue.enqueueMany(N, payloads(10_000), { tenant: "many" })
+      const turns =
+        "select sluice.job_turns(array['cost', 'cost', 'cost'], array['many', 'late', null], array[0, 0, 0])"
+      yield* pagesOf(turns)
+      assert.isBelow(yield* pagesOf(turns), 60)
+      assert.isBelow(yield* pagesOfClaim(worker), few * 2)
+    }).pipe(Effect.scoped))
+
   test("stays bounded while an old snapshot keeps every dead row alive", () =>
     Effect.gen(function*() {
       const sql = yield* PgClient.PgClient

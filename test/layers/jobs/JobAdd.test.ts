@@ -68,7 +68,7 @@ withLayer(layer, { excludeTestServices: true })("job_add", (it) => {
         const [row] = yield* add(call)
         const [job] = yield* sql<
           Readonly<Record<string, unknown>>
-        >`select id, queue, kind, state::text, priority, max_attempts, key, key_limit, dedupe,
+        >`select id, queue, kind, state::text, priority, max_attempts, key, key_limit, dedupe, tenant,
           payload::text, round(extract(epoch from run_at - now()))::int as due from sluice.job where id = ${row?.id}`
         return job ?? assert.fail(call)
       })
@@ -81,6 +81,7 @@ withLayer(layer, { excludeTestServices: true })("job_add", (it) => {
         key: null,
         key_limit: 1,
         dedupe: null,
+        tenant: null,
         due: 0
       }
       assert.deepInclude(yield* jobOf(`'k', '{"user": 1}'`), { ...usual, payload: "{\"user\": 1}" })
@@ -102,6 +103,7 @@ withLayer(layer, { excludeTestServices: true })("job_add", (it) => {
         yield* jobOf(`'k', 'null', run_at => now() + interval '2 hours', delay => interval '1 hour'`),
         { due: 7200 }
       )
+      assert.deepInclude(yield* jobOf(`'k', '3', tenant => 'acme'`), { ...usual, tenant: "acme" })
       // Behind others of its key it waits.
       yield* jobOf(`'k', '1', key => 'b'`)
       assert.deepInclude(yield* jobOf(`'k', '2', key => 'b'`), { state: "blocked" })
@@ -126,7 +128,9 @@ withLayer(layer, { excludeTestServices: true })("job_add", (it) => {
         ["'k', '{}', run_at => 'infinity'", "run_at"],
         ["'k', '{}', unique_text => repeat('u', 1801)", "unique_text"],
         ["'k', '{}', key => repeat('é', 901)", "key"],
-        ["'k', '{}', key_concurrency => 0", "key_concurrency"]
+        ["'k', '{}', key_concurrency => 0", "key_concurrency"],
+        ["'k', '{}', tenant => ''", "tenant"],
+        ["'k', '{}', tenant => repeat('t', 201)", "tenant"]
       ]
       for (const [call, name] of refusals) {
         const error = yield* Effect.flip(sql.unsafe(`select sluice.job_add(${call})`))

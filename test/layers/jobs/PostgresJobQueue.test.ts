@@ -11,6 +11,7 @@ import * as JobFlows from "../../conformance/JobFlows.suite.ts"
 import * as JobMembership from "../../conformance/JobMembership.suite.ts"
 import * as JobProgress from "../../conformance/JobProgress.suite.ts"
 import { suite } from "../../conformance/JobQueue.suite.ts"
+import * as JobTenants from "../../conformance/JobTenants.suite.ts"
 import * as TestDatabase from "../../support/TestDatabase.ts"
 
 const polling = PostgresJobQueue.layerWith({ listen: false })
@@ -19,6 +20,7 @@ suite("PostgresJobQueue", Layer.provide(PostgresJobQueue.layer, TestDatabase.lay
 JobChanges.suite("PostgresJobQueue", Layer.provide(PostgresJobQueue.layer, TestDatabase.layer))
 JobFlows.suite("PostgresJobQueue", Layer.provide(PostgresJobQueue.layer, TestDatabase.layer))
 JobProgress.suite("PostgresJobQueue", Layer.provide(PostgresJobQueue.layer, TestDatabase.layer))
+JobTenants.suite("PostgresJobQueue", Layer.provide(polling, TestDatabase.layer))
 suite("PostgresJobQueue in poll mode", Layer.provide(polling, TestDatabase.layer))
 // Members that beat only when a test says so: without the session lock, by which a killed process is seen at once.
 JobMembership.suite("the fleet of PostgresJobQueue", Layer.provide(polling, TestDatabase.layer), true)
@@ -37,6 +39,22 @@ it.effect("a transaction of the queue has the deadline of whoever runs it, and w
     const error = yield* Effect.flip(Deadline.marked(50)(late))
     assert.isTrue(error._tag === "JobQueueError" && error.reason === "TimedOut")
   }).pipe(Effect.provide(Layer.provideMerge(PostgresJobQueue.layerWith({ listen: false }), TestDatabase.layer))))
+
+it.effect("tenants take turns with jobs that were enqueued from SQL", () =>
+  Effect.gen(function*() {
+    const sql = yield* PgClient.PgClient
+    const store = yield* JobStore
+    const { worker } = yield* store.join({ queues: ["q"], label: "t", leaseMillis: 60_000, beatMillis: 1_000 })
+    const add = (payloads: string, tenants: string) =>
+      sql.unsafe(
+        `select sluice.job_add(array_fill('q'::text, n), array_fill('k'::text, n), ${payloads}, array_fill(0, n), array_fill(2, n), ${tenants})
+        from (select array[3]) as a(n)`
+      )
+    yield* add("array['1', '2', '3']", "array['a', 'a', 'a']")
+    yield* add("array['4', '5', '6']", "array['b', 'a', 'b']")
+    const jobs = yield* store.claim(worker, 1, [{ queue: "q", limit: 10 }])
+    assert.deepStrictEqual(jobs.map(({ payload }) => payload), [1, 4, 2, 6, 3, 5])
+  }).pipe(Effect.scoped, Effect.provide(Layer.provideMerge(polling, TestDatabase.layer))))
 
 it.effect("progress is refused from a worker that was declared dead, also while its job is not taken back yet", () =>
   Effect.gen(function*() {

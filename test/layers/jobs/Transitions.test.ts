@@ -146,6 +146,8 @@ const play = Effect.fnUntraced(function*(seed: number, isEnough: Effect.Effect<b
         }))
       )
     })
+  /** One that was given back may have been deleted since, without a trace. */
+  const cancels = (id: JobId) => Effect.catchTag(queue.cancel(id), "JobNotFound", () => Effect.void)
   const leaves = (member: Member) =>
     Effect.suspend(() => {
       members = members.filter((other) => other !== member)
@@ -166,9 +168,9 @@ const play = Effect.fnUntraced(function*(seed: number, isEnough: Effect.Effect<b
     () =>
       Effect.flatMap(
         admin.list({ limit: 200 }),
-        ({ jobs }) => jobs.length === 0 ? Effect.void : queue.cancel(pick(jobs).id)
+        ({ jobs }) => jobs.length === 0 ? Effect.void : cancels(pick(jobs).id)
       ),
-    (member) => Effect.forEach(member.held.slice(0, 2), ({ id }) => queue.cancel(JobId.make(id))),
+    (member) => Effect.forEach(member.held.slice(0, 2), ({ id }) => cancels(JobId.make(id))),
     () => admin.redrive({ limit: 1 + below(5) }, next() < 0.5 ? {} : { ratePerSecond: 1 }),
     () =>
       Effect.flatMap(admin.list({ limit: 200 }), ({ jobs }) => {
@@ -198,7 +200,7 @@ const play = Effect.fnUntraced(function*(seed: number, isEnough: Effect.Effect<b
         const cancelled = next() < 0.5 ? member.held.slice(-3) : []
         return Effect.andThen(
           sql`update sluice.job_worker set lost_at = now() where id = ${member.worker}`,
-          Effect.forEach(cancelled, ({ id }) => queue.cancel(JobId.make(id)))
+          Effect.forEach(cancelled, ({ id }) => cancels(JobId.make(id)))
         )
       })
   ]

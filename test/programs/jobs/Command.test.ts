@@ -42,6 +42,7 @@ layer(services, { excludeTestServices: true })("sluice jobs", (it) => {
       assert.include(yield* sluice("ls", "--state", "ready"), first)
       assert.strictEqual(JSON.parse(yield* sluice("show", first, "--json")).payload.text, "demo 1")
       assert.include(yield* sluice("show", first), "state     ready")
+      assert.match(yield* sluice("show", first), /^tenant +-$/mu)
       assert.include(yield* sluice("cancel", second), "cancelled")
       assert.strictEqual(yield* sluice("pause", "demo"), "demo: paused; what runs is let finish")
       assert.include(yield* sluice("stats"), "demo (paused)")

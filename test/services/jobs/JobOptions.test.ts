@@ -120,6 +120,7 @@ const table: Record<string, Point> = {
   "enqueue priority": option("priority", (info) => info.priority, (value) => value ?? 0),
   "enqueue maxAttempts": option("maxAttempts", (info) => info.maxAttempts, (value) => value ?? 10),
   "enqueue key": option("key", (info) => info.key, (value) => value ?? null),
+  "enqueue tenant": option("tenant", (info) => info.tenant, (value) => value ?? null),
   "enqueue unique": {
     option: "unique",
     apply: (unique) =>

@@ -73,7 +73,7 @@ export const mutants: ReadonlyArray<CodeMutant> = [
     file: "MemoryJobTable.ts",
     from: "row.state = runAt > now ? \"scheduled\" : \"ready\"",
     to:
-      "row.state = runAt > now ? \"scheduled\" : \"ready\"; if (runAt > now) { row.fence = null; this.letThrough(row) }",
+      "row.state = runAt > now ? \"scheduled\" : \"ready\"; if (runAt > now) { row.fence = null; this.letThrough(row, now) }",
     seeds: 60
   },
   {

@@ -29,6 +29,9 @@ create table sluice.job (
   enqueued_at timestamptz not null default now(),
   started_at timestamptz,
   key text collate "C",
+  -- Whose job it is, and its place in the order of its tenants' turns. No turn: it goes by its run time; see job_turns.
+  tenant text collate "C",
+  turn timestamptz,
   dedupe text collate "C",
   payload json not null,
   -- Why its attempts failed, the newest last, each with its number and time; see job_failed, which bounds them.
@@ -48,6 +51,11 @@ create index job_ready on sluice.job (queue, rank, id) where state = 'ready';
 create index job_scheduled on sluice.job (run_at) where state = 'scheduled';
 
 create unique index job_unique on sluice.job (kind, dedupe) where dedupe is not null;
+
+-- Jobs that wait for their turn: the next of a queue, and the last of a tenant. The order is not that of job_ready, which no plan shall
+-- take in the place of the first.
+create index job_turn on sluice.job (queue, rank, turn) where state = 'ready' and turn is not null and fence is null;
+create index job_tenant on sluice.job (queue, tenant, priority, turn) where state = 'ready' and turn is not null and fence is null;
 
 create index job_key_waiting on sluice.job (kind, key, rank, id) where state = 'blocked';
 
@@ -110,6 +118,7 @@ create table sluice.job_history (
   finished_at timestamptz not null,
   tx bigint not null default pg_current_xact_id()::text::bigint,
   key text collate "C",
+  tenant text collate "C",
   payload json,
   result json,
   failures json[],
@@ -137,6 +146,7 @@ create table sluice.job_dead (
   finished_at timestamptz not null,
   tx bigint not null default pg_current_xact_id()::text::bigint,
   key text collate "C",
+  tenant text collate "C",
   dedupe text collate "C",
   payload json not null,
   failures json[] not null,

@@ -66,24 +66,32 @@
 -- `replaced` are the places of those that were not inserted, null when there are none.
 create function sluice.job_insert(queues text[], kinds text[], payloads text[], priorities integer[], attempts integer[],
   delays double precision[], ats double precision[], dedupes text[], keys text[], key_limits integer[], modes text[] default null,
-  out ids bigint[], out kept integer[], out replaced integer[])
+  tenants text[] default null, out ids bigint[], out kept integer[], out replaced integer[])
 language plpgsql set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
   fresh bigint[];
   has_keys boolean := false;
+  turns timestamptz[];
   place record;
 begin
+  if tenants is not null then
+    -- What is not ready yet has no turn, and a job of a key gets it when it is let through.
+    turns := sluice.job_turns(queues, array(
+      select case when u.key is null and coalesce(to_timestamp(u.at / 1000), now() + make_interval(secs => u.delay / 1000)) <= now() then u.tenant end
+      from unnest(tenants, keys, delays, ats) with ordinality as u(tenant, key, delay, at, n) order by u.n), priorities);
+  end if;
   for round in 1..5 loop
     with given as materialized (
       select nextval(pg_get_serial_sequence('sluice.job', 'id')) as id, u.*,
         greatest(now(), coalesce(to_timestamp(u.at / 1000), now() + make_interval(secs => u.delay / 1000))) as run_at
-      from unnest(queues, kinds, payloads, priorities, attempts, delays, ats, dedupes, keys, key_limits)
-        with ordinality as u(queue, kind, payload, priority, max_attempts, delay, at, dedupe, key, key_limit, n)
+      from unnest(queues, kinds, payloads, priorities, attempts, delays, ats, dedupes, keys, key_limits, tenants, turns)
+        with ordinality as u(queue, kind, payload, priority, max_attempts, delay, at, dedupe, key, key_limit, tenant, turn, n)
       where ids is null or ids[u.n::integer] is null
     ), inserted as (
-      insert into sluice.job (id, state, queue, kind, payload, priority, max_attempts, run_at, rank, dedupe, key, key_limit)
+      insert into sluice.job (id, state, queue, kind, payload, priority, max_attempts, run_at, rank, dedupe, key, key_limit, tenant, turn)
       select id, case when run_at > now() then 'scheduled'::sluice.job_state when key is not null then 'blocked' else 'ready' end,
-        queue, kind, payload::json, priority, max_attempts, run_at, sluice.job_rank(run_at, priority), dedupe, key, key_limit
+        queue, kind, payload::json, priority, max_attempts, run_at, sluice.job_rank(coalesce(turn, run_at), priority), dedupe, key, key_limit,
+        tenant, turn
       from given order by n
       on conflict (kind, dedupe) where dedupe is not null do nothing
       returning id, queue, state
@@ -144,7 +152,9 @@ begin
   if mode = 'debounce' then new_priority := seen.priority; end if;
   at := case when at > now() then at else least(seen.run_at, now()) end;
   becomes := sluice.job_becomes(seen.state, at, seen.key, seen.fence);
-  update sluice.job j set state = becomes, run_at = at, rank = sluice.job_rank(at, new_priority), priority = new_priority,
+  if at > now() then seen.turn := null; end if;
+  update sluice.job j set state = becomes, run_at = at, turn = seen.turn, rank = sluice.job_rank(coalesce(seen.turn, at), new_priority),
+    priority = new_priority,
     payload = case when mode = 'replace' then new_payload::json else j.payload end,
     max_attempts = case when mode = 'replace' then new_attempts else j.max_attempts end,
     attempt = case when mode = 'replace' then 0 else j.attempt end
@@ -162,12 +172,15 @@ end $$;
 
 -- Enqueueing from SQL, for functions and triggers that want a job in their own transaction without a round trip: plain jobs that are ready
 -- at once, one for each place of the arrays. What keys and unique texts need stays with the library.
-create function sluice.job_add(queues text[], kinds text[], payloads text[], priorities integer[], attempts integer[])
+create function sluice.job_add(queues text[], kinds text[], payloads text[], priorities integer[], attempts integer[],
+  tenants text[] default null)
 returns void language plpgsql set jit = off set plan_cache_mode = force_generic_plan as $$
+declare
+  turns timestamptz[] := case when tenants is not null then sluice.job_turns(queues, tenants, priorities) end;
 begin
-insert into sluice.job (state, queue, kind, payload, priority, max_attempts, run_at, rank)
-select 'ready', u.queue, u.kind, u.payload::json, u.priority, u.max_attempts, now(), sluice.job_rank(now(), u.priority)
-from unnest(queues, kinds, payloads, priorities, attempts) as u(queue, kind, payload, priority, max_attempts);
+insert into sluice.job (state, queue, kind, payload, priority, max_attempts, run_at, rank, tenant, turn)
+select 'ready', u.queue, u.kind, u.payload::json, u.priority, u.max_attempts, now(), sluice.job_rank(coalesce(u.turn, now()), u.priority), u.tenant, u.turn
+from unnest(queues, kinds, payloads, priorities, attempts, tenants, turns) as u(queue, kind, payload, priority, max_attempts, tenant, turn);
 insert into sluice.job_delta (queue, ready) select q.queue, count(*) from unnest(queues) as q(queue) group by q.queue;
 perform sluice.job_wake(queues);
 end $$;
@@ -176,7 +189,7 @@ end $$;
 -- kind to ask. What the library would refuse by name is refused here as well. `payload` is as the kind's schema encodes it.
 create function sluice.job_add(kind text, payload json, queue text default null, priority integer default 0, max_attempts integer default 10,
   delay interval default null, run_at timestamptz default null, unique_text text default null, key text default null,
-  key_concurrency integer default 1, out id bigint)
+  key_concurrency integer default 1, tenant text default null, out id bigint)
 language plpgsql as $$
 declare
   wrong text := case
@@ -190,6 +203,7 @@ declare
     when octet_length(unique_text) > 1800 then 'unique_text: expected at most 1800 bytes'
     when octet_length(key) > 1800 then 'key: expected at most 1800 bytes'
     when key_concurrency is null or key_concurrency not between 1 and 32767 then 'key_concurrency: expected 1 to 32767'
+    when length(tenant) not between 1 and 200 then 'tenant: expected 1 to 200 characters'
   end;
 begin
   if wrong is not null then raise exception 'sluice.job_add: %', wrong using errcode = 'invalid_parameter_value'; end if;
@@ -197,7 +211,8 @@ begin
     payloads => array[payload::text], priorities => array[priority], attempts => array[max_attempts],
     delays => array[coalesce(extract(epoch from delay) * 1000, 0)::double precision],
     ats => array[(extract(epoch from run_at) * 1000)::double precision],
-    dedupes => array[unique_text], keys => array[key], key_limits => array[key_concurrency]) as i;
+    dedupes => array[unique_text], keys => array[key], key_limits => array[key_concurrency],
+    tenants => case when tenant is not null then array[tenant] end) as i;
   if id is null then
     raise exception 'sluice.job_add: jobs of this unique_text came and went' using errcode = 'serialization_failure';
   end if;
@@ -215,6 +230,7 @@ declare
   active integer;
   place bigint;
   patient boolean := true;
+  turns timestamptz[];
   woken text[] := '{}';
 begin
   for pair in select distinct u.kind, u.key from unnest(kinds, keys) as u(kind, key) order by 1, 2 loop
@@ -230,11 +246,16 @@ begin
       where j.kind = pair.kind and j.key = pair.key and j.key is not null and j.state <> 'blocked'
         and (j.state in ('ready', 'running') or j.fence is not null);
     for candidate in
-      select j.id, j.queue, j.key_limit from sluice.job j
+      select j.id, j.queue, j.key_limit, j.tenant, j.priority from sluice.job j
       where j.kind = pair.kind and j.key = pair.key and j.state = 'blocked' order by j.rank, j.id for update
     loop
       exit when active >= candidate.key_limit;
-      update sluice.job j set state = 'ready' where j.id = candidate.id;
+      if candidate.tenant is null then
+        update sluice.job j set state = 'ready' where j.id = candidate.id;
+      else
+        turns := sluice.job_turns(array[candidate.queue], array[candidate.tenant], array[candidate.priority::integer]);
+        update sluice.job j set state = 'ready', turn = turns[1], rank = sluice.job_rank(turns[1], j.priority) where j.id = candidate.id;
+      end if;
       insert into sluice.job_delta (queue, ready, blocked) values (candidate.queue, 1, -1);
       woken := woken || candidate.queue;
       active := active + 1;
@@ -340,9 +361,9 @@ done as (
 ),
 history as (
   insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
-    result, failures, parent)
+    result, failures, parent, tenant)
   select id, 'succeeded', attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
-    payload, null, failures, parent from done
+    payload, null, failures, parent, tenant from done
 ), delta as (
   insert into sluice.job_delta (queue, running, succeeded) select queue, -count(*), count(*) from done group by queue
 )
@@ -374,15 +395,15 @@ with u as materialized (
 ),
 history as (
   insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
-    result, failures, parent)
+    result, failures, parent, tenant)
   select id, becomes, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
-    case when keep = 'full' then payload end, case when keep = 'full' then outcome::json end, told, parent
+    case when keep = 'full' then payload end, case when keep = 'full' then outcome::json end, told, parent, tenant
   from done where becomes <> 'dead' and keep <> 'none'
 ), dead as (
   insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at,
-    started_at, finished_at, key, dedupe, payload, failures, parent, children)
+    started_at, finished_at, key, dedupe, payload, failures, parent, children, tenant)
   select id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at, now(),
-    key, dedupe, payload, told, parent, children from done where becomes = 'dead'
+    key, dedupe, payload, told, parent, children, tenant from done where becomes = 'dead'
 ), delta as (
   insert into sluice.job_delta (queue, running, succeeded, dead, cancelled)
   select queue, -count(*), count(*) filter (where becomes = 'succeeded'), count(*) filter (where becomes = 'dead'),
@@ -415,6 +436,7 @@ with u as materialized (
     worker = null,
     started_at = null,
     run_at = case when u.delay > 0 then u.later else j.run_at end,
+    turn = case when u.delay > 0 then null else j.turn end,
     -- One that is given back at once keeps its place.
     rank = case when u.delay > 0 then sluice.job_rank(u.later, j.priority) else j.rank end,
     failures = case when u.failure is null then j.failures else sluice.job_failed(j.failures, j.attempt, u.failure) end
@@ -509,14 +531,14 @@ begin
     delete from sluice.job j using verdict v where j.id = any (array[v.id]) and v.becomes <> 'ready'
   ), dead as (
     insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at,
-      started_at, finished_at, key, dedupe, payload, failures, parent, children)
+      started_at, finished_at, key, dedupe, payload, failures, parent, children, tenant)
     select id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at, now(),
-      key, dedupe, payload, told, parent, children from verdict where becomes = 'dead'
+      key, dedupe, payload, told, parent, children, tenant from verdict where becomes = 'dead'
   ), cancelled as (
     insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at,
-      started_at, finished_at, key, payload, failures, parent)
+      started_at, finished_at, key, payload, failures, parent, tenant)
     select id, 'cancelled', attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, now(), key,
-      payload, failures, parent from verdict where becomes = 'cancelled'
+      payload, failures, parent, tenant from verdict where becomes = 'cancelled'
   ), again as (
     update sluice.job j set state = 'ready', worker = null, started_at = null, failures = v.told
     from verdict v where j.id = any (array[v.id]) and v.becomes = 'ready'
@@ -575,10 +597,10 @@ begin
   end if;
   delete from sluice.job j where j.id = seen.id;
   insert into sluice.job_history (id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at, finished_at, key, payload,
-    failures, parent)
+    failures, parent, tenant)
   values (seen.id, 'cancelled', seen.attempt, seen.max_attempts, seen.priority, seen.worker, seen.queue, seen.kind,
     seen.run_at, seen.enqueued_at, seen.started_at, now(),
-    seen.key, seen.payload, seen.failures, seen.parent);
+    seen.key, seen.payload, seen.failures, seen.parent, seen.tenant);
   insert into sluice.job_delta (queue, ready, running, scheduled, blocked, waiting, cancelled)
   values (seen.queue, -(seen.state = 'ready')::integer, -(seen.state = 'running')::integer, -(seen.state = 'scheduled')::integer,
     -(seen.state = 'blocked')::integer, -(seen.state = 'waiting')::integer, 1);
@@ -606,10 +628,11 @@ with locked as materialized (
   where c.n < most for update of d skip locked
 ), inserted as (
   insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, dedupe, payload,
-    failures, parent, children)
+    failures, parent, children, tenant)
   select id, case when children is not null then 'waiting'::sluice.job_state when at > now() then 'scheduled' when key is not null then 'blocked'
       else 'ready' end,
-    max_attempts, priority, key_limit, queue, kind, sluice.job_rank(at, priority), at, enqueued_at, key, dedupe, payload, failures, parent, children
+    max_attempts, priority, key_limit, queue, kind, sluice.job_rank(at, priority), at, enqueued_at, key, dedupe, payload,
+    failures, parent, children, tenant
   from locked
   -- Somebody else's job has become live since: it stays dead.
   on conflict (kind, dedupe) where dedupe is not null do nothing
@@ -648,8 +671,8 @@ begin
     from sluice.job j where j.id = any (meant) and j.state in ('ready', 'scheduled', 'blocked') order by j.id for update skip locked
   ), moved as (
     update sluice.job j set state = sluice.job_becomes(l.before, l.at, j.key, j.fence), priority = coalesce(new_priority, j.priority),
-      run_at = case when l.at > now() then l.at else least(j.run_at, now()) end,
-      rank = sluice.job_rank(case when l.at > now() then l.at else least(j.run_at, now()) end, coalesce(new_priority, j.priority))
+      run_at = case when l.at > now() then l.at else least(j.run_at, now()) end, turn = case when l.at > now() then null else j.turn end,
+      rank = sluice.job_rank(case when l.at > now() then l.at else coalesce(j.turn, least(j.run_at, now())) end, coalesce(new_priority, j.priority))
     from locked l where j.id = l.id returning j.id, j.queue, j.kind, j.key, j.state, l.before
   ), delta as (
     insert into sluice.job_delta (queue, ready, scheduled, blocked)
@@ -705,25 +728,35 @@ end $$;
 -- Stores jobs that wait for each other, a place of the arrays for each: children stand before their parent, whose place `places` says (0:
 -- none). `policies` says what becomes of a parent when a child fails; null where there are no children. The ids are in that order too.
 create function sluice.job_insert_flow(queues text[], kinds text[], payloads text[], priorities integer[], attempts integer[],
-  delays double precision[], ats double precision[], keys text[], key_limits integer[], places integer[], policies text[], out ids bigint[])
+  delays double precision[], ats double precision[], keys text[], key_limits integer[], places integer[], policies text[], tenants text[] default null,
+  out ids bigint[])
 language plpgsql set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
   has_keys boolean;
+  turns timestamptz[];
 begin
+  if tenants is not null then
+    -- As in job_insert; and what waits for its children goes by its time.
+    turns := sluice.job_turns(queues, array(
+      select case when u.key is null and u.policy is null
+        and coalesce(to_timestamp(u.at / 1000), now() + make_interval(secs => u.delay / 1000)) <= now() then u.tenant end
+      from unnest(tenants, keys, policies, delays, ats) with ordinality as u(tenant, key, policy, delay, at, n) order by u.n), priorities);
+  end if;
   with given as materialized (
     select nextval(pg_get_serial_sequence('sluice.job', 'id')) as id, u.*,
       greatest(now(), coalesce(to_timestamp(u.at / 1000), now() + make_interval(secs => u.delay / 1000))) as run_at
-    from unnest(queues, kinds, payloads, priorities, attempts, delays, ats, keys, key_limits, places, policies)
-      with ordinality as u(queue, kind, payload, priority, max_attempts, delay, at, key, key_limit, place, policy, n)
+    from unnest(queues, kinds, payloads, priorities, attempts, delays, ats, keys, key_limits, places, policies, tenants, turns)
+      with ordinality as u(queue, kind, payload, priority, max_attempts, delay, at, key, key_limit, place, policy, tenant, turn, n)
   ), counted as materialized (
     select g.place, count(*)::integer as children from given g group by g.place
   ), tree as materialized (
     select g.*, p.id as parent, c.children from given g left join given p on p.n = g.place left join counted c on c.place = g.n
   ), inserted as (
-    insert into sluice.job (id, state, queue, kind, payload, priority, max_attempts, run_at, rank, key, key_limit, parent, children)
+    insert into sluice.job (id, state, queue, kind, payload, priority, max_attempts, run_at, rank, key, key_limit, parent, children, tenant, turn)
     select id, case when children is not null then 'waiting'::sluice.job_state when run_at > now() then 'scheduled'
         when key is not null then 'blocked' else 'ready' end,
-      queue, kind, payload::json, priority, max_attempts, run_at, sluice.job_rank(run_at, priority), key, key_limit, parent, children
+      queue, kind, payload::json, priority, max_attempts, run_at, sluice.job_rank(coalesce(turn, run_at), priority), key, key_limit, parent, children,
+      tenant, turn
     from tree order by n
     returning id, queue, state
   ), flows as (
@@ -802,9 +835,9 @@ begin
         from sluice.job_child c where c.parent = d.id and c.state <> 'succeeded' order by c.child limit 1))::text) as told
   ), dead as (
     insert into sluice.job_dead (id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at,
-      started_at, finished_at, key, dedupe, payload, failures, parent, children)
+      started_at, finished_at, key, dedupe, payload, failures, parent, children, tenant)
     select id, attempt, max_attempts, priority, key_limit, worker, queue, kind, run_at, enqueued_at, started_at, now(),
-      key, dedupe, payload, told, parent, children from gone
+      key, dedupe, payload, told, parent, children, tenant from gone
   ), delta as (
     insert into sluice.job_delta (queue, waiting, ready, scheduled, blocked, dead)
     select m.queue, -count(*), count(*) filter (where m.state = 'ready'), count(*) filter (where m.state = 'scheduled'),
@@ -845,9 +878,10 @@ begin
     select d.* from sluice.job_flow f join sluice.job_dead d on d.id = any (array[f.parent])
     where f.parent = any (their_parents) and f.failed = 0 and d.reason = 'ChildFailed' for update of d
   ), inserted as (
-    insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, payload, failures, parent, children)
+    insert into sluice.job (id, state, max_attempts, priority, key_limit, queue, kind, rank, run_at, enqueued_at, key, payload,
+      failures, parent, children, tenant)
     select id, 'waiting', max_attempts, priority, key_limit, queue, kind, sluice.job_rank(run_at, priority), run_at, enqueued_at, key, payload, failures,
-      parent, h.children from healed h returning id, queue, parent
+      parent, h.children, h.tenant from healed h returning id, queue, parent
   ), taken as (
     delete from sluice.job_dead d using inserted i where d.id = any (array[i.id])
   ), delta as (

@@ -6,6 +6,35 @@ create function sluice.job_rank(run_at timestamptz, priority integer) returns ti
   select run_at - priority * interval '1 minute'
 $$;
 
+-- The turns of jobs that are ready now, a place of the arrays for each (tenant null: none): start-time fair queueing, with a second as the
+-- length of each job. The turn of a queue is that of the job that would be claimed next, of those that have one and were never claimed;
+-- a tenant goes on behind its last one of the same priority that waits, and one that has none begins at the turn of the queue. Nobody is
+-- locked: jobs of one tenant that are enqueued at the same moment in several transactions may share their turns.
+create function sluice.job_turns(queues text[], tenants text[], priorities integer[]) returns timestamptz[]
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+declare turns timestamptz[];
+begin
+  with asked as materialized (
+    select u.*, row_number() over (partition by u.queue, u.tenant, u.priority order by u.n) - 1 as behind
+    from unnest(queues, tenants, priorities) with ordinality as u(queue, tenant, priority, n) where u.tenant is not null
+  ), clock as materialized (
+    select q.queue, coalesce((select j.turn from sluice.job j
+      where j.queue = q.queue and j.state = 'ready' and j.turn is not null and j.fence is null order by j.rank, j.turn limit 1), now()) as turn
+    from (select distinct a.queue from asked a) q
+  ), begins as materialized (
+    select g.*, greatest(c.turn, (select j.turn + interval '1 second' from sluice.job j
+      where j.queue = g.queue and j.tenant = g.tenant and j.priority = g.priority and j.state = 'ready' and j.turn is not null and j.fence is null
+      order by j.turn desc limit 1)) as turn
+    from (select distinct a.queue, a.tenant, a.priority from asked a) g join clock c on c.queue = g.queue
+  ), given as materialized (
+    select a.n, b.turn + a.behind * interval '1 second' as turn
+    from asked a join begins b on b.queue = a.queue and b.tenant = a.tenant and b.priority = a.priority
+  )
+  select array_agg(g.turn order by p.n) into turns from generate_series(1, cardinality(queues)) as p(n) left join given g on g.n = p.n;
+  return turns;
+end $$;
+
 -- How many of a queue may be claimed now behind a place in its order: all that was asked, none when paused, as many as tokens when rated.
 create function sluice.job_allowance(the_queue text, wanted integer, behind_rank timestamptz, behind_id bigint)
 returns integer language plpgsql as $$

@@ -3,13 +3,13 @@
 -- Every job there is.
 create view sluice.job_all as
   select 'live' as lies, id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at,
-    null::timestamptz as finished_at, key, payload, null::json as result, to_json(failures) as failures, parent, progress from sluice.job
+    null::timestamptz as finished_at, key, payload, null::json as result, to_json(failures) as failures, parent, progress, tenant from sluice.job
   union all
   select 'dead', id, 'dead', attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at,
-    finished_at, key, payload, null, to_json(failures), parent, null from sluice.job_dead
+    finished_at, key, payload, null, to_json(failures), parent, null, tenant from sluice.job_dead
   union all
   select 'ended', id, state, attempt, max_attempts, priority, worker, queue, kind, run_at, enqueued_at, started_at,
-    finished_at, key, payload, result, to_json(failures), parent, null from sluice.job_history;
+    finished_at, key, payload, result, to_json(failures), parent, null, tenant from sluice.job_history;
 
 -- The exact counters of each queue, and how old the job is that would be claimed next, in milliseconds. No job is counted.
 create view sluice.job_stats as
@@ -40,7 +40,7 @@ create view sluice.job_stats as
 create function sluice.job_page(before bigint, of_queue text, of_kind text, of_state sluice.job_state, most integer, looks integer)
 returns table (id bigint, state sluice.job_state, attempt smallint, max_attempts smallint, priority smallint, worker integer, queue text, kind text,
   run_at timestamptz, enqueued_at timestamptz, started_at timestamptz, finished_at timestamptz, key text, payload json, result json,
-  failures json, parent bigint, progress json, floor bigint)
+  failures json, parent bigint, progress json, tenant text, floor bigint)
 language plpgsql stable set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
 set enable_mergejoin = off set jit = off set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
@@ -79,7 +79,7 @@ with live as materialized (
   order by m.id desc limit most
 )
 select a.id, a.state, a.attempt, a.max_attempts, a.priority, a.worker, a.queue, a.kind, a.run_at, a.enqueued_at, a.started_at, a.finished_at, a.key,
-  a.payload, a.result, a.failures, a.parent, a.progress, f.id
+  a.payload, a.result, a.failures, a.parent, a.progress, a.tenant, f.id
 from floor f left join (page p cross join lateral (select * from sluice.job_all w where w.lies = p.lies and w.id = p.id limit 1) a) on true
 order by a.id desc;
 end $$;
