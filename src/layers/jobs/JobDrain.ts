@@ -70,9 +70,10 @@ const checkKinds = Effect.fnUntraced(function*(handlers: ReadonlyArray<Handler<u
       if (stranger === undefined) continue
       const detail =
         `job ${stranger.id} of kind "${stranger.kind}" waits in queue "${queue}", and no handler was given for it`
-      yield* new JobTestError({ detail })
+      return yield* new JobTestError({ detail })
     }
   }
+  return undefined
 })
 
 /** How long until a job of these queues may run; undefined when none waits for time. */

@@ -99,9 +99,9 @@ const run = (change: JobChange.JobChange, words: Words, { ids, json, preview, ..
     )
     const wrong = done.unchanged.filter(isWrong(change))
     const [first] = wrong
-    if (first !== undefined) {
-      yield* new JobsUnchanged({ count: wrong.length, first: `${first.id}, ${whyNot(change, first)}` })
-    }
+    yield* first === undefined
+      ? Effect.void
+      : new JobsUnchanged({ count: wrong.length, first: `${first.id}, ${whyNot(change, first)}` })
   })
 
 const optionsOf = (
@@ -193,13 +193,14 @@ const rate = Command.make("rate", {
     const perSecond = rateOf(rate)
     const expected = "such as 10/s, 600/m, 5/h, or off"
     if (perSecond === undefined) {
-      yield* new JobOptionInvalid({ where: `${where} rate`, option: "rate", given: rate, expected })
-      return
+      return yield* new JobOptionInvalid({ where: `${where} rate`, option: "rate", given: rate, expected })
     }
     yield* KnownQueue.check(queue)
     const admin = yield* JobAdmin
     yield* admin.setRate(queue, perSecond)
-    yield* Console.log(perSecond === null ? `${queue}: no limit` : `${queue}: at most ${rate}, over all processes`)
+    return yield* Console.log(
+      perSecond === null ? `${queue}: no limit` : `${queue}: at most ${rate}, over all processes`
+    )
   })).pipe(Command.withDescription("Limit how many jobs of a queue begin in a time, over all processes"))
 
 export const commands = [runNow, priority, reschedule, remove, rate] as const

@@ -27,8 +27,8 @@ const ours = [Demo, FetchRunJob, Charge, Settle, Ship].map(({ queue }) => queue)
 export const check = Effect.fnUntraced(function*(
   queue: string | undefined
 ): Effect.fn.Return<void, QueueUnknown | JobQueueError, JobAdmin> {
-  if (queue === undefined || ours.includes(queue)) return
+  if (queue === undefined || ours.includes(queue)) return undefined
   const stats = yield* (yield* JobAdmin).stats
   const known = [...new Set([...stats.map(({ queue }) => queue), ...ours])].toSorted()
-  if (!known.includes(queue)) yield* new QueueUnknown({ queue, known })
+  return known.includes(queue) ? undefined : yield* new QueueUnknown({ queue, known })
 })

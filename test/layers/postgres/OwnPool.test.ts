@@ -113,7 +113,7 @@ describe("OwnPool", () => {
       yield* on("migrate")
       const [row] = yield* sql<{ readonly orders: string | null }>`select to_regclass('sluice.orders')::text as orders`
       assert.isNull(row?.orders)
-    }).pipe(Effect.provide(appClient()), Effect.provide(TestDatabase.layer)))
+    }).pipe(Effect.provide(Layer.provide(appClient(), TestDatabase.layer))))
 
   it.live("the settings of sessions that Sluice asks for are there for the app's pool", () =>
     Effect.gen(function*() {
@@ -122,7 +122,8 @@ describe("OwnPool", () => {
         select current_setting('statement_timeout') as statement, current_setting('idle_in_transaction_session_timeout') as pause`
       assert.deepStrictEqual(row, { statement: "7s", pause: "7s" })
     }).pipe(
-      Effect.provide(appClient({ startupParameters: OwnPool.sessionSettings("7 seconds") })),
-      Effect.provide(TestDatabase.layer)
+      Effect.provide(
+        Layer.provide(appClient({ startupParameters: OwnPool.sessionSettings("7 seconds") }), TestDatabase.layer)
+      )
     ))
 })

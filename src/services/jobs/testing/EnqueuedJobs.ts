@@ -169,8 +169,8 @@ export const refuteEnqueued = Effect.fnUntraced(function*<N extends string, P, S
   const now = yield* Clock.currentTimeMillis
   const fitting = (yield* enqueued(kind)).filter((job) => misfits(job, match, options, now).length === 0)
   const lines = fitting.slice(0, 10).map(({ info, payload }) => `  ${jobName(info)}: ${shown(payload)}`)
-  if (fitting.length === 0) return
-  yield* new JobTestError({
+  if (fitting.length === 0) return undefined
+  return yield* new JobTestError({
     detail: [`${fitting.length} job(s) ${meant(kind.name, match, options)} wait or run, and none should:`, ...lines]
       .join("\n")
   })
