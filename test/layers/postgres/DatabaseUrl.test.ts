@@ -61,7 +61,9 @@ describe("DATABASE_URL", () => {
   it.live("somebody else is there", () =>
     Effect.gen(function*() {
       const { port } = yield* strangeServer("HTTP/1.1 400 Bad Request\r\n\r\n")
-      assert.strictEqual((yield* open(`postgres://u:s3cret@127.0.0.1:${port}/d`)).reason._tag, "Unreachable")
+      const error = yield* open(`postgres://u:s3cret@127.0.0.1:${port}/d`)
+      assert.strictEqual(error.reason._tag, "NoPostgres")
+      assert.include(error.message, `127.0.0.1:${port}/d is no Postgres server: is it the right port?`)
     }))
 
   it.live("a host that does not exist", () =>
