@@ -4,6 +4,7 @@
  */
 import { Clock, Context, Duration, Effect, type Fiber, Logger, Random } from "effect"
 import * as Scheduler from "effect/Scheduler"
+import * as Outage from "../../../src/services/postgres/Outage.ts"
 import * as Shutdown from "../../../src/services/tasks/Shutdown.ts"
 import { CurrentTask, makeRoot } from "../../../src/services/tasks/TaskNode.ts"
 import * as Escapes from "./Escapes.ts"
@@ -53,9 +54,10 @@ export class Process implements Runner {
     }
     this.context = Context.make(Scheduler.Scheduler, scheduler).pipe(
       Context.add(Clock.Clock, this.clock()),
-      // A live tree and a shutdown of its own: in those of the test, what was killed would stand for ever.
+      // A live tree, a shutdown and outages of its own: in those of the test, what was killed would stand for ever.
       Context.add(CurrentTask, makeRoot(name, kernel.nowMillis)),
       Context.add(Shutdown.CurrentShutdown, Effect.runSync(Shutdown.make)),
+      Context.add(Outage.CurrentAbsence, Outage.none()),
       // What it says of itself goes nowhere: the checkers look at what it does.
       Context.add(Logger.CurrentLoggers, new Set()),
       Context.add(Random.Random, {
