@@ -61,6 +61,12 @@ export class HttpListener extends Server {
     this.on("upgrade", (request: IncomingMessage) => this.lines.delete(request.socket))
   }
 
+  /** Node's own, which takes a connection that has not sent anything for a busy one, and would leave it open. */
+  override close(onClosed?: (error?: Error) => void): this {
+    for (const socket of this.lines.keys()) if (socket.bytesRead === 0) socket.destroy()
+    return super.close(onClosed)
+  }
+
   /** Connections that speak HTTP. */
   get lineCount(): number {
     return this.lines.size
